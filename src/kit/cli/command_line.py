@@ -169,7 +169,7 @@ class CLI(LightningCLI):
                 raise UserError(f"the config cannot be used: {type(error).__name__}: {one_line(error)}") from error
             raise
         save_arguments(self.model, self.saved_config)
-        use_start(self.model, self.datamodule, self.saved_config, self.resumed_folder is not None and not self.force)
+        use_start(self.model, self.datamodule, self.saved_config, self.resumed_folder is not None, self.force)
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         has_bar = sys.stdout.isatty() and self.config_init.trainer.enable_progress_bar is not False

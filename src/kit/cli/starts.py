@@ -10,6 +10,8 @@ from kit.data import ImageDataModule
 from kit.safeguards.resume import restarting
 from kit.training.weights import find_start
 
+SHOWN = 3  # the number of layers without pretrained weights that are named
+
 
 def save_arguments(model: L.LightningModule, config: Namespace) -> None:
     """Store a net's `saved_arguments` in the hyper-parameters of its model and in the config of the run.
@@ -23,22 +25,25 @@ def save_arguments(model: L.LightningModule, config: Namespace) -> None:
         saved["init_args"][key] = value
 
 
-def use_start(model: L.LightningModule, data: Any, config: Namespace, must_be_same: bool) -> None:
+def use_start(model: L.LightningModule, data: Any, config: Namespace, resumed: bool, force: bool) -> None:
     """Print the weights that a model starts from, match the data module to them, and store both in the run's config.
 
     Args:
         model: the model.
         data: the data module, or None.
         config: the config of the run. It gets the hash of the weights and the new arguments of the data module.
-        must_be_same: whether the config has the hash of the weights that are required.
+        resumed: whether the run is resumed. Its weights must have the hash in the config.
+        force: whether a resumed run may start from other weights.
 
     Raises:
         UserError: other weights are required.
     """
     part, start = find_start(model) or ("", None)
     if start is None:
+        if not resumed:  # the config may be that of a run with pretrained weights
+            config.weights_sha256 = None
         return
-    if must_be_same:
+    if resumed and not force:
         restarting.refuse_other_weights(config.weights_sha256, start)
     config.weights_sha256 = start.sha256
     matched = {}
@@ -46,7 +51,11 @@ def use_start(model: L.LightningModule, data: Any, config: Namespace, must_be_sa
         matched = data.match_weights(start.mean, start.std, start.image_size)
     for key, value in matched.items():
         config[f"data.init_args.{key}"] = value
-    total = len([name for name in model.state_dict() if name.startswith("net.")])
+    net = part.partition(".")[0] + "."  # the name of the net in the model
+    names = [name for name in model.state_dict() if name.startswith(net)]
+    loaded = {f"{part}{name}" for name in start.tensors}
+    others = list(dict.fromkeys(name.rpartition(".")[0] for name in names if name not in loaded))
+    rest = f", all but {', '.join(others[:SHOWN])}{', ...' * (len(others) > SHOWN)}" if others else ""
     settings = "".join(f"; data.{key} {value}" for key, value in matched.items())
-    loaded = f"{len(start.tensors)} of {total} tensors, {part.rstrip('.')}"
-    rank_zero_only(print)(f"weights: {start.source} ({start.licence or 'no licence stated'}), {loaded}{settings}")
+    licence = start.licence or "no licence stated"
+    rank_zero_only(print)(f"weights: {start.source} ({licence}), {len(loaded)} of {len(names)} tensors{rest}{settings}")

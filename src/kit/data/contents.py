@@ -204,7 +204,11 @@ class Contents(L.LightningDataModule):
         elif isinstance(first, Files):
             line += f"; {'fitted into' if first.keep_aspect else 'resized to'} {size}"
             if self.image_size is None:
-                line += ", as in pretraining" if first.shape[1:] == self.pretraining_size else ", chosen from the data"
+                line += (
+                    ", for the pretrained weights"
+                    if first.shape[1:] == self.pretraining_size
+                    else ", chosen from the data"
+                )
         else:
             line += f"; {size} pixels"
         return escape(line)

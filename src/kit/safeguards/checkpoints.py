@@ -1,5 +1,6 @@
 """Save the best weights."""
 
+import math
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,13 +14,15 @@ from kit.safeguards.overfitting.verdict import margin_of_error
 from kit.task import as_task
 from kit.training.monitor import require_logged, resolve_monitor
 
+HEAD_TOLERANCE = 0.02  # few validation images have a standard error of 0.1, which would hide real losses
+
 
 class Checkpoint(ModelCheckpoint):
     """Write `RUN/checkpoints/best.ckpt` after each validation that is at least as good as all earlier ones.
 
     Few validation images often give the same value, and of two such checkpoints the later one has learned more. For the
     same reason, a checkpoint replaces that of the head that `FineTuning` has fitted before the first step even if it is
-    worse, by up to the standard error of the metric.
+    worse, by up to the standard error of the metric and at most `HEAD_TOLERANCE`.
 
     Args:
         monitor: the log key of the metric; by default the task's `monitor`.
@@ -43,9 +46,21 @@ class Checkpoint(ModelCheckpoint):
             require_logged(str(self.monitor), monitor_candidates, "checkpoint.monitor")
             super()._save_topk_checkpoint(trainer, monitor_candidates)
 
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Let a run that is shorter than the interval between validations end with a validation."""
+        super().on_train_start(trainer, pl_module)
+        if trainer.check_val_every_n_epoch is not None or trainer.val_check_batch is None:  # None: an interval of time
+            return
+        batches, steps = trainer.num_training_batches, trainer.estimated_stepping_batches
+        if math.isfinite(batches) and math.isfinite(steps):
+            accumulated = trainer.accumulate_grad_batches
+            epochs, rest = divmod(int(steps), math.ceil(batches / accumulated))  # an epoch's last step may be smaller
+            trainer.val_check_batch = min(trainer.val_check_batch, epochs * int(batches) + rest * accumulated)
+
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         super().on_validation_end(trainer, pl_module)
-        if trainer.state.fn == "fit" and not trainer.global_step and not trainer.sanity_checking:
+        is_trial = trainer.sanity_checking or trainer.fast_dev_run  # type: ignore[attr-defined]
+        if trainer.state.fn == "fit" and not trainer.global_step and not is_trial:
             # Lightning saves nothing before the first step, but `FineTuning` has fitted the head.
             self._save_topk_checkpoint(trainer, self._monitor_candidates(trainer))
 
@@ -53,7 +68,7 @@ class Checkpoint(ModelCheckpoint):
         is_better = super().check_monitor_top_k(trainer, current)
         if current is not None and self.best_k_models:
             gain = float(current - self.kth_value) * (1 if self.mode == "max" else -1)
-            tolerance = standard_error(trainer.lightning_module, str(self.monitor)) if self.before_training else 0.0
+            tolerance = head_tolerance(trainer.lightning_module, str(self.monitor)) if self.before_training else 0.0
             is_better = is_better or gain >= -tolerance
         if is_better:
             self.before_training = not trainer.global_step
@@ -86,12 +101,16 @@ class Checkpoint(ModelCheckpoint):
         self.before_training = state_dict.get("before_training", False)
 
 
-def standard_error(pl_module: L.LightningModule, monitor: str) -> float:
-    """Return the standard error of a metric in the latest validation; 0 if it is not the score of the evaluation."""
+def head_tolerance(pl_module: L.LightningModule, monitor: str) -> float:
+    """Return how much worse than the fitted head a checkpoint may be, by the latest validation.
+
+    It is 0 if the monitored metric is not the score of the evaluation.
+    """
     measured = as_task(pl_module).measured
     if measured is None or measured.score_name is None or monitor != f"val/{measured.score_name}":
         return 0.0
-    return margin_of_error(measured.shares()) / 1.96
+    standard_error = margin_of_error(measured.shares()) / 1.96
+    return min(standard_error, HEAD_TOLERANCE)
 
 
 def monitored_metrics(trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, str]:

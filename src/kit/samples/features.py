@@ -13,7 +13,7 @@ from kit.checkpoints import checkpoint
 from kit.ground.checkpoint_limits import Budget
 from kit.ground.errors import UserError, did_you_mean
 from kit.samples.judge import Trunk
-from kit.training.weights import downloading, load_weights
+from kit.training.weights import DATA_STATE, downloading, load_weights
 
 BLOCK = "net.trunk.levels.{}.{}.0.weight"  # the name of a convolution's weights, by level and block
 IMAGENET_MEAN, IMAGENET_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
@@ -89,7 +89,7 @@ class ClassifierFeatures(Features):
             with Budget(file):
                 trunk = Trunk(tensors[BLOCK.format(0, 0)].shape[1], widths, depths, stem_stride)
             trunk.load_state_dict({name: tensors[f"net.trunk.{name}"] for name in trunk.state_dict()})
-            data = next(value for value in content.values() if isinstance(value, dict) and {"mean", "std"} <= {*value})
+            data = next(value for value in content.values() if isinstance(value, dict) and {*value} >= DATA_STATE)
             channels = data["in_channels"]
             layers = [f"levels.{level}.0" for level in range(len(depths))]  # the first block of each level
             extractor = FeatureExtractor(trunk, layers, data["mean"], data["std"])
@@ -130,7 +130,7 @@ class TorchvisionFeatures(Features):
         if not isinstance(features, nn.Sequential):
             raise UserError(f"torchvision's {self.name} has no `features`; vgg16 and mobilenet_v3_small have them")
         if self.weights:
-            load_weights(features, self.weights)
+            load_weights(features, self.weights, ())
         # relu1_2, relu2_2, relu3_3 and relu4_3 of VGG-16
         layers = (3, 8, 15, 22) if self.name == "vgg16" else (len(features) * i // 5 for i in range(1, 5))
         return FeatureExtractor(features, list(map(str, layers)), IMAGENET_MEAN, IMAGENET_STD)

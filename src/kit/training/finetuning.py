@@ -21,7 +21,7 @@ from kit.training.weights import find_start
 MAX_IMAGES = 5000  # the largest number of training images, evenly spaced, on whose features the head is fitted
 CHUNK = 8  # batches whose images are decoded at the same time
 STAGES = 8  # the number of parts of the pretrained layers that have learning rates of their own
-L2 = 1e-2  # the weight of the penalty on a fitted head, whose inputs have a standard deviation of 1
+L2 = 1e-2  # the weight of the penalty on a fitted head, for inputs scaled to a mean variance of 1
 
 
 class FineTuning(L.Callback):
@@ -31,9 +31,9 @@ class FineTuning(L.Callback):
     augmentation. Multinomial logistic regression on them gives the weights of the head, and a validation shows how good
     this model is. Its checkpoint competes with the later ones.
 
-    Then all parameters are trained. The layers with pretrained weights are divided into `STAGES` consecutive parts.
-    Each part has `layer_decay` times the learning rate of the next one (Bao et al. 2022, BEiT). The head, and all other
-    layers without pretrained weights, have the full learning rate.
+    Then the net is trained, except for `frozen_parts`. The layers with pretrained weights are divided into `STAGES`
+    consecutive parts. Each part has `layer_decay` times the learning rate of the next one (Bao et al. 2022, BEiT). The
+    head, and all layers without pretrained weights, have the full learning rate.
 
     Nothing of this applies to a net without pretrained weights. The head is fitted only if `net.head` (or the module's
     own `head`) is one linear layer, or a convolution after global pooling, and if the data module is an
@@ -68,7 +68,9 @@ class FineTuning(L.Callback):
 
     def _use(self, pretrained: Iterable[str]) -> None:
         self.pretrained = list(pretrained)
-        names = [name for name, _ in self._module.named_parameters()]
+        head = getattr(getattr(self._module, "net", self._module), "head", None)  # some nets have none
+        in_head = {*head.parameters()} if isinstance(head, nn.Module) else set()
+        names = [name for name, parameter in self._module.named_parameters() if parameter not in in_head]
         rates = learning_rates(names, set(self.pretrained), self.layer_decay, self.frozen_parts)
         self._module.rates = rates
         for name, parameter in self._module.named_parameters():
@@ -87,7 +89,7 @@ class FineTuning(L.Callback):
         if not self.pretrained:
             rank_zero_only(print)("fine_tuning: the net has no pretrained weights: all of it learns at one rate")
             return
-        if self.fit_head and not trainer.global_step:
+        if self.fit_head and not trainer.global_step and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             self._fit_head(trainer, pl_module)
         norms = {name.rpartition(".")[0] for name in self.pretrained}
         for name, module in pl_module.named_modules():
@@ -107,12 +109,16 @@ class FineTuning(L.Callback):
 
     def _fit_head(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         head, data, began = find_head(pl_module), data_module(trainer), time.monotonic()
-        if head is None or not isinstance(data, ImageDataModule):
-            return
-        features, targets = self._features(trainer, pl_module, head, data)
+        features, targets, reason = None, torch.empty(0), "it is not one linear layer after pooling"
+        if not isinstance(data, ImageDataModule):
+            reason = "the data module is not an ImageDataModule"
+        elif head is not None:
+            features, targets = self._features(trainer, pl_module, head, data)
         if features is None:
+            rank_zero_only(print)(f"fine_tuning: the head is not fitted before training, since {reason}")
             return
-        weight, bias = trainer.strategy.broadcast(fit_linear(features, targets, head.weight.shape[0]))
+        class_weights = getattr(pl_module, "class_weights", None)  # only some tasks weight the classes
+        weight, bias = trainer.strategy.broadcast(fit_linear(features, targets, len(head.weight), class_weights))
         with torch.no_grad():
             head.weight.copy_(weight.view_as(head.weight))
             head.bias.copy_(bias)
@@ -169,13 +175,16 @@ def find_head(module: Any) -> Any:
     return head if is_linear and type(module).forward is not L.LightningModule.forward else None
 
 
-def fit_linear(features: Tensor, targets: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
+def fit_linear(
+    features: Tensor, targets: Tensor, num_classes: int, class_weights: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Fit logistic regression with an L2 penalty by L-BFGS.
 
     Args:
         features: Float[N D].
         targets: Long[N] of class numbers, or Float[N K] of 0 and 1 if images have several labels.
         num_classes: K.
+        class_weights: Float[K], the weights of the classes in the loss, or None. They do not apply to several labels.
 
     Returns:
         the weights, Float[K D], and the biases, Float[K].
@@ -188,11 +197,15 @@ def fit_linear(features: Tensor, targets: Tensor, num_classes: int) -> tuple[Ten
     bias = torch.zeros(num_classes, requires_grad=True)
     optimizer = torch.optim.LBFGS([weight, bias], max_iter=100, line_search_fn="strong_wolfe")
 
+    class_weights = None if class_weights is None else class_weights.cpu()
+
     def loss() -> Tensor:
         optimizer.zero_grad()
         logits = F.linear(centred, weight, bias)
-        several = targets.is_floating_point()
-        error = F.binary_cross_entropy_with_logits(logits, targets) if several else F.cross_entropy(logits, targets)
+        if targets.is_floating_point():
+            error = F.binary_cross_entropy_with_logits(logits, targets)
+        else:
+            error = F.cross_entropy(logits, targets, class_weights)
         total = error + L2 * weight.square().sum()
         total.backward()
         return total

@@ -61,7 +61,8 @@ def optimizer_and_schedule(
     """Make the optimizer and the schedule of a task, in the form that `configure_optimizers` must return.
 
     Some arguments of a schedule have a default. For its length, `total_steps` or `T_max`, this is the run's length. For
-    `max_lr`, it is the optimizer's learning rate.
+    `max_lr`, it is the optimizer's learning rate. A number that is given for `max_lr` or `base_lr` is multiplied by the
+    task's `rates`, as the optimizer's learning rate is.
 
     `ReduceLROnPlateau` follows the task's `monitor` and steps after each validated epoch. A schedule steps after each
     optimizer step if it has an argument `total_steps`, or if its length is the default. Any other schedule steps after
@@ -110,11 +111,14 @@ def optimizer_and_schedule(
     if "max_lr" in parameters and "max_lr" not in given:
         rates = [float(group["lr"]) for group in new_optimizer.param_groups]
         filled_in["max_lr"] = rates if len(rates) > 2 else rates[0]
+    for name in ("max_lr", "base_lr"):
+        if len(groups) > 2 and name in given and isinstance(arguments[name], float | int):
+            filled_in[name] = [arguments[name] * rate for rate, _ in groups]
     scheduler = _call("model.schedule", schedule, new_optimizer, **filled_in)
     if isinstance(scheduler, torch_schedules.OneCycleLR) and scheduler.total_steps < _run_length(task, interval):
         problem = f"ends after {scheduler.total_steps} {interval}s, but the run has {_run_length(task, interval)}"
         raise UserError(f"model.schedule: OneCycleLR {problem}: leave out total_steps, epochs and steps_per_epoch")
-    tiny = {**filled_in, "max_lr": filled_in["max_lr"][:2]} if isinstance(filled_in.get("max_lr"), list) else filled_in
+    tiny = {name: value[:2] if isinstance(value, list) else value for name, value in filled_in.items()}
     _try_out(optimizer, schedule, tiny, device)
     duration = f" over {filled_in[length_name]:,} {interval}s" if needs_length else ""
     when = "optimizer step" if interval == "step" else "validated epoch" if monitoring else "epoch"

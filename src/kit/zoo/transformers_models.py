@@ -102,12 +102,14 @@ def load_pretrained(
 
 
 def _normalisation(name: str) -> tuple[list[float] | None, list[float] | None]:
-    """Return the mean and std in the preprocessor_config.json of a net's weights, or None if there is no such file."""
+    """Return the mean and std in the preprocessor_config.json of a net's weights, or None if it does not state them."""
     try:
         values, _ = _transformers().BaseImageProcessor.get_image_processor_dict(name)
     except OSError:
         return None, None
-    return (values["image_mean"], values["image_std"]) if values.get("do_normalize") else ([0.0], [1.0])
+    if values.get("do_normalize", True):  # most image processors normalise by default
+        return values.get("image_mean"), values.get("image_std")
+    return [0.0], [1.0]
 
 
 def _transformers() -> ModuleType:

@@ -73,8 +73,8 @@ class ImageFolder(ImageDataModule):
     Args:
         root: the folder of the data set.
         format: the format; by default, it is recognised by the files in `root`.
-        image_size: the height and width to which every image is resized; by default, those of the images in
-            pretraining, or, without pretrained weights, chosen by the sizes of the training images: see
+        image_size: the height and width to which every image is resized; by default, those for which the
+            pretrained weights are, or, without such weights, chosen by the sizes of the training images: see
             `kit.data.image_size`.
         file: the file name of the table; by default, it is `labels.csv`, or the only table in `root`.
         label_separator: the text between two labels in a cell of the table, such as `cat;dog`. With None, every cell is

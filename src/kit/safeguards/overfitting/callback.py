@@ -11,7 +11,7 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from kit.data import ImageDataModule
 from kit.evaluation import Evaluation
 from kit.ground._lightning import data_module, prepare_batch
-from kit.safeguards.checkpoints import monitored_metrics, standard_error
+from kit.safeguards.checkpoints import head_tolerance, monitored_metrics
 from kit.safeguards.messages import log_text
 from kit.safeguards.overfitting.advice import advice
 from kit.safeguards.overfitting.verdict import Scores, Verdict, decide, margin_of_error
@@ -88,7 +88,7 @@ class Overfitting(L.Callback):
         value = float(trainer.callback_metrics.get(monitor, math.nan)) * (1 if mode == "max" else -1)
         # As in `Checkpoint`.
         is_head = len(self.history) > 1 and not self.history[self.best].epoch
-        tolerance = standard_error(pl_module, monitor) if is_head else 0.0
+        tolerance = head_tolerance(pl_module, monitor) if is_head else 0.0
         if value >= self._best_value - tolerance:
             self.best, self._best_value = len(self.history) - 1, value
         for logger in trainer.loggers:
