@@ -152,6 +152,8 @@ def load_weights(net: nn.Module, weights: Weights | str, head: str | tuple[str, 
     if unfit:
         problem = "not loaded, since they are missing or have another shape"
         rank_zero_only(print)(f"{weights.source}: {len(fitting)} tensors loaded; {problem}: {', '.join(unfit)}")
+    if head is None:  # a trunk may have been trained for another task, with images of another kind
+        weights = replace(weights, image_size=None)
     set_start(net, weights, fitting)
 
 

@@ -117,10 +117,13 @@ def test_trunk_of_a_run_is_loaded(capsys):
     own, source = trunk(), trunk()
     state = {f"net.backbone.trunk.{key}": value for key, value in source.state_dict().items()}
     Path("run/checkpoints").mkdir(parents=True)
-    torch.save({"state_dict": {**state, "net.head.weight": torch.ones(2)}}, "run/checkpoints/best.ckpt")
+    data = {"mean": [0.5] * 3, "std": [0.2] * 3, "size": (8, 8), "in_channels": 3}
+    content = {"state_dict": {**state, "net.head.weight": torch.ones(2)}, "Digits": data}
+    torch.save(content, "run/checkpoints/best.ckpt")
     for given in ("run", "run/checkpoints/best.ckpt"):
         load_weights(own, given)
         assert all(torch.equal(value, source.state_dict()[key]) for key, value in own.state_dict().items())
+    assert own.start.mean == [0.5] * 3 and own.start.image_size is None  # a trunk suits images of any size
     assert capsys.readouterr().out == ""
 
 
