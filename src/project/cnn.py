@@ -9,11 +9,15 @@ from kit.ground.ranges import require_levels
 
 
 class ConvBlock(nn.Sequential):
-    """3x3 convolution, batch normalisation and ReLU: Float[B in H W] to Float[B out ceil(H/stride) ceil(W/stride)]."""
+    """Convolution, batch normalisation and ReLU: Float[B in H W] to Float[B out ceil(H/stride) ceil(W/stride)].
+
+    The kernel is 3x3 for a stride of 1 or 2, and 7x7 for a stride of 4, so that it leaves out no pixel.
+    """
 
     def __init__(self, in_channels: int, out_channels: int, stride: int = 1) -> None:
+        kernel_size = max(3, 2 * stride - 1)
         super().__init__(
-            nn.Conv2d(in_channels, out_channels, 3, stride, padding=1, bias=False),
+            nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2, bias=False),
             nn.BatchNorm2d(out_channels),
             nn.ReLU(inplace=True),
         )

@@ -10,7 +10,7 @@ from kit.data import ImageDataModule
 from kit.safeguards.resume import restarting
 from kit.training.weights import find_start
 
-SHOWN = 3  # the number of layers without pretrained weights that are named
+SHOWN = 3  # the largest number of layers without pretrained weights that the line about the weights lists
 
 
 def save_arguments(model: L.LightningModule, config: Namespace) -> None:

@@ -38,7 +38,7 @@ class Contents(L.LightningDataModule):
     root: Any = ""
     image_size: Any = None
     takes_pretraining_size = False
-    pretraining_size: tuple[int, int] | None = None  # set by `match_weights`
+    _size_source = "chosen from the data"  # set by `use_size`
     format_name = ""
     object_noun = ""
     several_labels: bool = False
@@ -123,17 +123,24 @@ class Contents(L.LightningDataModule):
     def input_size(self) -> tuple[int, int] | None:
         """The height and width to which image files are resized; None keeps the size of each image.
 
-        If `image_size` is "native", each image keeps its size. If it is None, this is the size in the checkpoint that
-        was loaded, or else the size that `find_image_size` chooses.
+        If `image_size` is "native", each image keeps its size. If it is None, this is the size of the
+        loaded checkpoint or of the pretrained weights, or else the size that `find_image_size` chooses.
         """
         if self.image_size == "native":
             return None
         return validate_size(self.image_size, "data.image_size") or self.find_image_size()
 
-    def use_size(self, size: Any) -> None:
-        """Take over the size from a checkpoint, unless `image_size` is given. Samples that are loaded are changed."""
+    def use_size(self, size: Any, source: str = "as in the checkpoint") -> None:
+        """Take over the size of a checkpoint or of pretrained weights, unless `image_size` is given.
+
+        Samples that are already loaded get this size, too.
+
+        Args:
+            size: the height and width, or None.
+            source: the words of `describe` for the origin of the size.
+        """
         if self.image_size is None and size is not None:
-            self.input_size = validate_size(size, "the checkpoint's image size")
+            self.input_size, self._size_source = validate_size(size, "the checkpoint's image size"), source
             for samples in self._loaded.values():
                 if isinstance(samples, Files) and self.input_size:
                     samples.size = self.input_size
@@ -203,12 +210,7 @@ class Contents(L.LightningDataModule):
             line += "; each image keeps its size"
         elif isinstance(first, Files):
             line += f"; {'fitted into' if first.keep_aspect else 'resized to'} {size}"
-            if self.image_size is None:
-                line += (
-                    ", for the pretrained weights"
-                    if first.shape[1:] == self.pretraining_size
-                    else ", chosen from the data"
-                )
+            line += f", {self._size_source}" if self.image_size is None else ""
         else:
             line += f"; {size} pixels"
         return escape(line)
@@ -216,19 +218,18 @@ class Contents(L.LightningDataModule):
     def match_weights(
         self, mean: Sequence[float] | None, std: Sequence[float] | None, image_size: tuple[int, int] | None
     ) -> dict[str, Any]:
-        """Set the arguments that the user has left out to the values with which pretrained weights were trained.
+        """Take over the mean, std and image size of pretrained weights, where the user has not given them.
 
         The command line calls this before `setup`. See `kit.training.weights.Weights` for the arguments.
 
         Returns:
-            the arguments that were set, by name.
+            the arguments that were set, by name. The image size is not among them: it sets `input_size`.
         """
         matched: dict[str, Any] = {}
         if self.mean is None and mean is not None and std is not None:
             matched = {"mean": for_channels(mean, self.in_channels), "std": for_channels(std, self.in_channels)}
         if self.takes_pretraining_size and self.image_size is None and image_size:
-            self.pretraining_size = image_size
-            self.use_size(image_size)
+            self.use_size(image_size, "for the pretrained weights")
         for name, value in matched.items():
             setattr(self, name, value)
         self.hparams.update(matched)

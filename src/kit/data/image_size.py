@@ -28,7 +28,7 @@ class SizeRule(NamedTuple):
 
 LABELS = SizeRule(64 * 64, 8, 32)  # one object usually fills the image, and small images allow many epochs
 BOXES = SizeRule(380 * 380, 32, 64)  # a detector's coarsest level has a stride of 32
-MASKS = SizeRule(256 * 256, 16, 64)  # each pixel is an output, so that a pixel takes more time than a detector's
+MASKS = SizeRule(256 * 256, 16, 64)  # the net computes an output for each pixel, which takes more time
 MIN_SHARE = 0.25  # of the area that the rule and the images allow: scenes need context, even if objects are large
 SMALL_OBJECTS = 0.1  # the share of objects that may be smaller than `OBJECT_SIDE`
 MAX_IMAGES = 1000  # the largest number of images, evenly spaced, whose sizes are read
@@ -80,7 +80,7 @@ def read_image_sizes(paths: Sequence[Path]) -> list[tuple[int, int]]:
 def _read_size(path: Path) -> tuple[int, int] | None:
     try:
         with open_image(path) as image:
-            # The orientation of a PNG may follow its pixels. Reading these would take much longer.
+            # The EXIF orientation of a PNG is ignored. It may be stored after the pixels, which take long to read.
             return (image.height, image.width) if image.format == "PNG" else upright_size(image)
     except Exception:  # PIL raises errors of any type; decoding the file later reports them
         return None

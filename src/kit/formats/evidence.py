@@ -1,4 +1,4 @@
-"""Find the files of each format in a folder, for `recognition`, and refuse options of another format."""
+"""Decide which formats the files of a data set are in, by their content, and refuse options of other formats."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path

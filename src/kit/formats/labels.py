@@ -41,7 +41,9 @@ def open_labels(
     tables = [] if format == "folders" else _find_tables(root)
     folders = None
     if format != "table":
-        with suppress(UserError) if tables else nullcontext():  # a table need not care for the names of folders
+        with (
+            suppress(UserError) if tables else nullcontext()
+        ):  # beside a table, folders with unusable names are no error
             folders = ClassFolders(root, group)
     if folders and format is None:
         format = _recognise(root, folders, tables)
@@ -53,10 +55,14 @@ def open_labels(
         return folders
     if file is None and len(tables) > 1:
         names = ", ".join(table.name for table in tables[:5])
-        raise UserError(f"{root} has several tables with the columns path and label ({names}): name one by --data.file")
+        raise UserError(
+            f"{root} has several tables with the columns path and label ({names}): name one with --data.file"
+        )
     table = tables[0] if tables and file is None else root / (file or TABLE)
     if not table.is_file():
-        raise UserError(f"no table at {table.absolute()}; give its folder with --data.root and its name by --data.file")
+        raise UserError(
+            f"no table at {table.absolute()}; give its folder with --data.root and its name with --data.file"
+        )
     return LabelTable(table, separator)
 
 
@@ -104,4 +110,4 @@ def _are_no_classes(names: set[str], labels: Mapping[str, set[str]]) -> bool:
         labels: the result of `_labels_by_folder`.
     """
     several = any(len(labels.get(name, ())) > 1 for name in names)
-    return several and names.isdisjoint(*labels.values())
+    return several and all(map(names.isdisjoint, labels.values()))

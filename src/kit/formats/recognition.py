@@ -23,7 +23,7 @@ def choose_format(root: Path, found: Mapping[str, str], format: str | None, expe
         return format
     if not found:
         inner = ", ".join(f"{folder.name}/ ({len(images(folder))} images)" for folder in folders(root)) or "no folders"
-        problem = f"the format of the data is not recognised; it holds {inner}"
+        problem = f"the format of the data is not recognised; the folder holds {inner}"
         raise UserError(f"{root}: {problem}; expected {expected}; or give the format with --data.format")
     if len(found) > 1:
         listed = " and ".join(f"{files} ({name})" for name, files in found.items())

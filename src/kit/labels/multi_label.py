@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from kit.evaluation import Details, Evaluation
 
-RECALLS = torch.linspace(0, 1, 101).double().clamp(min=1e-6)  # of a precision-recall curve
+RECALLS = (torch.arange(101).double() / 100).clamp(min=1e-6)  # of a precision-recall curve
 
 
 class MultiLabelEvaluation(Evaluation):
@@ -109,7 +109,9 @@ class MultiLabelEvaluation(Evaluation):
     def _average_precision(self) -> Tensor:
         """Return the average precision of each class, Float[K]; NaN for a class without positive samples."""
         _, hits, is_last = self.once(self._ranking)
-        reached = hits.where(is_last, 0).cummax(0).values  # the positive samples up to the last group of equal ones
+        reached = (
+            hits.where(is_last, 0).cummax(0).values
+        )  # positives up to the last complete group of equal probabilities
         gains = reached.diff(dim=0, prepend=torch.zeros_like(reached[:1]))
         return (gains * hits / torch.arange(1, len(hits) + 1)[:, None]).sum(0) / hits[-1]
 

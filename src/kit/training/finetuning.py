@@ -97,7 +97,7 @@ class FineTuning(L.Callback):
                 module.eval()
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Validate the model with the fitted head. All callbacks have begun the training by now."""
+        """Validate the model with the fitted head. By now, `on_train_start` of all callbacks has run."""
         message, self._message = self._message, ""
         if message and trainer.enable_validation:
             validate(trainer)
@@ -167,7 +167,7 @@ class FineTuning(L.Callback):
 def find_head(module: Any) -> Any:
     """Return the `head` of a module's net if it can be fitted, else None.
 
-    It must be a linear layer or a convolution, with a bias, and the module must have a method `forward`.
+    It must be a linear layer or a convolution, with a bias, and the module must define its own `forward`.
     """
     net = getattr(module, "net", module)  # a plain LightningModule may have neither
     head = getattr(net, "head", None)

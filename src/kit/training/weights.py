@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from kit.ground.checkpoint_limits import require_weights
 from kit.ground.errors import UserError, one_line
 
-RANDOM_OR_FILE = "--model.net.weights FILE, or random weights by --model.net.pretrained false"
+RANDOM_OR_FILE = "--model.net.weights FILE, or random weights with --model.net.pretrained false"
 # Keys of a data module's state in a checkpoint. Its hyper-parameters lack the last one, and their mean may be None.
 DATA_STATE = {"mean", "std", "in_channels"}
 
@@ -62,7 +62,7 @@ class Weights:
     image_size: tuple[int, int] | None = None
 
     def trained_with(self, mean: Any, std: Any, image_size: Any = None) -> "Weights":
-        """Return the same weights with a description of their images, except of what is known already."""
+        """Return the same weights, with these values filled in where they are not known yet."""
         known = {"mean": mean, "std": std} if self.mean is None else {}
         return replace(self, **known, image_size=self.image_size or image_size)
 
@@ -129,9 +129,12 @@ def load_weights(net: nn.Module, weights: Weights | str, head: str | tuple[str, 
 
     Raises:
         UserError: the weights cannot be read, or do not fit: tensors outside of the head are missing or have another
-            shape or, without a head, none fits.
+            shape or, if `head` is None, no tensor fits.
     """
-    weights = read_weights(weights) if isinstance(weights, str) else weights
+    if isinstance(weights, str):
+        weights = read_weights(weights)
+        if head is None:  # a trunk may have been trained for another task, with images of another kind
+            weights = replace(weights, image_size=None)
     own = net.state_dict()
     state = _without_prefix(weights.tensors, own)
     first_conv = next((f"{name}.weight" for name, m in net.named_modules() if isinstance(m, nn.Conv2d)), "")
@@ -152,17 +155,15 @@ def load_weights(net: nn.Module, weights: Weights | str, head: str | tuple[str, 
     if unfit:
         problem = "not loaded, since they are missing or have another shape"
         rank_zero_only(print)(f"{weights.source}: {len(fitting)} tensors loaded; {problem}: {', '.join(unfit)}")
-    if head is None:  # a trunk may have been trained for another task, with images of another kind
-        weights = replace(weights, image_size=None)
     set_start(net, weights, fitting)
 
 
 def set_start(net: nn.Module, weights: Weights, names: Iterable[str]) -> None:
-    """Describe the weights that a net has started from in its attribute `start`.
+    """Set the attribute `start` of a net: it describes the weights that the net has started from.
 
     Args:
         net: the net, or the part of it that has loaded the weights.
-        weights: all tensors of the source.
+        weights: the weights, with all tensors of the source.
         names: the names of the net's own tensors that were loaded.
     """
     own = net.state_dict(keep_vars=True)

@@ -66,7 +66,7 @@ def create_model(name: str, pretrained: Pretrained = False, **options: Any) -> A
 def weights_info(name: str) -> Weights:
     """Return the description of timm's weights of a net, without tensors.
 
-    Its image size is that of the pretraining, but at most `VIT_SIDE` for a net that takes images of any size.
+    Its image size is that of the pretraining, but at most `VIT_SIDE` for a vision transformer of `VITS`.
     """
     config = _timm_with(name).get_pretrained_cfg(name)
     source = f"timm's {name}" + (f".{config.tag}" if config.tag and "." not in name else "")

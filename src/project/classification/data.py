@@ -43,7 +43,7 @@ class DigitScenes(ImageDataModule):
     """
 
     several_labels = True
-    format_name, object_noun = "made scenes of digits", "labels"
+    format_name, object_noun = "generated scenes of digits", "labels"
 
     def __init__(self, scenes: PositiveInt = 3000, image_size: ImageSize = (48, 64), **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -80,8 +80,8 @@ class ImageFolder(ImageDataModule):
         label_separator: the text between two labels in a cell of the table, such as `cat;dog`. With None, every cell is
             one label.
         several_labels: whether an image may have any number of labels; by default, if a cell of train has several.
-        group: for folders, a regular expression such as `^(patient\\d+)_`. Files for which its first capture group has
-            the same text are one group.
+        group: for folders, a regular expression such as `^(patient\\d+)_`. Files in whose names its first capture group
+            has the same text are one group.
         channels: 1, 3 or 4; by default, 1 if a sample of the images is all grey, else 3.
     """
 

@@ -133,7 +133,7 @@ class Classifier(Task):
 
 
 def _class_weights(counts: list[int] | None) -> Tensor:
-    """Return class weights, Float[K]: all images / (K * images of the class); 0 for a class without images."""
+    """Return class weights, Float[K]: all labels / (K * labels of the class); 0 for a class without any."""
     if not counts:
         raise UserError("model.weighted needs model.class_counts, the number of training images of each class")
     images = torch.tensor(counts, dtype=torch.float)

@@ -53,7 +53,7 @@ class DigitScenes(BoxDataModule):
         image_size: the height and width of a scene.
     """
 
-    format_name = "made scenes of digits"
+    format_name = "generated scenes of digits"
 
     def __init__(self, scenes: PositiveInt = 2000, image_size: ImageSize = (64, 96), **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -79,11 +79,11 @@ class BoxFolder(BoxDataModule):
     each image. An image without one has no objects. `data.yaml`, `obj.data` or the names of folders define the splits.
 
     Args:
-        root: the folder of the data set, or YOLO's YAML file.
+        root: the folder of the data set, or YOLO's file that describes it: `data.yaml` or `obj.data`.
         format: `coco`, `voc` or `yolo`; by default, the format is recognised.
         image_size: the height and width into which every image is fitted; by default, they are chosen from the sizes of
             the training images and their objects, see `kit.data.image_size`.
-        group: a regular expression such as `^(patient\\d+)_`. Files for which its first capture group has the same
+        group: a regular expression such as `^(patient\\d+)_`. Files in whose names its first capture group has the same
             text are one group. If a validation part is split off from train, no group is divided.
         channels: 1, 3 or 4; by default, 1 if a sample of the images is all grey, else 3.
         train, val, test: COCO's JSON files, relative to `root`; by default they are found by their names.
@@ -123,7 +123,7 @@ class BoxFolder(BoxDataModule):
         self.root = Path(root) if format == "yolo" and Path(root).is_file() else data_folder(root)
         format = recognise(self.root, format)
         options = {name: (file, ["coco"]) for name, file in {**json_files, "images": images}.items()}
-        options["crowds"] = None if crowds == "ignore" else crowds, ["coco", "voc"]
+        options["crowds"] = (None if crowds == "ignore" else crowds), ["coco", "voc"]
         refuse_other_options(format, {**options, "names": (names, ["yolo"])})
         self.format_name = format.upper()
         self.reader: BoxFormat
@@ -135,7 +135,7 @@ class BoxFolder(BoxDataModule):
         self._cleaned: dict[str, BoxSplit] = {}
 
     def reading(self, split: str) -> Reading:
-        """Return the annotations of a split that exists. They are read only once."""
+        """Return the annotations of a split that exists. They are read only once, and `cleaned` empties their boxes."""
         if split not in self._readings:
             self._readings[split] = self.reader.read(split)
             for annotation in self._readings[split].annotations if self.crowds == "objects" else ():
@@ -156,8 +156,9 @@ class BoxFolder(BoxDataModule):
         return self.channels or find_channels([annotation.image for annotation in first.annotations])
 
     def find_image_size(self) -> tuple[int, int]:
-        first = self.cleaned(next(iter(self.reader.sources))).targets
-        return choose_image_size(first.sizes, targets.object_shares(first), BOXES)
+        train = self.cleaned(next(iter(self.reader.sources))).targets  # or the first split, if there is no train
+        readable = train.sizes[train.sizes.prod(1) > 1]  # the size of an unreadable image is 1 x 1
+        return choose_image_size(readable, targets.object_shares(train), BOXES)
 
     def cleaned(self, split: str) -> BoxSplit | None:
         """Return a split without unusable boxes, with the list of its faults, or None if there is no such split."""
@@ -172,7 +173,7 @@ class BoxFolder(BoxDataModule):
             return [name for reading in self._readings.values() for name in reading.class_names]
 
     def load_split(self, split: str) -> Samples | None:
-        """Return a split without unusable boxes, with a warning. Raise an error if training would learn wrong boxes."""
+        """Return a split without unusable boxes, and warn of these. If there are too many, raise an error."""
         cleaned = self.cleaned(split)
         if cleaned is None:
             return None

@@ -62,7 +62,7 @@ class MaskFolder(MaskDataModule):
             `kit.data.image_size`. `native` keeps the size of each image. The images of a training batch are then padded
             to one size, and evaluation takes one image at a time.
         keep_aspect: fit images into `image_size` and pad them, instead of stretching them.
-        group: a regular expression such as `^(patient\\d+)_`. Files for which its first capture group has the same
+        group: a regular expression such as `^(patient\\d+)_`. Files in whose names its first capture group has the same
             text are one group. If a validation part is split off from train, no group is divided.
         channels: 1, 3 or 4; by default, 1 if a sample of the images is all grey, else 3.
         images: the folder of the images: its name, in `root` or in the folder of each split, or its path relative to
@@ -154,13 +154,14 @@ class MaskFolder(MaskDataModule):
 class DigitMasks(MaskDataModule):
     """Scenes of handwritten digits on a textured background. The classes are the ten digits and `ground`.
 
-    No image of a digit is in two splits. A fifth of the digits is for test, whatever the seed.
+    No image of a digit is in two splits, unless `val` is 0. A fifth of the digits is for test, whatever the seed.
 
     Args:
-        train, val, test: the number of scenes in each split.
+        train, val, test: the number of scenes in each split. If `val` is 0, a tenth of the train scenes is for
+            validation.
     """
 
-    format_name = "made scenes of digits"
+    format_name = "generated scenes of digits"
 
     def __init__(
         self, train: PositiveInt = 2000, val: NonNegativeInt = 200, test: NonNegativeInt = 400, **kwargs: Any

@@ -29,7 +29,8 @@ class Segmenter(Task):
         optimizer: called with two parameter groups; the second (norms and biases) has no weight decay.
         schedule: called with the optimizer, see `kit.training.schedule`; None keeps the learning rate.
         schedule_interval: advance the schedule each `step` or each `epoch`; by default, this depends on its kind.
-        losses: the losses to add up, by default cross-entropy. Each is called with logits, targets and class weights.
+        losses: the losses to add up, by default cross-entropy. Each gets logits, targets and class weights; see
+            `kit.masks.losses`.
         weighted: give rare classes a higher weight in the losses, as ENet does.
         window: except in training, cut larger images into overlapping windows of this height and width.
         compile: `torch.compile` the net. The first step then takes a minute.
@@ -137,5 +138,7 @@ def _class_weights(counts: list[int] | None) -> Tensor:
     """Return class weights, Float[K]: 1 / ln(1.02 + share of the pixels) (ENet, Paszke et al. 2016, section 5.2)."""
     if not counts:
         raise UserError("model.weighted needs model.class_counts, the number of training pixels of each class")
-    pixels = torch.tensor(counts, dtype=torch.float).clamp(min=0)  # a count of -1 is unknown
+    pixels = torch.tensor(counts, dtype=torch.float).clamp(
+        min=0
+    )  # -1, an unknown count, counts as no pixels: the highest weight
     return 1 / (1.02 + pixels / pixels.sum().clamp(min=1)).log()

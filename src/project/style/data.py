@@ -25,7 +25,7 @@ class Photos(SignedImages):
 
     Args:
         root: the folder of the data set.
-        image_size: the height and width to which every training image is resized.
+        image_size: the height and width to which every image is resized for training and validation.
         channels: 1, 3 or 4; by default, 1 if a sample of the images is all grey, else 3.
     """
 

@@ -36,7 +36,7 @@ class MaskPairs(MaskFormat):
         """Return the images of a split and their masks. A test split without any masks is left out, with a warning.
 
         Raises:
-            UserError: no image of another split has a mask.
+            UserError: the split is not an unlabelled test set, but none of its images has a mask.
         """
         pairs = self.pairs.get(split)
         if pairs is None:

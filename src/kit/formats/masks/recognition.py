@@ -66,7 +66,7 @@ def find_masks(
         image_folder, mask_folder: see `kit.formats.pairs.find_pairs`.
 
     Raises:
-        UserError: there are no masks in any format, or in two.
+        UserError: masks are found in no format, or in two formats and `format` is None.
     """
     if format == "coco":
         return None
