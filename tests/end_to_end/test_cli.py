@@ -352,7 +352,7 @@ def test_closed_pipe_does_not_end_a_run():
     words = [sys.executable, "-m", "project.fit", "--trainer.max_epochs", "50", "--early_stopping.patience", "null"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": environment()}
     with subprocess.Popen(words, **pipes) as run:
-        assert run.stdout.readline().startswith("epoch ")
+        assert run.stdout.readline().startswith("data: ")
         run.stdout.close()
         assert not run.stderr.read()
     assert run.returncode == 0

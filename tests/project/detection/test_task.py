@@ -151,16 +151,16 @@ def test_chosen_size_is_kept_on_other_data_and_when_resumed(fit, repository, tin
     options = [*steps, "--model.net.depth", "1", "--model.net.levels", "[2]", "--data.batch_size", "2"]
     run = fit("--config", config, "--data.root", "wide", *options)
     assert "data: VOC, 5 / 1 images (train / val)" in capsys.readouterr().out
-    assert load(run).preprocessing.size == (96, 192)
+    assert load(run).preprocessing.size == (192, 384)
     measured = []
     task = Detector.evaluate
     monkeypatch.setattr(
         Detector, "evaluate", lambda self, batch: measured.append(batch.images.shape[2:]) or task(self, batch)
     )
     verbs.test([str(run), "--data.root", "high"])
-    assert set(measured) == {(96, 192)}
+    assert set(measured) == {(192, 384)}
     resumed = fit("--resume", str(run), "--force", "true", "--data.root", "high", "--trainer.max_steps", "6")
-    assert resumed == run and load(run).preprocessing.size == (96, 192) and set(measured) == {(96, 192)}
+    assert resumed == run and load(run).preprocessing.size == (192, 384) and set(measured) == {(192, 384)}
 
 
 @pytest.mark.slow
