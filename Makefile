@@ -35,7 +35,7 @@ test-slow: $(READY)  ## run the slow tests
 
 test-oldest:  ## run the quick tests with the oldest supported torch, in an environment of its own
 	$(PYTHON) -m venv .venv-oldest
-	sed 's/^torch==.*/torch==2.11.0/; s/^torchvision==.*/torchvision==0.26.0/' constraints.txt > .venv-oldest/constraints.txt
+	sed 's/^torch==.*/torch==2.12.0/; s/^torchvision==.*/torchvision==0.27.0/' constraints.txt > .venv-oldest/constraints.txt
 	.venv-oldest/bin/python -m pip install --quiet -c .venv-oldest/constraints.txt -e '.[dev]'
 	.venv-oldest/bin/python -m pytest --numprocesses logical --maxprocesses 4 -m "not slow" $(ARGS)
 

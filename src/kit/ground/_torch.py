@@ -1,4 +1,4 @@
-"""All uses of private names of torch and torchvision, tested with torch 2.11 to 2.14 and torchvision 0.26 to 0.29.
+"""All uses of private names of torch and torchvision, tested with torch 2.12 to 2.14 and torchvision 0.27 to 0.29.
 
 tests/kit/ground/test_private_names.py fails if a name is missing.
 """
