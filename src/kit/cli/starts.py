@@ -16,8 +16,8 @@ SHOWN = 3  # the largest number of layers without pretrained weights that the li
 def save_arguments(model: L.LightningModule, config: Namespace) -> None:
     """Store a net's `saved_arguments` in the hyper-parameters of its model and in the config of the run.
 
-    A net has this attribute, a dict, if its arguments name something on the network. With the arguments in the dict, it
-    can be built again without a network connection.
+    A net has this attribute, a dict, if its arguments name something on the internet, such as a model on the Hugging
+    Face hub. With the arguments in the dict, it can be built again offline.
     """
     built, saved = getattr(model, "net", None), model.hparams.get("net")  # a plain LightningModule may have neither
     for key, value in getattr(built, "saved_arguments", {}).items() if isinstance(saved, dict) else ():
@@ -51,8 +51,8 @@ def use_start(model: L.LightningModule, data: Any, config: Namespace, resumed: b
         matched = data.match_weights(start.mean, start.std, start.image_size)
     for key, value in matched.items():
         config[f"data.init_args.{key}"] = value
-    net = part.partition(".")[0] + "."  # the name of the net in the model
-    names = [name for name in model.state_dict() if name.startswith(net)]
+    prefix = f"{part.partition('.')[0]}." if part else ""  # of the names of the net's tensors
+    names = [name for name in model.state_dict() if name.startswith(prefix)]
     loaded = {f"{part}{name}" for name in start.tensors}
     others = list(dict.fromkeys(name.rpartition(".")[0] for name in names if name not in loaded))
     rest = f", all but {', '.join(others[:SHOWN])}{', ...' * (len(others) > SHOWN)}" if others else ""

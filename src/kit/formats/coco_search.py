@@ -21,10 +21,10 @@ def find(root: Path, files_of_splits: dict[str, str | None]) -> dict[str, Path]:
     """Return the JSON file of each split.
 
     `root`, its folders `annotations`, `annotation` and `labels`, and the folders of the splits are searched. The name
-    of a file's folder, or else the name of the file, says which split the file is for. A file whose names say no split
-    is for train. If there is another file for train, it is not used, and a warning says so. If a split has several
-    files, the only one in COCO's format is used, or else the one whose name begins with `instances` or `_annotations`.
-    A `root` with a single folder and no JSON file stands for that folder.
+    of a file's folder, or else the name of the file, says which split the file is for. A file is for train
+    if neither name says a split. If another file is named for train, the unnamed file is not used, and a warning says
+    so. If a split has several files, the only one in COCO's format is used, or else the one whose name begins with
+    `instances` or `_annotations`. A `root` with a single folder and no JSON file stands for that folder.
 
     Args:
         root: the folder of the data set.
@@ -87,7 +87,10 @@ def find_evidence(root: Path, pattern: re.Pattern[bytes] = LISTS) -> Evidence:
 
 
 def _has_format(file: Path, pattern: re.Pattern[bytes]) -> bool:
-    """Return whether a file's first or last bytes match a pattern. Others are not read: there may be gigabytes."""
+    """Return whether a file is a JSON object, by its first byte, and `pattern` is in its first or last bytes.
+
+    The bytes between them are not read: there may be gigabytes.
+    """
     content = read_ends(file, SEARCHED_BYTES)
     return content.lstrip(b"\xef\xbb\xbf\xff\xfe \t\r\n").startswith(b"{") and bool(pattern.search(content))
 

@@ -80,15 +80,15 @@ class LabelTable:
         return rows
 
     @property
-    def first_split(self) -> list[Row]:
+    def class_rows(self) -> list[Row]:
         """The rows of train, or all rows if there is no train."""
         return [row for row in self.rows if row.split == "train"] or self.rows
 
     def has_several_labels(self) -> bool:
-        return self.separator is not None and any(self.separator in row.label for row in self.first_split)
+        return self.separator is not None and any(self.separator in row.label for row in self.class_rows)
 
     def names(self, several_labels: bool) -> list[str]:
-        """Return the labels in `first_split`, sorted.
+        """Return the labels in `class_rows`, sorted.
 
         Args:
             several_labels: whether an image may have any number of labels.
@@ -96,7 +96,7 @@ class LabelTable:
         Raises:
             UserError: no row has a label.
         """
-        names = sorted({label for row in self.first_split for label in self.labels(row, several_labels) or ()})
+        names = sorted({label for row in self.class_rows for label in self.labels(row, several_labels) or ()})
         if not names:
             raise UserError(f"{self.source}: no usable rows")
         return names
@@ -111,8 +111,8 @@ class LabelTable:
         return None
 
     def examples(self) -> list[Path]:
-        """Return the images of `first_split`."""
-        return [row.image for row in self.first_split]
+        """Return the images of `class_rows`."""
+        return [row.image for row in self.class_rows]
 
     def read(
         self, split: str, class_names: Sequence[str], several_labels: bool

@@ -14,15 +14,17 @@ from kit.safeguards.overfitting.verdict import margin_of_error
 from kit.task import as_task
 from kit.training.monitor import require_logged, resolve_monitor
 
-HEAD_TOLERANCE = 0.02  # few validation images have a standard error of 0.1, which would hide real losses
+# The most by which the score may fall below that of the fitted head. With few validation images, the standard error can
+# be 0.1: such a tolerance would hide a real decline.
+HEAD_TOLERANCE = 0.02
 
 
 class Checkpoint(ModelCheckpoint):
     """Write `RUN/checkpoints/best.ckpt` after each validation that is at least as good as all earlier ones.
 
-    Few validation images often give the same value, and of two such checkpoints the later one has learned more. For the
-    same reason, a checkpoint replaces that of the head that `FineTuning` has fitted before the first step even if it is
-    worse, by up to the standard error of the metric and at most `HEAD_TOLERANCE`.
+    With few validation images, values are often equal, and of two such checkpoints the later one has learned more. For
+    the same reason, the checkpoint that `FineTuning` causes before the first step, with only the head fitted, is also
+    replaced by one that is slightly worse: by at most the standard error of the metric, and at most `HEAD_TOLERANCE`.
 
     Args:
         monitor: the log key of the metric; by default the task's `monitor`.
@@ -102,7 +104,7 @@ class Checkpoint(ModelCheckpoint):
 
 
 def head_tolerance(pl_module: L.LightningModule, monitor: str) -> float:
-    """Return how much worse than the fitted head a checkpoint may be, by the latest validation.
+    """Return by how much a checkpoint may be worse than the fitted head, estimated from the latest validation.
 
     It is 0 if the monitored metric is not the score of the evaluation.
     """

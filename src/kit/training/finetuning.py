@@ -20,7 +20,7 @@ from kit.training.weights import find_start
 
 MAX_IMAGES = 5000  # the largest number of training images, evenly spaced, on whose features the head is fitted
 CHUNK = 8  # batches whose images are decoded at the same time
-STAGES = 8  # the number of parts of the pretrained layers that have learning rates of their own
+PARTS = 8  # the number of parts of the pretrained layers that have learning rates of their own
 L2 = 1e-2  # the weight of the penalty on a fitted head, for inputs scaled to a mean variance of 1
 
 
@@ -31,7 +31,7 @@ class FineTuning(L.Callback):
     augmentation. Multinomial logistic regression on them gives the weights of the head, and a validation shows how good
     this model is. Its checkpoint competes with the later ones.
 
-    Then the net is trained, except for `frozen_parts`. The layers with pretrained weights are divided into `STAGES`
+    Then the net is trained, except for `frozen_parts`. The layers with pretrained weights are divided into `PARTS`
     consecutive parts. Each part has `layer_decay` times the learning rate of the next one (Bao et al. 2022, BEiT). The
     head, and all layers without pretrained weights, have the full learning rate.
 
@@ -222,10 +222,13 @@ def learning_rates(names: Sequence[str], pretrained: set[str], decay: float, fro
     Args:
         names: the names of all parameters, in the order of the layers.
         pretrained: the names of tensors with pretrained weights.
-        decay: the factor between two of the `STAGES` parts of the layers.
+        decay: the factor between two of the `PARTS` parts of the layers.
         frozen_parts: the number of parts, from the first, whose rate is 0.
     """
     layers = list(dict.fromkeys(name.rpartition(".")[0] for name in names if name in pretrained))
-    exponents = {layer: 1 + index * STAGES // len(layers) for index, layer in enumerate(reversed(layers))}
-    rates = {layer: decay**part if part <= STAGES - frozen_parts else 0.0 for layer, part in exponents.items()}
+    # The last part has the exponent 1, and the first has `PARTS`.
+    exponents = {layer: 1 + index * PARTS // len(layers) for index, layer in enumerate(reversed(layers))}
+    rates = {
+        layer: decay**exponent if exponent <= PARTS - frozen_parts else 0.0 for layer, exponent in exponents.items()
+    }
     return {name: rates[name.rpartition(".")[0]] for name in names if name in pretrained}

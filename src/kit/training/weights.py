@@ -16,7 +16,8 @@ from kit.ground.checkpoint_limits import require_weights
 from kit.ground.errors import UserError, one_line
 
 RANDOM_OR_FILE = "--model.net.weights FILE, or random weights with --model.net.pretrained false"
-# Keys of a data module's state in a checkpoint. Its hyper-parameters lack the last one, and their mean may be None.
+# The state of a data module in a checkpoint is recognised by these keys. `in_channels` tells it from the data module's
+# hyper-parameters, whose mean may be None.
 DATA_STATE = {"mean", "std", "in_channels"}
 
 
@@ -182,7 +183,10 @@ def hash_tensors(tensors: Mapping[str, Tensor]) -> str:
 
 
 def _without_prefix(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Remove the prefix from the names in a state dict that makes the most of them match the names in `own`."""
+    """Return the tensors whose names begin with a prefix, without it, and leave out the others.
+
+    Of all prefixes, the empty one included, it is the one that makes most names match those in `own`.
+    """
     ends = [key for key in own if own[key].ndim > 1][:3]  # a few suffice, also if one of them is missing in `state`
     prefixes = {key.removesuffix(end) for key in state for end in ends if f".{key}".endswith(f".{end}")} | {""}
     renamed = [

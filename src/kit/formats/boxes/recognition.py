@@ -40,6 +40,6 @@ def recognise(root: Path, format: str | None) -> str:
         "yolo": Evidence(texts or listings(root), "text file" if texts else "YAML or data file", yolo.has_format),
     }
     found = found_formats(evidence)
-    for file in list(map(Path, stems[".json"]))[: not found]:
-        refuse_labelme(file)
+    if not found and stems[".json"]:
+        refuse_labelme(Path(next(iter(stems[".json"]))))
     return choose_format(root, found, None, EXPECTED)

@@ -23,7 +23,7 @@ class MaskSplit(NamedTuple):
 
 
 class MaskFormat(Protocol):
-    """The base class of data sets with masks, one for each format."""
+    """The interface of a data set with masks. Each format has a class that implements it."""
 
     def class_names(self) -> list[str]:
         """Return the names of the classes.
@@ -43,11 +43,11 @@ class MaskFormat(Protocol):
         """
 
     def pixel_values(self) -> list[tuple[Any, ...]]:
-        """Return what a checkpoint keeps, so that masks of other data mean the same: see `use_pixel_values`."""
+        """Return the pixel values of each class, for the checkpoint: other data are then read with the same classes."""
         return []
 
     def use_pixel_values(self, values: Iterable[Sequence[Any]]) -> None:
-        """Take over the `pixel_values` in a checkpoint."""
+        """Read masks with the pixel values that a checkpoint has kept. An empty list changes nothing."""
 
     def faults(self, class_names: Callable[[], Sequence[str]]) -> Iterable[Fault]:
         """Yield the faults of all splits. class_names: returns those of the data module, or raises a `UserError`."""
