@@ -239,7 +239,7 @@ def test_configs_that_have_a_key_are_named(refused, monkeypatch):
 def test_one_number_for_a_height_and_width_is_doubled(refused, monkeypatch):
     monkeypatch.chdir(CONFIGS.parent)
     message = refused("--data.image_size", "64")
-    if "'[64, 64]'" not in message:
+    if "--config" not in message or "'[64, 64]'" not in message:
         pytest.skip("the default config has this key, or no config gives it a height and a width")
     words = shlex.split(message.partition("did you mean ")[2].partition("?")[0])
     monkeypatch.setattr(CLI, "instantiate_classes", lambda cli: None)
