@@ -41,9 +41,8 @@ def open_labels(
     tables = [] if format == "folders" else _find_tables(root)
     folders = None
     if format != "table":
-        with (
-            suppress(UserError) if tables else nullcontext()
-        ):  # beside a table, folders with unusable names are no error
+        # Beside a table, folders with unusable names are no error.
+        with suppress(UserError) if tables else nullcontext():
             folders = ClassFolders(root, group)
     if folders and format is None:
         format = _recognise(root, folders, tables)
