@@ -15,6 +15,7 @@ from kit.checks.headers import header_faults, read_headers
 from kit.checks.images import ImageList
 from kit.checks.pixels import ImageStatistics, pixel_faults, read_statistics
 from kit.data import ImageDataModule
+from kit.data.samples import evenly_spaced_part
 from kit.ground.errors import UserError
 from kit.ground.faults import Fault, fault
 
@@ -55,7 +56,7 @@ def quick_survey(data: ImageDataModule, all_files: bool = False) -> Survey:
     started, images, notes = time.monotonic(), ImageList.of(data), list[str]()
     if not images.files:
         return _survey([], data, images, started, notes)
-    files = images.files if all_files else images.files[:: -(-len(images.files) // MAX_FILES)]
+    files = images.files if all_files else evenly_spaced_part(images.files, MAX_FILES)
     headers, faults = read_headers(files, math.inf if all_files else time.monotonic() + MAX_SECONDS)
     if (checked := len(headers) + len(faults)) < len(images.files):
         notes.append(f"to save time, {checked:,} of {len(images.files):,} files were checked, evenly spaced")

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from kit.data.decode import upright_size
+from kit.data.samples import evenly_spaced_part
 from kit.ground.files import open_image
 from kit.ground.threads import map_files
 
@@ -73,7 +74,7 @@ def _side(pixels: float, rule: SizeRule) -> int:
 
 def read_image_sizes(paths: Sequence[Path]) -> list[tuple[int, int]]:
     """Return the height and width of each readable image in a sample, by the headers of the files."""
-    sizes = map_files(_read_size, paths[:: -(-len(paths) // MAX_IMAGES) or 1])
+    sizes = map_files(_read_size, evenly_spaced_part(paths, MAX_IMAGES))
     return [size for size in sizes if size is not None]
 
 

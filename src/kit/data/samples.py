@@ -1,17 +1,20 @@
 """The images and targets of a split, and batches of them."""
 
 import hashlib
+import math
 import zlib
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self, TypeVar
 
 from torch import Tensor
 
 from kit.data.decode import decode, verify
 from kit.data.levels import Levels
+
+Item = TypeVar("Item")
 
 
 class Batch(NamedTuple):
@@ -165,6 +168,11 @@ class Files(Samples):
                 line += f"{stat.st_size}|{stat.st_mtime_ns}\n"
             digest.update(line.encode(errors="surrogateescape"))  # file names need not be UTF-8
         return digest.hexdigest()[:32]
+
+
+def evenly_spaced_part(items: Sequence[Item], max_count: int) -> Sequence[Item]:
+    """Return at most `max_count` items of a sequence, at equal distances, from the first."""
+    return items[:: max(1, math.ceil(len(items) / max_count))]
 
 
 def select(values: Any, indices: Tensor) -> Any:

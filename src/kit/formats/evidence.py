@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from kit.data.samples import evenly_spaced_part
 from kit.ground.errors import UserError
 
 SAMPLED_FILES = 20  # the largest number of files, evenly spaced, whose content is looked at
@@ -35,7 +36,7 @@ class Evidence(NamedTuple):
 
     def is_sure(self) -> bool:
         """Return whether one of a sample of the files has the right content."""
-        return any(map(self.has_format, map(Path, self.files[:: -(-len(self.files) // SAMPLED_FILES) or 1])))
+        return any(map(self.has_format, map(Path, evenly_spaced_part(self.files, SAMPLED_FILES))))
 
 
 def found_formats(evidence: Mapping[str, Evidence]) -> dict[str, str]:

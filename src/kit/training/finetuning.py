@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kit.data import ImageDataModule
+from kit.data.samples import evenly_spaced_part
 from kit.ground._lightning import data_module, restart_averages, validate
 from kit.ground._torch import BatchNorm
 from kit.ground.out_of_memory import SampleLimit, in_halves
@@ -132,8 +133,7 @@ class FineTuning(L.Callback):
 
         The features are None if the inputs are not pooled.
         """
-        count = len(data.samples["train"] or ())
-        keys = range(0, count, -(-count // MAX_IMAGES))
+        keys = evenly_spaced_part(range(len(data.samples["train"] or ())), MAX_IMAGES)
         inputs: list[Tensor] = []
         features: list[Tensor] = []
         targets: list[Tensor] = []
