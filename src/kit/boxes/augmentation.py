@@ -12,7 +12,8 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
 from kit.boxes.targets import select_boxes
-from kit.data.decode import PADDING
+from kit.data.augment import between, scale_side
+from kit.data.decode import PADDING, resize
 from kit.ground.ranges import PositivePair, Share
 
 Flip = Literal["horizontal", "vertical", "both"]
@@ -21,42 +22,45 @@ SAME_OBJECT = 0.7  # two detections of the same class with a higher IoU show the
 
 
 class Zoom(v2.Transform):
-    """Zoom in or out by a random factor at a random position. The image keeps its size.
+    """Zoom in or out by a random factor at a random position, and stretch randomly. The image keeps its size.
 
     `ScaleJitter` and `RandomZoomOut` of torchvision change the size of the image, and no transform of torchvision
     checks how much of a box is left. `Zoom` clips boxes to the image, and drops a box if too little is left.
 
     Args:
         scale: the smallest and the largest factor. The logarithm of the factor is uniform, so 1/2 is as likely as 2.
+        ratio: the smallest and the largest factor by which width / height changes, chosen in the same way.
         min_visible: the share of a box's area that must be left after clipping, 0 to 1.
         fill: the grey value around an image after zooming out, 0 to 255.
     """
 
-    def __init__(self, scale: PositivePair = (0.8, 1.25), min_visible: Share = 0.4, fill: int = PADDING) -> None:
+    def __init__(
+        self,
+        scale: PositivePair = (0.8, 1.25),
+        ratio: PositivePair = (1.0, 1.0),
+        min_visible: Share = 0.4,
+        fill: int = PADDING,
+    ) -> None:
         super().__init__()
-        self.scale, self.min_visible, self.fill = tuple(scale), min_visible, fill
+        self.scale, self.ratio, self.min_visible, self.fill = tuple(scale), tuple(ratio), min_visible, fill
 
     def forward(self, image: tv_tensors.Image, target: dict[str, Any]) -> tuple[tv_tensors.Image, dict[str, Any]]:
         """Return the changed image, uint8 [C H W], and the changed target. See `kit.boxes.targets.sample`."""
-        height, width = image.shape[-2:]
-        low, high = (math.log(factor) for factor in self.scale)
-        uniform, across, down = torch.rand(3).tolist()
-        factor = math.exp(low + uniform * (high - low))
-        # The height and width of the area that is enlarged to the image's size, or that the shrunk image fills.
-        area = [max(1, round(side / factor if factor > 1 else side * factor)) for side in (height, width)]
-        top, left = round(down * (height - area[0])), round(across * (width - area[1]))
-        if factor > 1:  # enlarge the area to the image's size
-            pixels = F.resized_crop(image, top, left, *area, size=[height, width], antialias=True)
-            factors, shift = (width / area[1], height / area[0]), (-left * width / area[1], -top * height / area[0])
-        else:  # shrink the image to the area's size
-            shrunk = F.resize(image, area, antialias=True)
-            pixels = F.pad(shrunk, [left, top, width - area[1] - left, height - area[0] - top], fill=self.fill)
-            factors, shift = (area[1] / width, area[0] / height), (left, top)
+        size = tuple(image.shape[-2:])
+        uniform, across, down, uniform_ratio = torch.rand(4).tolist()
+        factor, stretch = between(self.scale, uniform), math.sqrt(between(self.ratio, uniform_ratio))
+        rows = scale_side(size[0], size[0], factor / stretch, down)
+        columns = scale_side(size[1], size[1], factor * stretch, across)
+        window = image.as_subclass(Tensor)[:, rows.start : rows.end, columns.start : columns.end]
+        pixels = resize(window, (rows.length, columns.length))
+        pixels = F.pad(pixels, [columns.before, rows.before, columns.after, rows.after], fill=self.fill)
+        factors = [side.length / (side.end - side.start) for side in (columns, rows)]
         boxes = target["boxes"].as_subclass(Tensor)
-        moved = boxes * boxes.new_tensor(factors * 2) + boxes.new_tensor(shift * 2)
-        clipped = clip_boxes_to_image(moved, (height, width))
+        moved = (boxes - boxes.new_tensor([columns.start, rows.start] * 2)) * boxes.new_tensor(factors * 2)
+        moved += boxes.new_tensor([columns.before, rows.before] * 2)
+        clipped = clip_boxes_to_image(moved, size)
         visible = box_area(clipped) >= self.min_visible * box_area(moved)
-        wrapped = tv_tensors.BoundingBoxes(clipped[visible], format="XYXY", canvas_size=(height, width))
+        wrapped = tv_tensors.BoundingBoxes(clipped[visible], format="XYXY", canvas_size=size)
         return tv_tensors.wrap(pixels, like=image), {**select_boxes(target, visible), "boxes": wrapped}
 
 

@@ -4,13 +4,13 @@ Torchvision's v2 crops take a size, which users would have to change together wi
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
-from kit.ground.ranges import Share
+from kit.ground.ranges import PositivePair, Share
 
 
 class RandomShift(v2.Transform):
@@ -54,3 +54,31 @@ class RandomZoomIn(v2.RandomResizedCrop):
 
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
         return F.resized_crop(inpt, **params, antialias=True)
+
+
+class ScaledSide(NamedTuple):
+    """How to crop, resize and pad an image along one side, in pixels.
+
+    The crop from `start` to `end` is resized to `length`, and gets `before` and `after` pixels of padding.
+    """
+
+    start: int
+    end: int
+    length: int
+    before: int
+    after: int
+
+
+def scale_side(side: int, new_side: int, factor: float, position: float) -> ScaledSide:
+    """Scale a side of an image by `factor`, and crop or pad it to `new_side` pixels at a position from 0 to 1."""
+    window = max(1, round(new_side / factor))  # the pixels of the side that the result spans, with padding
+    start = round(position * (side - window))  # negative if the side is shorter than the window
+    first, end = max(0, start), min(side, start + window)
+    length = min(new_side, max(1, round((end - first) * new_side / window)))
+    before = min(new_side - length, round((first - start) * new_side / window))
+    return ScaledSide(first, end, length, before, new_side - length - before)
+
+
+def between(limits: PositivePair, share: float) -> float:
+    """Return the number that is this share of the way from the first limit to the second, on a logarithmic scale."""
+    return limits[0] * (limits[1] / limits[0]) ** share

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
+from kit.data.augment import between, scale_side
 from kit.data.decode import PADDING, ImageSize, resize
 from kit.formats.masks.masks import IGNORED
 from kit.ground.ranges import PositivePair
@@ -31,41 +32,20 @@ class RandomScaleCrop(v2.Transform):
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
         image = next(value for value in flat_inputs if isinstance(value, tv_tensors.Image))
         uniform, *positions = torch.rand(3).tolist()
-        factor = self.scale[0] * (self.scale[1] / self.scale[0]) ** uniform
+        factor = between(self.scale, uniform)
         sides = zip(image.shape[-2:], self.size or image.shape[-2:], positions, strict=True)
-        rows, columns = (_crop_side(length, new_length, factor, position) for length, new_length, position in sides)
+        rows, columns = (scale_side(length, new_length, factor, position) for length, new_length, position in sides)
         return {"rows": rows, "columns": columns}
 
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
         if not isinstance(inpt, (tv_tensors.Image, tv_tensors.Mask)):
             return inpt
-        (top, bottom, above, height, below), (left, right, before, width, after) = params["rows"], params["columns"]
-        part = inpt.as_subclass(Tensor)[..., top:bottom, left:right]
+        rows, columns = params["rows"], params["columns"]
+        part = inpt.as_subclass(Tensor)[..., rows.start : rows.end, columns.start : columns.end]
+        size = (rows.length, columns.length)
         is_mask = isinstance(inpt, tv_tensors.Mask)
-        if is_mask:  # "nearest" would shift the mask by half a pixel
-            part = F.interpolate(part[None, None], (height, width), mode="nearest-exact")[0, 0]
-        else:
-            part = resize(part, (height, width))
-        part = F.pad(part, (before, after, above, below), value=IGNORED if is_mask else PADDING)
+        # For a mask, "nearest" would shift it by half a pixel.
+        part = F.interpolate(part[None, None], size, mode="nearest-exact")[0, 0] if is_mask else resize(part, size)
+        padding = (columns.before, columns.after, rows.before, rows.after)
+        part = F.pad(part, padding, value=IGNORED if is_mask else PADDING)
         return tv_tensors.wrap(part, like=inpt)
-
-
-def _crop_side(length: int, new_length: int, factor: float, position: float) -> tuple[int, int, int, int, int]:
-    """Return how to crop, resize and pad an image along one side.
-
-    Args:
-        length: the length of the side, in pixels.
-        new_length: the length of the result, in pixels.
-        factor: the factor by which the image is scaled.
-        position: the position of the crop, from 0 to 1.
-
-    Returns:
-        five numbers of pixels: the start and the end of the crop, the padding before it, its length after resizing, and
-        the padding after it.
-    """
-    window = max(1, round(new_length / factor))  # the pixels of the side that the result spans, with padding
-    start = round(position * (length - window))  # negative if the side is shorter than the window
-    first, end = max(0, start), min(length, start + window)
-    resized = min(new_length, max(1, round((end - first) * new_length / window)))
-    before = min(new_length - resized, round((first - start) * new_length / window))
-    return first, end, before, resized, new_length - resized - before

@@ -35,6 +35,7 @@ TRANSFORMS = [
     Zoom((1.3, 2.0)),
     Zoom((0.4, 0.8)),
     Zoom((0.5, 2.0)),
+    Zoom((0.7, 1.4), ratio=(0.5, 2.0)),
     v2.RandomAffine(0, translate=(0.2, 0.2), scale=(0.8, 1.2)),
     v2.RandomCrop(SIZE, padding=6),
     v2.Compose([v2.RandomHorizontalFlip(0.5), Zoom((0.7, 1.4)), v2.ColorJitter(0.1)]),
