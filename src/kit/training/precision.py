@@ -48,16 +48,16 @@ class AutoPrecision(L.Callback):
             return
         try:
             with isolate_rng():
-                precision, speedup = choose(time_steps(trainer, pl_module))
+                speedup = speedup_of(time_steps(trainer, pl_module))
         except Exception:  # whatever fails here may fail in training too, which then explains it
-            precision, speedup = FULL, 0.0
+            speedup = 0.0
         device = trainer.strategy.root_device
-        if trainer.strategy.reduce_boolean_decision(precision == MIXED):  # in all processes
+        speedup = float(trainer.strategy.reduce(torch.tensor(speedup, device=device), reduce_op="min"))  # of processes
+        self.config["trainer.precision"] = choose(speedup)
+        message = f"{FULL}, since {MIXED} is {speedup:.2f} times as fast, less than {MIN_SPEEDUP}"
+        if choose(speedup) == MIXED:
             trainer.strategy.precision_plugin = MixedPrecision(MIXED, device.type)
             message = f"{MIXED}, {speedup:.1f} times as fast as {FULL} (--auto_precision false keeps {FULL})"
-        else:
-            message = f"{FULL}, since {MIXED} is {speedup:.1f} times as fast here"
-        self.config["trainer.precision"] = trainer.precision
         if speedup:
             rank_zero_only(print)(f"precision: {message}", flush=True)
 
@@ -99,14 +99,18 @@ def is_long(steps: float, batch_size: int, size: tuple[int, int] | None) -> bool
     return size is not None and steps >= MIN_STEPS and steps * batch_size * size[0] * size[1] >= MIN_PIXELS
 
 
-def choose(seconds: Mapping[str, Sequence[float]]) -> tuple[str, float]:
-    """Return the precision to train in, and how many times as fast as `FULL` the precision `MIXED` is.
+def choose(speedup: float) -> str:
+    """Return the precision to train in if `MIXED` is this many times as fast as `FULL`."""
+    return MIXED if speedup >= MIN_SPEEDUP else FULL
+
+
+def speedup_of(seconds: Mapping[str, Sequence[float]]) -> float:
+    """Return how many times as fast as `FULL` the precision `MIXED` is.
 
     Args:
-        seconds: the times of steps in `FULL` and in `MIXED`. The shortest one is the least disturbed.
+        seconds: the times of steps in each precision. The shortest one is the least disturbed.
     """
-    speedup = min(seconds[FULL]) / min(seconds[MIXED])
-    return MIXED if speedup >= MIN_SPEEDUP else FULL, speedup
+    return min(seconds[FULL]) / min(seconds[MIXED])
 
 
 def time_steps(trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, list[float]]:

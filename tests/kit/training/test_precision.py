@@ -9,7 +9,7 @@ import yaml
 from lightning.pytorch.strategies import SingleDeviceStrategy
 
 from kit.training import precision
-from kit.training.precision import FULL, MIXED, choose, is_long
+from kit.training.precision import FULL, MIXED, choose, is_long, speedup_of
 
 FASTER = {FULL: [0.9, 0.75, 9.0], MIXED: [0.5, 3.0, 0.6]}  # by 0.75 / 0.5
 SLOWER = {FULL: [0.5, 0.4], MIXED: [0.8, 0.5]}
@@ -76,16 +76,17 @@ def saved_precision(run):
 
 
 @pytest.mark.parametrize(
-    ("full", "mixed", "expected"),
+    ("full", "mixed", "speedup", "expected"),
     [
-        ([0.75, 0.9], [0.5, 3.0], (MIXED, 1.5)),
-        ([1.2], [1.0], (MIXED, 1.2)),  # the limit itself counts
-        ([1.1875, 5.0], [1.0, 1.0], (FULL, 1.1875)),
-        ([1.0], [4.0], (FULL, 0.25)),
+        ([0.75, 0.9], [0.5, 3.0], 1.5, MIXED),
+        ([1.2], [1.0], 1.2, MIXED),  # the limit itself counts
+        ([1.1875, 5.0], [1.0, 1.0], 1.1875, FULL),
+        ([1.0], [4.0], 0.25, FULL),
     ],
 )
-def test_shortest_times_choose_the_precision(full, mixed, expected):
-    assert choose({FULL: full, MIXED: mixed}) == expected
+def test_shortest_times_choose_the_precision(full, mixed, speedup, expected):
+    assert speedup_of({FULL: full, MIXED: mixed}) == speedup
+    assert choose(speedup) == expected
 
 
 @pytest.mark.parametrize(
@@ -118,7 +119,7 @@ def test_faster_precision_is_saved_and_resumed_without_a_measurement(fit, measur
 def test_slower_precision_is_not_used(fit, measurements, autocasts, capsys):
     measurements.result = SLOWER
     run = fit(*ARGS)
-    assert "precision: 32-true, since bf16-mixed is 0.8 times as fast" in capsys.readouterr().out
+    assert "precision: 32-true, since bf16-mixed is 0.80 times as fast" in capsys.readouterr().out
     assert autocasts == [False] * 4 and measurements.count == 1 and saved_precision(run) == FULL
 
 
@@ -147,9 +148,8 @@ def test_failed_measurement_changes_nothing(fit, measurements, autocasts, capsys
     assert autocasts == [False] * 4 and "precision:" not in capsys.readouterr().out
 
 
-def test_all_processes_must_find_it_faster(fit, measurements, monkeypatch):
-    """Another process's result stands for this one's: `reduce_boolean_decision` is where they meet."""
-    monkeypatch.setattr(SingleDeviceStrategy, "reduce_boolean_decision", lambda self, decision, all=True: False)
+def test_slowest_process_decides(fit, measurements, monkeypatch):
+    monkeypatch.setattr(SingleDeviceStrategy, "reduce", lambda self, tensor, reduce_op: tensor - 0.5)
     assert saved_precision(fit(*ARGS)) == FULL and measurements.count == 1
 
 
