@@ -23,7 +23,8 @@ WAYS = ("true", "false")
 def run(root: Path, folder: Path, enabled: str, words: list[str]) -> tuple[float, float, float]:
     """Seconds of the whole command and of the training alone, and the log's size in MB."""
     line = [sys.executable, "-m", "project.fit", "--config", str(REPOSITORY / "configs/classification_mnist.yaml")]
-    line += ["--data.root", str(root), "--dashboard.enabled", enabled, "--name", enabled, *words]
+    line += ["--data.root", str(root), "--dashboard.enabled", enabled, "--name", enabled, "--auto_precision", "false"]
+    line += words
     started = time.perf_counter()
     subprocess.run([*line, "--trainer.default_root_dir", str(folder)], check=True, stdout=subprocess.DEVNULL)
     seconds = time.perf_counter() - started

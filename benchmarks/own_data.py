@@ -171,7 +171,8 @@ class Bench:
         folder = Path(tempfile.mkdtemp(dir=self.folder))
         command = ["-m", "project.fit", "--config", str(REPOSITORY / f"configs/{config}.yaml"), *self.arguments]
         command += ["--data.root", str(self.roots[seed]), "--seed_everything", str(seed), "--name", "own"]
-        command += ["--trainer.default_root_dir", str(folder), "--trainer.accelerator", "cpu", *arguments]
+        command += ["--trainer.default_root_dir", str(folder), "--trainer.accelerator", "cpu"]
+        command += ["--auto_precision", "false", *arguments]  # peers are in fp32
         if self.case.cores == 1:
             command += ["--data.num_workers", "0"]
         seconds, _ = cpu_seconds(command, self.case.cores)

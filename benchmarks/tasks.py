@@ -157,6 +157,7 @@ def template(task: str, root: Path, steps: int, skip: int) -> float:
     options = {"--config": REPOSITORY / f"configs/{CONFIGS[task]}.yaml", "--data.root": root / data, "--name": "speed"}
     options |= {"--trainer.default_root_dir": root / "runs", "--trainer.max_steps": steps, "--trainer.max_epochs": -1}
     options |= {"--trainer.limit_val_batches": 0, "--data.image_size": list(SIZE), "--check": "off"}
+    options |= {"--auto_precision": "false"}
     run = cli.CLI([str(part) for pair in options.items() for part in pair])
     run.trainer.callbacks.append(Clock())
     run.trainer.fit(run.model, datamodule=run.datamodule)

@@ -98,6 +98,7 @@ def template(root: Path, steps: int, skip: int) -> float:
     options = {"--config": CONFIG, "--data.root": root, "--trainer.default_root_dir": root / "runs", "--name": "speed"}
     # The validation comes after the last step: it counts for the memory only.
     options |= {"--trainer.max_epochs": 1, "--trainer.limit_train_batches": steps, "--trainer.limit_val_batches": 2}
+    options |= {"--auto_precision": "false"}
     run = cli.CLI([str(part) for pair in options.items() for part in pair])
     run.trainer.callbacks.append(Clock())
     run.trainer.fit(run.model, datamodule=run.datamodule)

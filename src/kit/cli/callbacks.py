@@ -16,7 +16,7 @@ from kit.ground import unexpected
 from kit.ground.files import write_text
 from kit.safeguards import Checkpoint, ExactResume, NanGuard, Overfitting
 from kit.safeguards.nan.rollback import cut_learning_rates
-from kit.training import FineTuning
+from kit.training import AutoPrecision, FineTuning
 
 FINDERS = (BatchSizeFinder, LearningRateFinder)
 UNSAVED = "Unable to serialize instance "  # jsonargparse writes this in place of an object that YAML cannot hold
@@ -93,6 +93,7 @@ def _savable(values: Any) -> Any:
 ORDER: tuple[tuple[type[L.Callback], tuple[type[L.Callback], ...], str], ...] = (
     (ExactResume, (L.Callback,), "it seeds, saves and stops before any other callback begins a step or a validation"),
     (FoundSettings, (L.Callback,), "config.yaml and the others' states depend on the settings that were found"),
+    (AutoPrecision, (L.Callback,), "config.yaml has the precision; the guards replace the step that it measures"),
     (SavedConfig, (L.Callback,), "a checkpoint cannot be resumed without config.yaml"),
     (FineTuning, (L.Callback,), "the NaN guard's first snapshot must have the fitted head"),
     (NanGuard, (Dashboard,), "the dashboard shows the gradient's norm that the guard has computed"),

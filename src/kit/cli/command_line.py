@@ -31,6 +31,7 @@ from kit.ground.errors import UserError, one_line
 from kit.ground.yaml_files import read_yaml
 from kit.safeguards import Checkpoint, EarlyStopping, ExactResume, MemoryGuard, NanGuard, Overfitting
 from kit.safeguards.resume import restarting
+from kit.training import AutoPrecision
 
 OVERLAYS = "trainer"  # a folder in CONFIGS; its files set a few keys and are not complete runs
 
@@ -111,6 +112,7 @@ class CLI(LightningCLI):
         parser.add_argument("--weights_sha256", type=str | None, default=None, help="set by the run: see `Start`")
         parser.add_argument("--resume", type=str | None)
         parser.add_argument("--force", type=bool, default=False, help="resume with another config or other data")
+        parser.add_argument("--auto_precision", type=bool, default=True, help="see `kit.training.AutoPrecision`")
         parser.add_argument("--check", type=Literal["off", "warn", "strict"], default="warn")
         if self.base is None:
             parser.link_arguments("seed_everything", "data.init_args.seed", compute_fn=int)
@@ -179,6 +181,8 @@ class CLI(LightningCLI):
             callbacks += [Hyperparameters(), self.report_page]
             if not self.config.trainer.fast_dev_run:
                 callbacks.append(FoundSettings(self.saved_config))
+                if self.config.auto_precision and self.config.trainer.precision is None and not self.resumed_folder:
+                    callbacks.append(AutoPrecision(self.saved_config))
                 callbacks.append(SavedConfig(self.parser, self.saved_config, resumed=self.resumed_folder is not None))
         self.trainer_defaults["callbacks"] = callbacks
         root = {"default_root_dir": str(self.folder)} if self.folder else {}  # for other files that Lightning writes

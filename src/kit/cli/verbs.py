@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from kit.checkpoints import checkpoint, trust
@@ -88,9 +87,6 @@ def _train(cli: CLI, ckpt_path: Path | None, args: list[str]) -> None:
         restarting.refuse_exception_checkpoints(trainer)
     if cli.config.check != "off" and trainer.is_global_zero and isinstance(data, ImageDataModule):
         cli.report_page.survey = _check_quickly(data, strict=cli.config.check == "strict", args=args)
-    is_cuda = trainer.strategy.root_device.type == "cuda"
-    if is_cuda and trainer.precision == "32-true" and torch.cuda.is_bf16_supported(including_emulation=False):
-        rank_zero_only(print)("this GPU is faster in bfloat16: add --config configs/trainer/bf16.yaml")
     if trainer.world_size > 1:
         signals.stop_listening()  # until `ExactResume` listens
     try:

@@ -29,7 +29,7 @@ CHANGEABLE = (
     *(f"trainer.{key}" for key in ("devices", "num_nodes", "strategy", "profiler", "logger", "default_root_dir")),
     *(f"trainer.{key}" for key in ("enable_progress_bar", "enable_model_summary")),
     *(f"data.init_args.{key}" for key in ("root", "cache", "cache_dir", "num_workers", "download")),
-    *("name", "check", "config", "exact_resume"),
+    *("name", "check", "config", "exact_resume", "auto_precision"),  # a resumed run measures no precision
 )
 
 

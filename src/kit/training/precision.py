@@ -1,0 +1,158 @@
+"""Choose the precision of a run by the time of its training step."""
+
+import copy
+import time
+from collections.abc import Mapping, MutableMapping, Sequence
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.plugins.precision import MixedPrecision, Precision
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from lightning.pytorch.utilities.seed import isolate_rng
+
+from kit.data import Batch, ImageDataModule
+from kit.ground._lightning import data_module, prepare_batch
+from kit.ground._torch import is_compiled
+from kit.task import Task
+
+FULL, MIXED = "32-true", "bf16-mixed"
+MIN_SPEEDUP = 1.2  # of `MIXED`; a smaller one is hardly worth it, and chance would decide more often
+ROUNDS = 4  # timed steps in each precision, after one that is not timed
+MIN_STEPS = 500  # the ten steps of a measurement are then at most 2 % of the run
+MIN_PIXELS = 100e6  # height * width * images of all steps: a run with fewer takes seconds, see `make fit`
+
+
+class AutoPrecision(L.Callback):
+    """Train in `bf16-mixed` if a training step then takes clearly less time on this device.
+
+    Before the first step, a copy of the task and of its optimizer makes steps with the first batch, alternately in both
+    precisions. This changes neither the weights, nor random numbers, nor the order of the images. The result is printed
+    and written into `config.yaml`. So the config repeats the run exactly, and a resumed run measures nothing.
+
+    Nothing is measured unless `is_measurable` and `is_long` hold. The precision is then `32-true`, whatever the time.
+
+    Args:
+        config: the config that `SavedConfig` writes. Its key `trainer.precision` is set.
+    """
+
+    def __init__(self, config: MutableMapping[str, Any]) -> None:
+        self.config = config
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        data: Any = data_module(trainer)
+        if not is_measurable(trainer, pl_module):
+            return
+        if not is_long(trainer.estimated_stepping_batches, data.batch_size, data.preprocessing.size):
+            return
+        try:
+            with isolate_rng():
+                speedup = speedup_of(time_steps(trainer, pl_module))
+        except Exception:  # whatever fails here may fail in training too, which then explains it
+            speedup = 0.0
+        device = trainer.strategy.root_device
+        speedup = float(trainer.strategy.reduce(torch.tensor(speedup, device=device), reduce_op="min"))  # of processes
+        self.config["trainer.precision"] = choose(speedup)
+        message = f"{FULL}, since {MIXED} is {speedup:.2f} times as fast, less than {MIN_SPEEDUP}"
+        if choose(speedup) == MIXED:
+            trainer.strategy.precision_plugin = MixedPrecision(MIXED, device.type)
+            message = f"{MIXED}, {speedup:.1f} times as fast as {FULL} (--auto_precision false keeps {FULL})"
+        if speedup:
+            rank_zero_only(print)(f"precision: {message}", flush=True)
+
+
+def is_measurable(trainer: L.Trainer, pl_module: L.LightningModule) -> bool:
+    """Return whether the training step can be timed, and whether bfloat16 can pay on this device.
+
+    The module must be a `Task` that is not compiled, on one device or with DDP, and have an `ImageDataModule`. The run
+    must not demand deterministic algorithms, which it would for exactly equal results.
+    """
+    return (
+        isinstance(pl_module, Task)
+        and isinstance(data_module(trainer), ImageDataModule)
+        and type(trainer.precision_plugin) is Precision
+        and isinstance(trainer.strategy, (SingleDeviceStrategy, DDPStrategy))
+        and pl_module.automatic_optimization
+        and not torch.are_deterministic_algorithms_enabled()
+        and not is_compiled(pl_module)
+        and computes_bfloat16(trainer.strategy.root_device)
+    )
+
+
+def computes_bfloat16(device: torch.device) -> bool:
+    """Return whether a device has instructions for bfloat16. Others emulate it slowly."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    features = torch.cpu.get_capabilities() if device.type == "cpu" else {}
+    return bool(features.get("avx512_bf16") or features.get("amx_bf16"))
+
+
+def is_long(steps: float, batch_size: int, size: tuple[int, int] | None) -> bool:
+    """Return whether a measurement takes a small part of a run.
+
+    Args:
+        steps: the number of optimizer steps.
+        batch_size: the number of images in a step.
+        size: the height and width of the images. If they differ, it is None, and one batch says little about others.
+    """
+    return size is not None and steps >= MIN_STEPS and steps * batch_size * size[0] * size[1] >= MIN_PIXELS
+
+
+def choose(speedup: float) -> str:
+    """Return the precision to train in if `MIXED` is this many times as fast as `FULL`."""
+    return MIXED if speedup >= MIN_SPEEDUP else FULL
+
+
+def speedup_of(seconds: Mapping[str, Sequence[float]]) -> float:
+    """Return how many times as fast as `FULL` the precision `MIXED` is.
+
+    Args:
+        seconds: the times of steps in each precision. The shortest one is the least disturbed.
+    """
+    return min(seconds[FULL]) / min(seconds[MIXED])
+
+
+def time_steps(trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, list[float]]:
+    """Return the seconds that training steps of a copy take, by precision.
+
+    On a CPU, one thread computes its share of the batch, and only its own time counts. Several threads wait for each
+    other, so that other programs on the machine would change the result.
+    """
+    device, threads = trainer.strategy.root_device, torch.get_num_threads()
+    batch = first_batch(trainer, pl_module, threads if device.type == "cpu" else 1)
+    task, optimizers = copy.deepcopy((pl_module, trainer.optimizers))  # together, since they share parameters
+    task.trainer = trainer
+    task.log = task.log_dict = lambda *_, **__: None
+    plugins: dict[str, Precision] = {FULL: trainer.precision_plugin, MIXED: MixedPrecision(MIXED, device.type)}
+    seconds: dict[str, list[float]] = {name: [] for name in plugins}
+    torch.set_num_threads(1)
+    try:
+        for _ in range(1 + ROUNDS):
+            for name, plugin in plugins.items():
+                began = _now(device)
+                with plugin.train_step_context():
+                    output = task.training_step(batch, 0)
+                (output["loss"] if isinstance(output, Mapping) else output).backward()
+                for optimizer in optimizers:
+                    optimizer.step()
+                    optimizer.zero_grad()
+                seconds[name].append(_now(device) - began)
+    finally:
+        torch.set_num_threads(threads)
+    return {name: times[1:] for name, times in seconds.items()}
+
+
+def first_batch(trainer: L.Trainer, pl_module: L.LightningModule, parts: int) -> Batch:
+    """Return the first training batch on the device, or one of its parts. This does not use the loader of the run."""
+    loader = data_module(trainer).train_dataloader()
+    keys = next(iter(loader.batch_sampler))
+    batch = loader.dataset.__getitems__(keys[: max(2, len(keys) // parts)])  # batch norm needs two images
+    return trainer.strategy.batch_to_device(prepare_batch(pl_module, batch))
+
+
+def _now(device: torch.device) -> float:
+    if device.type == "cpu":
+        return time.process_time()
+    torch.cuda.synchronize(device)
+    return time.perf_counter()

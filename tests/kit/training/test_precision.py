@@ -1,0 +1,168 @@
+"""The precision that a run chooses by the time of its training step."""
+
+from pathlib import Path
+
+import pytest
+import tiny_task
+import torch
+import yaml
+from lightning.pytorch.strategies import SingleDeviceStrategy
+
+from kit.training import precision
+from kit.training.precision import FULL, MIXED, choose, is_long, speedup_of
+
+FASTER = {FULL: [0.9, 0.75, 9.0], MIXED: [0.5, 3.0, 0.6]}  # by 0.75 / 0.5
+SLOWER = {FULL: [0.5, 0.4], MIXED: [0.8, 0.5]}
+RUN = {
+    "trainer": {"max_epochs": 1, "accelerator": "cpu"},
+    "model": {"class_path": "tiny_task.Drawn"},
+    "data": {
+        "class_path": "tiny_task.Shades",
+        "init_args": {
+            "batch_size": 8,
+            "augment": [{"class_path": "torchvision.transforms.v2.RandomHorizontalFlip"}],
+        },
+    },
+    "check": "off",
+    "dashboard": {"enabled": False},
+}
+ARGS = ("--config", "tiny.yaml")
+
+
+class Measurements:
+    """Stand-in for `time_steps`. It counts its calls and returns or raises `result`."""
+
+    def __init__(self):
+        self.result, self.count = FASTER, 0
+
+    def __call__(self, trainer, pl_module):
+        self.count += 1
+        if isinstance(self.result, Exception):
+            raise self.result
+        return self.result
+
+
+@pytest.fixture
+def short_runs(monkeypatch):
+    """Let any run be long enough, on any device."""
+    Path("tiny.yaml").write_text(yaml.safe_dump(RUN))
+    monkeypatch.setattr(precision, "MIN_STEPS", 1)
+    monkeypatch.setattr(precision, "MIN_PIXELS", 1)
+    monkeypatch.setattr(precision, "computes_bfloat16", lambda device: True)
+
+
+@pytest.fixture
+def measurements(short_runs, monkeypatch):
+    stub = Measurements()
+    monkeypatch.setattr(precision, "time_steps", stub)
+    return stub
+
+
+@pytest.fixture
+def autocasts(monkeypatch):
+    """Return a list that gets, for each training step, whether it runs in bfloat16."""
+    found, training_step = [], tiny_task.Drawn.training_step
+
+    def step(self, batch, batch_idx):
+        found.append(torch.is_autocast_enabled("cpu"))
+        return training_step(self, batch, batch_idx)
+
+    monkeypatch.setattr(tiny_task.Drawn, "training_step", step)
+    return found
+
+
+def saved_precision(run):
+    return yaml.safe_load((run / "config.yaml").read_text())["trainer"]["precision"]
+
+
+@pytest.mark.parametrize(
+    ("full", "mixed", "speedup", "expected"),
+    [
+        ([0.75, 0.9], [0.5, 3.0], 1.5, MIXED),
+        ([1.2], [1.0], 1.2, MIXED),  # the limit itself counts
+        ([1.1875, 5.0], [1.0, 1.0], 1.1875, FULL),
+        ([1.0], [4.0], 0.25, FULL),
+    ],
+)
+def test_shortest_times_choose_the_precision(full, mixed, speedup, expected):
+    assert speedup_of({FULL: full, MIXED: mixed}) == speedup
+    assert choose(speedup) == expected
+
+
+@pytest.mark.parametrize(
+    ("steps", "batch_size", "size", "expected"),
+    [
+        (808, 64, (8, 8), False),  # `make fit`
+        (800, 32, (64, 64), True),  # classification_folder.yaml
+        (1000, 10, (100, 100), True),  # the limit itself counts
+        (999, 10, (100, 100), False),
+        (499, 32, (640, 480), False),
+        (float("inf"), 1, (6, 8), True),  # limited by max_time
+        (5000, 32, None, False),  # images of different sizes
+    ],
+)
+def test_only_long_runs_are_measured(steps, batch_size, size, expected):
+    assert is_long(steps, batch_size, size) is expected
+
+
+def test_faster_precision_is_saved_and_resumed_without_a_measurement(fit, measurements, autocasts, capsys):
+    run = fit(*ARGS)
+    assert "precision: bf16-mixed, 1.5 times as fast as 32-true" in capsys.readouterr().out
+    assert autocasts == [True] * 4 and measurements.count == 1 and saved_precision(run) == MIXED
+    measurements.result = SLOWER
+    assert fit("--resume", str(run), "--trainer.max_epochs", "2") == run
+    assert autocasts == [True] * 8 and measurements.count == 1 and saved_precision(run) == MIXED
+    again = fit("--config", str(run / "config.yaml"))
+    assert again != run and autocasts == [True] * 16 and measurements.count == 1
+
+
+def test_slower_precision_is_not_used(fit, measurements, autocasts, capsys):
+    measurements.result = SLOWER
+    run = fit(*ARGS)
+    assert "precision: 32-true, since bf16-mixed is 0.80 times as fast" in capsys.readouterr().out
+    assert autocasts == [False] * 4 and measurements.count == 1 and saved_precision(run) == FULL
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--auto_precision", "false"], None),
+        (["--trainer.precision", "32-true"], FULL),
+        (["--trainer.precision", "64-true"], "64-true"),
+        (["--model", "tiny_task.Judge"], None),  # a plain LightningModule
+    ],
+)
+def test_run_is_not_measured(arguments, expected, fit, measurements):
+    assert saved_precision(fit(*ARGS, *arguments)) == expected
+    assert measurements.count == 0
+
+
+def test_deterministic_run_is_not_measured(fit, measurements, monkeypatch):
+    monkeypatch.setattr(torch, "are_deterministic_algorithms_enabled", lambda: True)
+    assert saved_precision(fit(*ARGS)) is None and measurements.count == 0
+
+
+def test_failed_measurement_changes_nothing(fit, measurements, autocasts, capsys):
+    measurements.result = torch.OutOfMemoryError("out of memory")
+    assert saved_precision(fit(*ARGS)) == FULL
+    assert autocasts == [False] * 4 and "precision:" not in capsys.readouterr().out
+
+
+def test_slowest_process_decides(fit, measurements, monkeypatch):
+    monkeypatch.setattr(SingleDeviceStrategy, "reduce", lambda self, tensor, reduce_op: tensor - 0.5)
+    assert saved_precision(fit(*ARGS)) == FULL and measurements.count == 1
+
+
+def test_measurement_does_not_change_the_weights(fit, short_runs, monkeypatch):
+    monkeypatch.setattr(precision, "MIN_SPEEDUP", float("inf"))
+    threads, seconds = torch.get_num_threads(), []
+    time_steps = precision.time_steps
+    monkeypatch.setattr(precision, "time_steps", lambda *args: seconds.append(time_steps(*args)) or seconds[0])
+    options = ("--trainer.max_epochs", "2", "--exact_resume.enabled", "false")  # which would seed each epoch
+    runs = [fit(*ARGS, *options), fit(*ARGS, *options, "--auto_precision", "false")]
+    assert [saved_precision(run) for run in runs] == [FULL, None] and torch.get_num_threads() == threads
+    assert {name: len(times) for name, times in seconds[0].items()} == {FULL: 4, MIXED: 4}
+    measured, other = (torch.load(run / "checkpoints" / "best.ckpt", weights_only=True) for run in runs)
+    assert measured["global_step"] == other["global_step"] > 0
+    for key, weights in other["state_dict"].items():
+        assert torch.equal(measured["state_dict"][key], weights), key
