@@ -24,6 +24,7 @@ from kit.config.arguments import extract_option, option_value
 from kit.config.parser import Parser, build
 from kit.config.suggestions import CONFIGS, missing_config
 from kit.dashboard import Bar, Dashboard, Hyperparameters, Lines, ReportPage, Speed
+from kit.formats.evidence import OtherOptions
 from kit.ground import unexpected
 from kit.ground._lightning import only_report_rate
 from kit.ground.checkpoint_limits import Budget
@@ -130,11 +131,9 @@ class CLI(LightningCLI):
             own = self.base["data"]["init_args"]
             root, own_root = (Path(text or "") for text in (self.config.get("data.init_args.root"), own.get("root")))
             self.reads_other_root = root.resolve() != own_root.resolve()
-            if self.reads_other_root:
-                for name in getattr(import_path(self.base["data"]["class_path"]), "root_options", ()):
-                    own.pop(name, None)
-                parser.set_defaults(self.base)
-                self.config = parser.read(args)
+            options = getattr(import_path(self.base["data"]["class_path"]), "root_options", ())
+            if self.reads_other_root and own.keys() & options:
+                raise OtherOptions(options)
         # `resume` is not saved, since `--config RUN/config.yaml` would otherwise resume that run.
         resume, self.config.resume = self.config.resume, None
         self.force, self.config.force = self.config.force, False
@@ -193,8 +192,6 @@ class CLI(LightningCLI):
             if isinstance(callback, LearningRateFinder):
                 only_report_rate(callback)
         trainer.callbacks[:] = sort_callbacks(trainer.callbacks)
-        if trainer.check_val_every_n_epoch and (trainer.max_epochs or 0) > 0:  # a short run is validated at its end
-            trainer.check_val_every_n_epoch = min(trainer.check_val_every_n_epoch, trainer.max_epochs)
         if trainer.strategy.root_device.type == "cuda":
             torch.set_float32_matmul_precision("high")  # TF32 in matrix products: much faster, and exact enough
         return trainer

@@ -20,7 +20,7 @@ from kit.config.suggestions import untrained_configs
 from kit.dashboard.results import log_report, report, require_measured
 from kit.data import ImageDataModule, broken
 from kit.data.loading import lost_worker
-from kit.formats.evidence import OtherFormat
+from kit.formats.evidence import OtherOptions
 from kit.formats.folders import SPLITS
 from kit.ground import app, signals
 from kit.ground.checkpoint_limits import Budget
@@ -169,19 +169,21 @@ def test(args: list[str]) -> None:
 
 
 def _test_cli(options: list[str], base: dict[str, Any], file: Path) -> CLI:
-    """Return the command line of `test`. Options of the run that belong to another format than the data are removed.
+    """Return the command line of `test`. Options of the run that do not describe the data to be tested are removed.
 
     Args:
         options: the command line, without the run.
         base: the config of the checkpoint.
         file: the checkpoint.
     """
-    while True:
-        try:
-            return CLI(options, base, budget=Budget(file))
-        except OtherFormat as error:
-            if base["data"]["init_args"].pop(error.option, None) is None:  # the option is on the command line
-                raise
+    try:
+        return CLI(options, base, budget=Budget(file))
+    except OtherOptions as error:
+        own = base["data"]["init_args"]
+        if not own.keys() & error.options:  # the option is on the command line
+            raise
+        base["data"]["init_args"] = {name: value for name, value in own.items() if name not in error.options}
+        return _test_cli(options, base, file)
 
 
 def check(args: list[str]) -> None:

@@ -29,10 +29,11 @@ class Contents(L.LightningDataModule):
 
     Subclasses that read files set `root`, the folder of the files, and `image_size`, the height and width to which
     images are resized, or "native" or None: see `input_size`. `format_name` says in a word or two what the samples are
-    made of, and `object_noun` is the plural word for what `count_classes` counts, if that is not images or pixels.
-    `several_labels` says whether an image may have any number of labels: the target of a sample is then Float[K] of 0
-    and 1. `root_options` are arguments that describe the files in `root`: `test` on another root does not take them
-    over. `takes_pretraining_size` says whether images are resized to their size in pretraining if `image_size` is None.
+    made of, and `object_noun` is the plural word for what `count_classes` counts, if that is not images, pixels or
+    labels. `several_labels` says whether an image may have any number of labels: the target of a sample is then
+    Float[K] of 0 and 1. `root_options` are arguments that describe the files in `root`: `test` on another root does not
+    take them over. `takes_pretraining_size` says whether images are resized to their size in pretraining if
+    `image_size` is None.
     """
 
     root: Any = ""
@@ -195,10 +196,11 @@ class Contents(L.LightningDataModule):
         """
         parts = {split: samples for split in SPLITS if (samples := splits.get(split)) is not None}
         facts = [f"{_join(map(len, parts.values()))} images ({' / '.join(parts)})"]
-        if self.object_noun or self.num_classes > 1:
+        noun = "labels" if self.several_labels else self.object_noun
+        if noun or self.num_classes > 1:
             facts.append(f"{self.num_classes:,} class{'es' * (self.num_classes != 1)}")
-        if self.object_noun:
-            facts.append(f"{_join(sum(self.count_classes(one)) for one in parts.values())} {self.object_noun}")
+        if noun:
+            facts.append(f"{_join(sum(self.count_classes(one)) for one in parts.values())} {noun}")
         line = f"data: {self.format_name or type(self).__name__}, {', '.join(facts)}"
         if splits_val:
             line += "; val is split off from train"

@@ -1,6 +1,6 @@
 """Decide which formats the files of a data set are in, by their content, and refuse options of other formats."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,16 +10,16 @@ from kit.ground.errors import UserError
 SAMPLED_FILES = 20  # the largest number of files, evenly spaced, whose content is looked at
 
 
-class OtherFormat(UserError):
-    """An option belongs to another format than that of the data.
+class OtherOptions(UserError):
+    """Options do not describe the data.
 
     Args:
-        option: its name.
+        options: their names.
     """
 
-    def __init__(self, option: str, message: str) -> None:
+    def __init__(self, options: Collection[str], message: str = "") -> None:
         super().__init__(message)
-        self.option = option
+        self.options = options
 
 
 class Evidence(NamedTuple):
@@ -59,9 +59,9 @@ def refuse_other_options(format: str, options: Mapping[str, tuple[Any, Sequence[
             belongs to.
 
     Raises:
-        OtherFormat: there is such an option.
+        OtherOptions: there is such an option.
     """
     for name, (value, formats) in options.items():
         if value is not None and format not in formats:
             belongs = f"data.{name} belongs to {' and '.join(formats)}, but the data are in the format {format}"
-            raise OtherFormat(name, f"{belongs}; leave it out (--data.{name} null)")
+            raise OtherOptions([name], f"{belongs}; leave it out (--data.{name} null)")

@@ -35,7 +35,7 @@ def open_labels(
 
     Raises:
         UserError: neither format was found, or both; or there is no such table, or several.
-        OtherFormat: an argument does not belong to the format.
+        OtherOptions: an argument does not belong to the format.
     """
     format = format or ("table" if file is not None else None)
     tables = [] if format == "folders" else _find_tables(root)

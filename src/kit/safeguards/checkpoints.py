@@ -10,6 +10,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 
 from kit.ground._lightning import has_validated
+from kit.safeguards.messages import log_message
 from kit.safeguards.overfitting.verdict import margin_of_error
 from kit.task import as_task
 from kit.training.monitor import require_logged, resolve_monitor
@@ -51,10 +52,12 @@ class Checkpoint(ModelCheckpoint):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Let a run that is shorter than the interval between validations end with a validation."""
         super().on_train_start(trainer, pl_module)
-        if trainer.check_val_every_n_epoch is not None or trainer.val_check_batch is None:  # None: an interval of time
+        interval, max_epochs = trainer.check_val_every_n_epoch, trainer.max_epochs or -1
+        if interval is not None:
+            trainer.check_val_every_n_epoch = max_epochs if 0 < max_epochs < interval else interval
             return
         batches, steps = trainer.num_training_batches, trainer.estimated_stepping_batches
-        if math.isfinite(batches) and math.isfinite(steps):
+        if trainer.val_check_batch is not None and math.isfinite(batches) and math.isfinite(steps):
             accumulated = trainer.accumulate_grad_batches
             epochs, rest = divmod(int(steps), math.ceil(batches / accumulated))  # an epoch's last step may be smaller
             trainer.val_check_batch = min(trainer.val_check_batch, epochs * int(batches) + rest * accumulated)
@@ -80,7 +83,10 @@ class Checkpoint(ModelCheckpoint):
         return {**super().state_dict(), "before_training": self.before_training}
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Save the last weights if the run ended before its first validation."""
+        """Save the last weights if there was no validation. Print it if the fitted head has remained the best."""
+        if self.before_training:
+            message = "best.ckpt has only its head fitted, since no validation after the first step was better"
+            log_message(trainer, "checkpoint", message)
         if not self.best_model_path and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             self._save_none_monitor_checkpoint(trainer, self._monitor_candidates(trainer))
             trainer.strategy.checkpoint_io.teardown()

@@ -10,9 +10,8 @@ from torch import Tensor
 
 from kit.data import ImageDataModule, Samples, Tensors
 from kit.data.decode import Channels, ImageSize, find_channels
-from kit.data.digits import digits
+from kit.data.digits import digits_of
 from kit.data.image_size import MASKS, choose_image_size, read_image_sizes
-from kit.data.splitting import stratified_split
 from kit.formats.coco import Crowds
 from kit.formats.evidence import refuse_other_options
 from kit.formats.folders import data_folder, groups_by_name
@@ -152,7 +151,7 @@ class MaskFolder(MaskDataModule):
 
 
 class DigitMasks(MaskDataModule):
-    """Scenes of handwritten digits on a textured background. The classes are the ten digits and `ground`.
+    """Scenes of handwritten digits on a textured background. The classes are `background` and the ten digits.
 
     No image of a digit is in two splits, unless `val` is 0. A fifth of the digits is for test, whatever the seed.
 
@@ -170,7 +169,7 @@ class DigitMasks(MaskDataModule):
         self.counts = {"train": train, "val": val, "test": test}
 
     def find_class_names(self) -> list[str]:
-        return ["ground", *(str(digit) for digit in range(10))]
+        return ["background", *(str(digit) for digit in range(10))]
 
     def find_in_channels(self) -> int:
         return 1
@@ -179,9 +178,6 @@ class DigitMasks(MaskDataModule):
         if not self.counts[split]:
             return None
         self.refuse_other_classes(self.find_class_names())
-        pixels, labels = digits()
-        rest, test = stratified_split(labels, 0.2, seed=0)
-        train, val = (rest[part] for part in stratified_split(labels[rest], 0.1, self.seed))
-        subset, seed = {"train": (train, 5), "val": (val, 3), "test": (test, 4)}[split]
-        scenes = make_scenes(pixels[subset], labels[subset], self.counts[split], seed)
+        seed = {"train": 5, "val": 3, "test": 4}[split]
+        scenes = make_scenes(*digits_of(split, self.seed), self.counts[split], seed)
         return Tensors([None] * len(scenes), scenes)  # the last channel of a scene is its mask
