@@ -13,7 +13,7 @@ from lightning.pytorch.callbacks import LearningRateFinder
 from lightning.pytorch.cli import LightningCLI
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
-from kit.checkpoints import trust
+from kit.checkpoints import checkpoint, trust
 from kit.checkpoints.checkpoint import FROM_DATA
 from kit.checkpoints.run_folder import make_next_version, next_version, refuse_foreign_paths, remove_if_empty
 from kit.cli.callbacks import FINDERS, FoundSettings, SavedConfig, sort_callbacks
@@ -139,7 +139,7 @@ class CLI(LightningCLI):
         self.force, self.config.force = self.config.force, False
         self.saved_config, self.resumed_folder, self.has_new_config = self.config, None, False
         if resume:
-            folder = self.resumed_folder = restarting.run_folder(resume)
+            folder = self.resumed_folder = checkpoint.run_folder_of(Path(resume).absolute())
             old, new = parser.read(["--config", str(folder / "config.yaml")]).as_flat(), self.config.as_flat()
             differences = restarting.config_differences(old, new)
             restarting.refuse("config", differences, self.force)

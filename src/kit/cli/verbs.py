@@ -61,7 +61,7 @@ def _resumed_cli(resumed: str, ckpt_path: Path | None, args: list[str], trusted:
         resumed: the run, or one of its checkpoints.
         ckpt_path: the checkpoint from which it continues, if there is one.
     """
-    run = restarting.run_folder(resumed)
+    run = checkpoint.run_folder_of(Path(resumed).absolute())
     refuse_links(run, run)
     config, budget = run / "config.yaml", None
     if ckpt_path:
@@ -239,9 +239,8 @@ def _evaluate(cli: CLI, ckpt_path: Path | None = None) -> dict[str, float] | Non
         rank_zero_only(print)(f"nothing is tested: trainer.limit_{split}_batches is 0")
         return None
     if split == "val":
-        rank_zero_only(print)(
-            "there is no test split: the validation figures, which chose the checkpoint, are optimistic"
-        )
+        optimistic = "the validation figures, which chose the checkpoint, are optimistic"
+        rank_zero_only(print)(f"there is no test split: {optimistic}")
     evaluate = trainer.test if split == "test" else trainer.validate
     with doing(f"testing on the {split} split"):
         return evaluate(cli.model, datamodule=data, verbose=False, ckpt_path=ckpt_path, weights_only=True)[0]

@@ -21,14 +21,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch.optim.lr_scheduler import LRScheduler
 
 from kit.config._jsonargparse import reset_replaced_arguments
-from kit.config.annotations import (
-    accepts,
-    default_of,
-    describe,
-    import_path,
-    parameter_annotations,
-    parser_annotations,
-)
+from kit.config.annotations import expected_instead_of_null, import_path, parser_annotations
 from kit.config.arguments import extract_option, scan
 from kit.config.mistakes import explain
 from kit.ground.errors import UserError
@@ -115,9 +108,8 @@ class PlainParser(ArgumentParser):
                 if is_untyped and init_args.get(name, "") is None:
                     raise UserError(f"{key}.{name} is missing: give it in the config or as --{key}.{name}")
             for name in [name for name in init_args if init_args[name] is None and isinstance(kind, type)]:
-                annotation = parameter_annotations(kind).get(name, Any)
-                if default_of(kind, name) is not None and not accepts(annotation, None):
-                    raise UserError(f"{key}.{name} is null, but must be {describe(annotation)}")
+                if expected := expected_instead_of_null(kind, name):
+                    raise UserError(f"{key}.{name} is null, but must be {expected}")
 
     def instantiate(self, *args: Any, **kwargs: Any) -> Namespace:
         """Create the objects that a parsed config describes.

@@ -63,13 +63,9 @@ def choose_image_size(image_sizes: ArrayLike, object_shares: ArrayLike, rule: Si
     if len(shares := np.asarray(object_shares, float)):
         needed = OBJECT_SIDE**2 / max(float(np.quantile(shares, SMALL_OBJECTS)), 1e-9)
         area = min(max(needed, MIN_SHARE * area), area)
-    height, width = (_side(math.sqrt(area * factor), rule) for factor in (aspect, 1 / aspect))
+    multiples = (round(math.sqrt(area * factor) / rule.multiple) * rule.multiple for factor in (aspect, 1 / aspect))
+    height, width = (max(rule.min_side, side) for side in multiples)
     return height, width
-
-
-def _side(pixels: float, rule: SizeRule) -> int:
-    """Return the nearest multiple that is at least `rule.min_side`."""
-    return max(rule.min_side, round(pixels / rule.multiple) * rule.multiple)
 
 
 def read_image_sizes(paths: Sequence[Path]) -> list[tuple[int, int]]:

@@ -99,7 +99,6 @@ def _has_format(file: Path, pattern: re.Pattern[bytes]) -> bool:
 def refuse_labelme(file: Path) -> None:
     """Raise `UserError` if a JSON file is in LabelMe's format: each file lists the shapes in one image."""
     if _has_format(file, LABELME):
-        convert = f"pip install labelme2coco, then labelme2coco {shlex.quote(str(file.parent))}"
-        raise UserError(
-            f"{file}: LabelMe's format, with a file for each image; convert the folder to COCO's: {convert}"
-        )
+        remedy = f"pip install labelme2coco, then labelme2coco {shlex.quote(str(file.parent))}"
+        problem = f"{file}: LabelMe's format, with a file for each image"
+        raise UserError(f"{problem}; convert the folder to COCO's: {remedy}")

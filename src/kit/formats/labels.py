@@ -1,7 +1,7 @@
 """Recognise where the labels of images are: in the names of class folders, or in a table."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Literal
@@ -54,14 +54,12 @@ def open_labels(
         return folders
     if file is None and len(tables) > 1:
         names = ", ".join(table.name for table in tables[:5])
-        raise UserError(
-            f"{root} has several tables with the columns path and label ({names}): name one with --data.file"
-        )
+        problem = f"{root} has several tables with the columns path and label ({names})"
+        raise UserError(f"{problem}: name one with --data.file")
     table = tables[0] if tables and file is None else root / (file or TABLE)
     if not table.is_file():
-        raise UserError(
-            f"no table at {table.absolute()}; give its folder with --data.root and its name with --data.file"
-        )
+        remedy = "give its folder with --data.root and its name with --data.file"
+        raise UserError(f"no table at {table.absolute()}; {remedy}")
     return LabelTable(table, separator)
 
 
@@ -85,10 +83,12 @@ def _recognise(root: Path, folders: ClassFolders, tables: Sequence[Path]) -> str
         labels = _labels_by_folder(tables[0])
         if labels is not None and not any(labels.values()):
             del found["table"]
-        elif labels and _are_no_classes(names, labels):
-            del found["folders"]
+        elif labels:
+            has_mixed_folder = any(len(labels.get(name, ())) > 1 for name in names)
+            if has_mixed_folder and all(map(names.isdisjoint, labels.values())):
+                del found["folders"]  # the names of the folders are no classes
     expected = f"{folders.first_split}/CLASS/*.jpg (folders named train, val or test are splits), "
-    return choose_format(root, found, None, f"{expected}or {root / TABLE} with the columns path and label")
+    return choose_format(root, found, f"{expected}or {root / TABLE} with the columns path and label")
 
 
 def _labels_by_folder(table: Path) -> dict[str, set[str]] | None:
@@ -99,14 +99,3 @@ def _labels_by_folder(table: Path) -> dict[str, set[str]] | None:
             labels[Path(cells["path"]).parent.name].add(cells["label"])
         return labels
     return None
-
-
-def _are_no_classes(names: set[str], labels: Mapping[str, set[str]]) -> bool:
-    """Return whether folders are no classes: a table has other labels, and images of one folder have different ones.
-
-    Args:
-        names: the names of the folders.
-        labels: the result of `_labels_by_folder`.
-    """
-    several = any(len(labels.get(name, ())) > 1 for name in names)
-    return several and all(map(names.isdisjoint, labels.values()))

@@ -50,10 +50,8 @@ class Partners(NamedTuple):
     remedy: str
 
 
-MASK_REMEDY = (
-    "expected images/ and masks/, both with or without splits, or train/_annotations.coco.json with polygons; "
-)
-MASK_REMEDY += "or give --data.images NAME --data.masks NAME"
+MASK_REMEDY = "expected images/ and masks/, both with or without splits, or train/_annotations.coco.json with polygons"
+MASK_REMEDY += "; or give --data.images NAME --data.masks NAME"
 XML_REMEDY = "expected one data set, with JPEGImages/ and Annotations/, or train/ and val/; give --data.root FOLDER"
 MASKS = Partners("masks", MASK_FOLDERS, EXTENSIONS, MASK_ENDS, "segmentation", MASK_REMEDY)
 XML_FILES = Partners("XML files", XML_FOLDERS, {".xml"}, ("",), "main", XML_REMEDY)

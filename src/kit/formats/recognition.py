@@ -7,20 +7,17 @@ from kit.formats.folders import folders, images
 from kit.ground.errors import UserError
 
 
-def choose_format(root: Path, found: Mapping[str, str], format: str | None, expected: str) -> str:
-    """Return the format of a data set: `format` if the user gave one, else the only one that was found.
+def choose_format(root: Path, found: Mapping[str, str], expected: str) -> str:
+    """Return the only format of a data set that was found.
 
     Args:
         root: the folder of the data set.
         found: for each format of which there are files, what was found, such as `3 XML files`.
-        format: the format that the user gave, or None.
         expected: what the folder should hold, for the error if nothing was found.
 
     Raises:
-        UserError: nothing was found, or several formats were found and the user gave none.
+        UserError: nothing was found, or several formats were found.
     """
-    if format is not None:
-        return format
     if not found:
         inner = ", ".join(f"{folder.name}/ ({len(images(folder))} images)" for folder in folders(root)) or "no folders"
         problem = f"the format of the data is not recognised; the folder holds {inner}"

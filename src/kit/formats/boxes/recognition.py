@@ -42,4 +42,4 @@ def recognise(root: Path, format: str | None) -> str:
     found = found_formats(evidence)
     if not found and stems[".json"]:
         refuse_labelme(Path(next(iter(stems[".json"]))))
-    return choose_format(root, found, None, EXPECTED)
+    return choose_format(root, found, EXPECTED)

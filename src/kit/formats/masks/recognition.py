@@ -81,4 +81,4 @@ def find_masks(
         return None
     masks = [file for split in pairs.values() for file in split.files]
     found = found_formats({"masks": Evidence(masks, "mask", lambda _: True), "coco": json_files})
-    return pairs if choose_format(root, found, format, "") == "masks" else None
+    return pairs if (format or choose_format(root, found, "")) == "masks" else None
