@@ -24,7 +24,7 @@ from kit.config.arguments import extract_option, option_value
 from kit.config.parser import Parser, build
 from kit.config.suggestions import CONFIGS, missing_config
 from kit.dashboard import Bar, Dashboard, Hyperparameters, Lines, ReportPage, Speed
-from kit.formats.evidence import OtherOptions
+from kit.formats.recognition import OtherOptions
 from kit.ground import unexpected
 from kit.ground._lightning import only_report_rate
 from kit.ground.checkpoint_limits import Budget

@@ -11,17 +11,16 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from kit.checkpoints import checkpoint, trust
 from kit.checkpoints.run_folder import refuse_links, remove_if_empty
-from kit.checks import page
 from kit.checks import report as check_report
 from kit.checks.survey import Survey, full_survey, quick_survey
 from kit.cli.command_line import CLI, Inspection, with_config
 from kit.config.arguments import extract_option, option_value
 from kit.config.suggestions import untrained_configs
-from kit.dashboard.results import log_report, report, require_measured
+from kit.dashboard.report import log_report, report, require_measured
 from kit.data import ImageDataModule, broken
 from kit.data.loading import lost_worker
-from kit.formats.evidence import OtherOptions
 from kit.formats.folders import SPLITS
+from kit.formats.recognition import OtherOptions
 from kit.ground import app, signals
 from kit.ground.checkpoint_limits import Budget
 from kit.ground.errors import BrokenFiles, RunFailed, Stopped, UserError
@@ -203,7 +202,7 @@ def check(args: list[str]) -> None:
     if cli.config.json:
         check_report.save_json(survey, Path(cli.config.json))
     if cli.config.html:
-        write_text(Path(cli.config.html), page.survey_page(survey))
+        write_text(Path(cli.config.html), check_report.survey_page(survey))
     if survey.errors:
         sys.exit(1)
 

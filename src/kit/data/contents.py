@@ -229,11 +229,10 @@ class Contents(L.LightningDataModule):
         """
         matched: dict[str, Any] = {}
         if self.mean is None and mean is not None and std is not None:
-            matched = {"mean": for_channels(mean, self.in_channels), "std": for_channels(std, self.in_channels)}
+            self.mean, self.std = (for_channels(values, self.in_channels) for values in (mean, std))
+            matched = {"mean": self.mean, "std": self.std}
         if self.takes_pretraining_size and self.image_size is None and image_size:
             self.use_size(image_size, "for the pretrained weights")
-        for name, value in matched.items():
-            setattr(self, name, value)
         self.hparams.update(matched)
         return matched
 

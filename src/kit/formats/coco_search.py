@@ -5,8 +5,8 @@ import shlex
 import warnings
 from pathlib import Path
 
-from kit.formats.evidence import SAMPLED_FILES, Evidence
 from kit.formats.folders import SPLITS, files_in, folders, folders_by_split, split_in
+from kit.formats.recognition import SAMPLED_FILES, Evidence
 from kit.ground.errors import UserError
 from kit.ground.files import read_ends
 

@@ -7,11 +7,9 @@ from pathlib import Path
 from typing import Literal
 
 from kit.formats.class_folders import ClassFolders
-from kit.formats.evidence import refuse_other_options
 from kit.formats.folders import FaultCollector, files_in
-from kit.formats.label_table import COLUMNS, LabelTable
-from kit.formats.recognition import choose_format
-from kit.formats.tables import column_names, read_table
+from kit.formats.label_table import COLUMNS, LabelTable, column_names, read_table
+from kit.formats.recognition import choose_format, refuse_other_options
 from kit.ground.errors import UserError
 
 Format = Literal["folders", "table"]
@@ -47,8 +45,7 @@ def open_labels(
     if folders and format is None:
         format = _recognise(root, folders, tables)
     of_table = {"file": file, "label_separator": None if separator == SEPARATOR else separator}
-    options = {name: (value, ["table"]) for name, value in of_table.items()}
-    refuse_other_options(format or "table", {**options, "group": (group, ["folders"])})
+    refuse_other_options(format or "table", {("table",): of_table, ("folders",): {"group": group}})
     if folders and format == "folders":
         folders.warn_about_other_folders()
         return folders

@@ -1,10 +1,71 @@
-"""Choose the format of a data set by the files in its folder."""
+"""Recognise the format of a data set by the content of its files, and refuse options of other formats."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
+from kit.data.samples import evenly_spaced_part
 from kit.formats.folders import folders, images
 from kit.ground.errors import UserError
+
+SAMPLED_FILES = 20  # the largest number of files, evenly spaced, whose content is looked at
+
+
+class OtherOptions(UserError):
+    """Options do not describe the data.
+
+    Args:
+        options: their names.
+    """
+
+    def __init__(self, options: Collection[str], message: str = "") -> None:
+        super().__init__(message)
+        self.options = options
+
+
+class Evidence(NamedTuple):
+    """The files that may be in a format.
+
+    files: all files that have the right name and place.
+    noun: the word for one of them, in messages.
+    has_format: returns whether the content of a file is in the format. It may read a part of the file.
+    """
+
+    files: Sequence[Path | str]
+    noun: str
+    has_format: Callable[[Path], bool]
+
+    def is_sure(self) -> bool:
+        """Return whether one of a sample of the files has the right content."""
+        return any(map(self.has_format, map(Path, evenly_spaced_part(self.files, SAMPLED_FILES))))
+
+
+def found_formats(evidence: Mapping[str, Evidence]) -> dict[str, str]:
+    """Return what was found of each format, such as `3 XML files`.
+
+    A format counts if one of a sample of its files has the right content. If there is no such format, as when all files
+    are broken, those that have files count: reading these files gives an error that says what is wrong.
+    """
+    present = {name: one for name, one in evidence.items() if one.files}
+    sure = {name: one for name, one in present.items() if one.is_sure()}
+    counts = {name: (len(one.files), one.noun) for name, one in (sure or present).items()}
+    return {name: f"{count:,} {noun}{'s' * (count != 1)}" for name, (count, noun) in counts.items()}
+
+
+def refuse_other_options(format: str, options: Mapping[tuple[str, ...], Mapping[str, Any]]) -> None:
+    """Raise an error for an option of another format than `format`.
+
+    Args:
+        options: for formats, the options of the data module that belong only to them, each with its value, or with None
+            if it was not given.
+
+    Raises:
+        OtherOptions: there is such an option.
+    """
+    for formats, values in options.items():
+        for name in [name for name in values if values[name] is not None and format not in formats]:
+            belongs = f"data.{name} belongs to {' and '.join(formats)}, but the data are in the format {format}"
+            raise OtherOptions([name], f"{belongs}; leave it out (--data.{name} null)")
 
 
 def choose_format(root: Path, found: Mapping[str, str], expected: str) -> str:

@@ -137,6 +137,10 @@ def stacked(images: Sequence[Tensor], gap: int = 0) -> Tensor:
 def grid(images: Sequence[Tensor], width: int, gap: int = 8) -> Tensor:
     """Put images, uint8 [3 H W], into rows of about equally many images and at most `width` pixels."""
     columns = max(1, (width + gap) // (max(image.shape[2] for image in images) + gap))
-    columns = ceil(len(images) / ceil(len(images) / columns))
-    rows = [images[start : start + columns] for start in range(0, len(images), columns)]
-    return stacked([side_by_side(row, gap) for row in rows], gap)
+    return in_columns(images, ceil(len(images) / ceil(len(images) / columns)), gap)
+
+
+def in_columns(images: Sequence[Tensor], columns: int, gap: int) -> Tensor:
+    """Put images, uint8 [3 H W], into rows of `columns` images."""
+    rows = [side_by_side(images[start : start + columns], gap) for start in range(0, len(images), columns)]
+    return stacked(rows, gap)

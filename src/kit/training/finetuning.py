@@ -14,7 +14,7 @@ from kit.data import ImageDataModule
 from kit.data.samples import evenly_spaced_part
 from kit.ground._lightning import data_module, restart_averages, validate
 from kit.ground._torch import BatchNorm
-from kit.ground.out_of_memory import SampleLimit, in_halves
+from kit.ground.memory import SampleLimit, in_halves
 from kit.ground.ranges import NonNegativeInt, Share
 from kit.training.monitor import resolve_monitor
 from kit.training.weights import find_start

@@ -21,7 +21,7 @@ from kit.training.weights import (
     swap_first_convolution,
 )
 from kit.zoo import loading
-from kit.zoo.loading import Pretrained, load_whole_or_part, require_known
+from kit.zoo.loading import Pretrained, import_extra, load_whole_or_part, require_known
 from kit.zoo.timm_models import packaged_weights
 
 SMP_MULTIPLE = 32  # the encoders of SmpNet need heights and widths that are multiples of this
@@ -94,11 +94,7 @@ class SmpNet(nn.Module):
         weights: str | None = None,
     ) -> None:
         super().__init__()
-        try:
-            import segmentation_models_pytorch as smp
-            import timm
-        except ImportError:
-            raise UserError("SmpNet needs segmentation_models_pytorch: pip install -e '.[zoo]'") from None
+        smp, timm = (import_extra(package, "SmpNet", "zoo") for package in ("segmentation_models_pytorch", "timm"))
         encoders = [*smp.encoders.get_encoder_names(), *(f"tu-{name}" for name in timm.list_models())]
         require_known(arch, smp.MODEL_ARCHITECTURES_MAPPING, "segmentation_models_pytorch has no architecture")
         require_known(encoder, encoders, "segmentation_models_pytorch has no encoder")

@@ -13,11 +13,9 @@ from kit.data.decode import Channels, ImageSize, find_channels
 from kit.data.digits import digits_of
 from kit.data.image_size import MASKS, choose_image_size, read_image_sizes
 from kit.formats.coco import Crowds
-from kit.formats.evidence import refuse_other_options
 from kit.formats.folders import data_folder, groups_by_name
 from kit.formats.masks.class_list import ClassList
-from kit.formats.masks.coco_files import CocoFiles
-from kit.formats.masks.mask_pairs import MaskPairs
+from kit.formats.masks.data_sets import CocoFiles, MaskFormat, MaskPairs, find_masks
 from kit.formats.masks.masks import (
     MaskFiles,
     collate_masks,
@@ -26,7 +24,7 @@ from kit.formats.masks.masks import (
     image_and_mask,
     rarest_classes,
 )
-from kit.formats.masks.recognition import MaskFormat, find_masks
+from kit.formats.recognition import refuse_other_options
 from kit.ground.faults import Fault
 from kit.ground.ranges import NonNegativeInt, PositiveInt
 from kit.masks.scenes import make_scenes
@@ -111,9 +109,7 @@ class MaskFolder(MaskDataModule):
         pairs = find_masks(self.root, format, images, masks)
         of_masks = {"masks": masks, "class_names": class_names, "ids": ids, "colors": colors, "ignore": ignore}
         of_coco = {**json_files, "crowds": None if crowds == "ignore" else crowds}
-        options = {name: (value, ["masks"]) for name, value in of_masks.items()}
-        options |= {name: (value, ["coco"]) for name, value in of_coco.items()}
-        refuse_other_options("coco" if pairs is None else "masks", options)
+        refuse_other_options("coco" if pairs is None else "masks", {("masks",): of_masks, ("coco",): of_coco})
         self.format_name = "COCO" if pairs is None else "mask files"
         self.source: MaskFormat
         if pairs is None:

@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from kit.formats.evidence import Evidence, found_formats, refuse_other_options
-from kit.formats.recognition import choose_format
+from kit.formats.recognition import Evidence, choose_format, found_formats, refuse_other_options
 from kit.ground.errors import UserError
 
 FOUND = {"coco": "1 JSON file", "voc": "3 XML files"}
@@ -39,8 +38,8 @@ def test_content_counts_more_than_names(right, found):
 
 
 def test_options_of_another_format_are_refused():
-    refuse_other_options("a", {"x": (None, ["b"]), "y": (1, ["a", "b"])})
+    refuse_other_options("a", {("b",): {"x": None}, ("a", "b"): {"y": 1}})
     with pytest.raises(
         UserError, match=r"data\.x belongs to b and c, but the data are in the format a.*--data\.x null"
     ):
-        refuse_other_options("a", {"x": (0, ["b", "c"])})
+        refuse_other_options("a", {("b", "c"): {"x": 0}})

@@ -19,7 +19,7 @@ from kit.formats.paths import unlisted_images
 from kit.formats.text import number
 from kit.ground.faults import Fault
 from kit.ground.files import is_file
-from kit.ground.host_memory import garbage_collection_paused
+from kit.ground.memory import garbage_collection_paused
 
 CLEARLY_OUTSIDE = 1.1  # times the image's width or height; an edge nearer to the image may be a careless drawing
 

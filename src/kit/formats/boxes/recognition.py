@@ -7,10 +7,9 @@ from kit.data.decode import EXTENSIONS
 from kit.formats.boxes import voc, yolo
 from kit.formats.boxes.yolo_layout import listings
 from kit.formats.coco_search import find_evidence, refuse_labelme
-from kit.formats.evidence import Evidence, found_formats
 from kit.formats.folders import paths_below
 from kit.formats.paths import compose
-from kit.formats.recognition import choose_format
+from kit.formats.recognition import Evidence, choose_format, found_formats
 
 EXPECTED = (
     "COCO (train/1.jpg and annotations/instances_train.json or train/_annotations.coco.json), "

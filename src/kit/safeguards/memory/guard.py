@@ -14,9 +14,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from kit.data import Batch
 from kit.ground._torch import version_of
-from kit.ground.out_of_memory import SampleLimit, in_halves
-from kit.safeguards.memory.batches import count_samples
-from kit.safeguards.memory.micro_batches import Parameters, Step, batch_norms_in_training, step_in_parts
+from kit.ground.memory import SampleLimit, in_halves
+from kit.safeguards.memory.micro_batches import Parameters, Step, batch_norms_in_training, count_samples, step_in_parts
 from kit.safeguards.messages import log_text
 from kit.safeguards.patching import replace_method
 from kit.task import as_task

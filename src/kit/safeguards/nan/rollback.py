@@ -10,7 +10,7 @@ from lightning.pytorch.callbacks import WeightAveraging
 from torch.optim.lr_scheduler import LRScheduler
 
 from kit.ground._torch import inner_schedules
-from kit.ground.host_memory import HostMemory
+from kit.ground.memory import HostMemory
 
 MIN_GOOD_STEPS = 20  # a snapshot is trusted if this number of good steps followed it
 GROUP_RATES = ("lr", "initial_lr", "max_lr", "min_lr", "swa_lr")  # the keys of learning rates in a parameter group
