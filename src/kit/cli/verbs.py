@@ -17,7 +17,7 @@ from kit.cli.command_line import CLI, Inspection, with_config
 from kit.config.arguments import extract_option, option_value
 from kit.config.suggestions import untrained_configs
 from kit.dashboard.report import log_report, report, require_measured
-from kit.data import ImageDataModule, broken
+from kit.data import ImageDataModule, reading
 from kit.data.loading import lost_worker
 from kit.formats.folders import SPLITS
 from kit.formats.recognition import OtherOptions
@@ -117,7 +117,7 @@ def _train(cli: CLI, ckpt_path: Path | None, args: list[str]) -> None:
     with doing("writing the report"):
         overfitting, left_out = cli.config_init.overfitting, _left_out(data)
         figures = {**cli.speed.figures(trainer), **overfitting.figures(overfitting.best)}
-        if notes := broken.summary(left_out):
+        if notes := reading.summary(left_out):
             figures["left_out_images"] = sum(map(len, left_out.values()))
         text = report(metrics or {}, figures, folder, notes)
         if conclusion := overfitting.conclusion(trainer, model):
@@ -163,7 +163,7 @@ def test(args: list[str]) -> None:
         checkpoint.load_weights(cli.model, content["state_dict"], file)
         metrics = _evaluate(cli)
     if cli.trainer.is_global_zero and metrics is not None:
-        report(metrics, {}, None, broken.summary(_left_out(cli.datamodule)))
+        report(metrics, {}, None, reading.summary(_left_out(cli.datamodule)))
         require_measured(metrics)
 
 

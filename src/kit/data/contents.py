@@ -11,7 +11,7 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from kit.data import broken
+from kit.data import reading
 from kit.data.decode import validate_size
 from kit.data.loading import stack
 from kit.data.preprocessing import for_channels
@@ -248,7 +248,7 @@ class Contents(L.LightningDataModule):
     def usable_samples(self, split: str) -> Samples | None:
         """Return the samples of a split, without those whose files cannot be decoded.
 
-        The first call decodes every file, unless an earlier run has stored the result (see `kit.data.broken`). It
+        The first call decodes every file, unless an earlier run has stored the result (see `kit.data.reading`). It
         prints the files that fail, and stores them in `left_out`. If `left_out` has an entry for the split already,
         nothing is decoded.
 
@@ -260,7 +260,7 @@ class Contents(L.LightningDataModule):
         if not isinstance(samples, Files):
             return samples
         if split not in self.left_out:
-            self.left_out[split] = broken.find_broken(samples, self.cache_dir, split)
+            self.left_out[split] = reading.find_broken(samples, self.cache_dir, split)
         left_out = self.left_out[split]
         if not left_out:
             return samples

@@ -12,10 +12,10 @@ from torch.utils.data import DataLoader
 from torchvision.transforms.v2 import Transform
 
 from kit.data import loading
-from kit.data.cache import cache_images
 from kit.data.contents import Contents
 from kit.data.levels import Levels, find_levels
 from kit.data.preprocessing import Preprocessing, mean_and_std
+from kit.data.reading import cache_images
 from kit.data.samples import Batch, Files, Samples, Tensors
 from kit.data.splitting import stratified_split
 from kit.ground.errors import BrokenFiles, UserError

@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from kit.data.decode import read_upright_size
-from kit.formats.boxes.annotation import TOLERANCE, Annotation, Corners, Reading, Size
-from kit.formats.boxes.packed import PackedTargets, Row
+from kit.formats.boxes.annotation import TOLERANCE, Annotation, Corners, PackedTargets, Reading, Row, Size
 from kit.formats.coco import count_crowds, only_crowds_message
 from kit.formats.text import describe_size
 from kit.ground.errors import BrokenFiles, UserError, did_you_mean
