@@ -94,7 +94,6 @@ class Task(L.LightningModule):
         self.measured = self.evaluation("val")
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        assert self.measured is not None
         self.measure(self.measured, batch)
 
     test_step = validation_step
@@ -115,8 +114,7 @@ class Task(L.LightningModule):
 
     def report(self, split: str) -> None:
         """Log the metrics of `measured`. Validations during training leave out the metrics of each class."""
-        evaluation = self.measured
-        assert evaluation is not None
+        evaluation: Any = self.measured
         evaluation.gather()
         training = split == "val" and self.trainer.state.fn == "fit"
         values = evaluation.compute(by_class=not training)

@@ -11,8 +11,7 @@ from tiny_task import Rightness
 from kit.boxes.evaluation import BoxEvaluation
 from kit.evaluation import Evaluation
 from kit.ground.errors import NotMeasured
-from kit.labels.evaluation import LabelEvaluation
-from kit.labels.multi_label import MultiLabelEvaluation
+from kit.labels.evaluation import LabelEvaluation, MultiLabelEvaluation
 from kit.masks.evaluation import MaskEvaluation
 from kit.samples.evaluation import FlowEvaluation
 from kit.task import Task, as_task

@@ -8,12 +8,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 from torchvision.ops import box_convert, box_iou
-from torchvision.transforms.v2.functional import to_pil_image
 from torchvision.utils import draw_bounding_boxes
 
 from kit.data.decode import decode
 from kit.ground import drawing
-from kit.ground.files import replacing
 from kit.ground.ranges import Share
 from kit.task import ExportedModule
 
@@ -71,8 +69,7 @@ class BoxPredictions:
     def write_files(self, file: Path, name: str, prediction: dict[str, Tensor]) -> None:
         if self.pictures is not None:
             drawn = draw_boxes(decode(file, 3, None), self.class_names, prediction, min_score=self.score)
-            with replacing(self.pictures / f"{name}.jpg") as part:
-                to_pil_image(drawn).save(part, "JPEG", quality=90)
+            drawing.save_picture(drawn, self.pictures / f"{name}.jpg")
 
     def add(self, file: Path, name: str, prediction: dict[str, Tensor]) -> None:
         number = int(name) if name.isascii() and name.isdecimal() else None

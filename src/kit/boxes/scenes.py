@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from kit.data.digits import digits
-from kit.data.splitting import stratified_split
+from kit.data.digits import digits_of
 
 MAX_DIGITS = 6
 SIZES = range(14, 37)  # the height and width of an enlarged digit, in pixels
@@ -34,12 +33,8 @@ def digit_scenes(split: str, count: int, size: tuple[int, int], split_seed: int)
     Returns:
         see `make_scenes`.
     """
-    images, labels = digits()
-    rest, test = stratified_split(labels, 0.2, seed=0)
-    train, val = stratified_split(labels[rest], 0.1, split_seed)
-    subset = {"train": rest[train], "val": rest[val], "test": test}[split]
     divisor, seed = SPLITS[split]
-    return make_scenes(images[subset], labels[subset], max(1, count // divisor), size, seed)
+    return make_scenes(*digits_of(split, split_seed), max(1, count // divisor), size, seed)
 
 
 def make_scenes(

@@ -15,7 +15,7 @@ from torchvision import tv_tensors
 from kit.data import ImageDataModule, Samples
 from kit.data.decode import fitted_size
 from kit.data.loading import stack
-from kit.formats.boxes.packed import PackedTargets
+from kit.formats.boxes.annotation import PackedTargets
 from kit.ground.errors import UserError
 
 BOX_KEYS = ("boxes", "labels", "crowd", "annotated")  # the tensors with one row for each box

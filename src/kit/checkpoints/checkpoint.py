@@ -43,8 +43,10 @@ def find(run_or_checkpoint: str, name: str = "best") -> Path:
 def run_folder_of(file: Path) -> Path:
     """Return the run folder of a checkpoint, or the file's own folder if the file is not in a folder `checkpoints`.
 
-    The file may also be in a folder inside of `checkpoints`.
+    The file may also be in a folder inside of `checkpoints`. Return the path itself if it is no file.
     """
+    if not file.is_file():
+        return file
     runs = [folder.parent for folder in (file.parent, file.parent.parent) if folder.name == "checkpoints"]
     return runs[0] if runs else file.parent
 

@@ -15,7 +15,7 @@ from kit.dashboard import Bar, Dashboard, Lines, ReportPage, Speed
 from kit.ground import unexpected
 from kit.ground.files import write_text
 from kit.safeguards import Checkpoint, ExactResume, NanGuard, Overfitting
-from kit.safeguards.nan.rollback import cut_learning_rates
+from kit.safeguards.nan.step import cut_learning_rates
 from kit.training import AutoPrecision, FineTuning
 
 FINDERS = (BatchSizeFinder, LearningRateFinder)

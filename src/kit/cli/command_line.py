@@ -13,7 +13,7 @@ from lightning.pytorch.callbacks import LearningRateFinder
 from lightning.pytorch.cli import LightningCLI
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
-from kit.checkpoints import trust
+from kit.checkpoints import checkpoint, trust
 from kit.checkpoints.checkpoint import FROM_DATA
 from kit.checkpoints.run_folder import make_next_version, next_version, refuse_foreign_paths, remove_if_empty
 from kit.cli.callbacks import FINDERS, FoundSettings, SavedConfig, sort_callbacks
@@ -24,6 +24,7 @@ from kit.config.arguments import extract_option, option_value
 from kit.config.parser import Parser, build
 from kit.config.suggestions import CONFIGS, missing_config
 from kit.dashboard import Bar, Dashboard, Hyperparameters, Lines, ReportPage, Speed
+from kit.formats.recognition import OtherOptions
 from kit.ground import unexpected
 from kit.ground._lightning import only_report_rate
 from kit.ground.checkpoint_limits import Budget
@@ -132,17 +133,15 @@ class CLI(LightningCLI):
             own = self.base["data"]["init_args"]
             root, own_root = (Path(text or "") for text in (self.config.get("data.init_args.root"), own.get("root")))
             self.reads_other_root = root.resolve() != own_root.resolve()
-            if self.reads_other_root:
-                for name in getattr(import_path(self.base["data"]["class_path"]), "root_options", ()):
-                    own.pop(name, None)
-                parser.set_defaults(self.base)
-                self.config = parser.read(args)
+            options = getattr(import_path(self.base["data"]["class_path"]), "root_options", ())
+            if self.reads_other_root and own.keys() & options:
+                raise OtherOptions(options)
         # `resume` is not saved, since `--config RUN/config.yaml` would otherwise resume that run.
         resume, self.config.resume = self.config.resume, None
         self.force, self.config.force = self.config.force, False
         self.saved_config, self.resumed_folder, self.has_new_config = self.config, None, False
         if resume:
-            folder = self.resumed_folder = restarting.run_folder(resume)
+            folder = self.resumed_folder = checkpoint.run_folder_of(Path(resume).absolute())
             old, new = parser.read(["--config", str(folder / "config.yaml")]).as_flat(), self.config.as_flat()
             differences = restarting.config_differences(old, new)
             restarting.refuse("config", differences, self.force)
@@ -197,8 +196,6 @@ class CLI(LightningCLI):
             if isinstance(callback, LearningRateFinder):
                 only_report_rate(callback)
         trainer.callbacks[:] = sort_callbacks(trainer.callbacks)
-        if trainer.check_val_every_n_epoch and (trainer.max_epochs or 0) > 0:  # a short run is validated at its end
-            trainer.check_val_every_n_epoch = min(trainer.check_val_every_n_epoch, trainer.max_epochs)
         if trainer.strategy.root_device.type == "cuda":
             torch.set_float32_matmul_precision("high")  # TF32 in matrix products: much faster, and exact enough
         return trainer

@@ -43,12 +43,11 @@ def use_start(model: L.LightningModule, data: Any, config: Namespace, resumed: b
         if not resumed:  # the config may be that of a run with pretrained weights
             config.weights_sha256 = None
         return
-    if resumed and not force:
-        restarting.refuse_other_weights(config.weights_sha256, start)
+    if resumed and not force and config.weights_sha256 not in (None, start.sha256):
+        restarting.refuse("weights", [f"those of {start.source} have another hash"], force)
     config.weights_sha256 = start.sha256
-    matched = {}
-    if isinstance(data, ImageDataModule):
-        matched = data.match_weights(start.mean, start.std, start.image_size)
+    images = start.mean, start.std, start.image_size
+    matched = data.match_weights(*images) if isinstance(data, ImageDataModule) else {}
     for key, value in matched.items():
         config[f"data.init_args.{key}"] = value
     prefix = f"{part.partition('.')[0]}." if part else ""  # of the names of the net's tensors

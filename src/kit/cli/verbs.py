@@ -10,17 +10,16 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from kit.checkpoints import checkpoint, trust
 from kit.checkpoints.run_folder import refuse_links, remove_if_empty
-from kit.checks import page
 from kit.checks import report as check_report
 from kit.checks.survey import Survey, full_survey, quick_survey
 from kit.cli.command_line import CLI, Inspection, with_config
 from kit.config.arguments import extract_option, option_value
 from kit.config.suggestions import untrained_configs
-from kit.dashboard.results import log_report, report, require_measured
-from kit.data import ImageDataModule, broken
+from kit.dashboard.report import log_report, report, require_measured
+from kit.data import ImageDataModule, reading
 from kit.data.loading import lost_worker
-from kit.formats.evidence import OtherFormat
 from kit.formats.folders import SPLITS
+from kit.formats.recognition import OtherOptions
 from kit.ground import app, signals
 from kit.ground.checkpoint_limits import Budget
 from kit.ground.errors import BrokenFiles, RunFailed, Stopped, UserError
@@ -60,7 +59,7 @@ def _resumed_cli(resumed: str, ckpt_path: Path | None, args: list[str], trusted:
         resumed: the run, or one of its checkpoints.
         ckpt_path: the checkpoint from which it continues, if there is one.
     """
-    run = restarting.run_folder(resumed)
+    run = checkpoint.run_folder_of(Path(resumed).absolute())
     refuse_links(run, run)
     config, budget = run / "config.yaml", None
     if ckpt_path:
@@ -114,7 +113,7 @@ def _train(cli: CLI, ckpt_path: Path | None, args: list[str]) -> None:
     with doing("writing the report"):
         overfitting, left_out = cli.config_init.overfitting, _left_out(data)
         figures = {**cli.speed.figures(trainer), **overfitting.figures(overfitting.best)}
-        if notes := broken.summary(left_out):
+        if notes := reading.summary(left_out):
             figures["left_out_images"] = sum(map(len, left_out.values()))
         text = report(metrics or {}, figures, folder, notes)
         if conclusion := overfitting.conclusion(trainer, model):
@@ -160,24 +159,26 @@ def test(args: list[str]) -> None:
         checkpoint.load_weights(cli.model, content["state_dict"], file)
         metrics = _evaluate(cli)
     if cli.trainer.is_global_zero and metrics is not None:
-        report(metrics, {}, None, broken.summary(_left_out(cli.datamodule)))
+        report(metrics, {}, None, reading.summary(_left_out(cli.datamodule)))
         require_measured(metrics)
 
 
 def _test_cli(options: list[str], base: dict[str, Any], file: Path) -> CLI:
-    """Return the command line of `test`. Options of the run that belong to another format than the data are removed.
+    """Return the command line of `test`. Options of the run that do not describe the data to be tested are removed.
 
     Args:
         options: the command line, without the run.
         base: the config of the checkpoint.
         file: the checkpoint.
     """
-    while True:
-        try:
-            return CLI(options, base, budget=Budget(file))
-        except OtherFormat as error:
-            if base["data"]["init_args"].pop(error.option, None) is None:  # the option is on the command line
-                raise
+    try:
+        return CLI(options, base, budget=Budget(file))
+    except OtherOptions as error:
+        own = base["data"]["init_args"]
+        if not own.keys() & error.options:  # the option is on the command line
+            raise
+        base["data"]["init_args"] = {name: value for name, value in own.items() if name not in error.options}
+        return _test_cli(options, base, file)
 
 
 def check(args: list[str]) -> None:
@@ -197,7 +198,7 @@ def check(args: list[str]) -> None:
     if cli.config.json:
         check_report.save_json(survey, Path(cli.config.json))
     if cli.config.html:
-        write_text(Path(cli.config.html), page.survey_page(survey))
+        write_text(Path(cli.config.html), check_report.survey_page(survey))
     if survey.errors:
         sys.exit(1)
 
@@ -233,9 +234,8 @@ def _evaluate(cli: CLI, ckpt_path: Path | None = None) -> dict[str, float] | Non
         rank_zero_only(print)(f"nothing is tested: trainer.limit_{split}_batches is 0")
         return None
     if split == "val":
-        rank_zero_only(print)(
-            "there is no test split: the validation figures, which chose the checkpoint, are optimistic"
-        )
+        optimistic = "the validation figures, which chose the checkpoint, are optimistic"
+        rank_zero_only(print)(f"there is no test split: {optimistic}")
     evaluate = trainer.test if split == "test" else trainer.validate
     with doing(f"testing on the {split} split"):
         return evaluate(cli.model, datamodule=data, verbose=False, ckpt_path=ckpt_path, weights_only=True)[0]

@@ -74,9 +74,8 @@ def _split_tasks(given: list[str], template: Template) -> list[str]:
     for task in {*tasks} - {*known}:
         folder = f"src/{template.package}/{task}/"
         if (template.root / folder / "task.py").is_file():
-            raise UserError(
-                f"git does not track {folder}, which the project would lack: git add --force it, or move it away"
-            )
+            problem = f"git does not track {folder}, which the project would lack"
+            raise UserError(f"{problem}: git add --force it, or move it away")
         raise UserError(f"no task '{task}'{did_you_mean(task, known)}; there are {', '.join(known)}")
     return tasks
 

@@ -17,6 +17,9 @@ from kit.ground.files import MAX_LIST_BYTES, read_text
 DISCARD = "discard_init_args_on_class_path_change"
 
 
+# jsonargparse would turn the null of `--model.net.weights null` into the text "None".
+_typehints.NestedArg.val = property(lambda argument: "null" if argument[1] is None else argument[1])
+
 # jsonargparse would decode configs by the user's locale.
 jsonargparse.Path.read_text = lambda path: read_text(Path(path.absolute), MAX_LIST_BYTES)
 

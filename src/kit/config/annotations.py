@@ -122,6 +122,12 @@ def default_of(kind: type, name: str) -> Any:
     return None if default is inspect.Parameter.empty else default
 
 
+def expected_instead_of_null(kind: type, name: str) -> str:
+    """Return in words which values an argument of a class accepts, or "" if null is one of them."""
+    annotation = parameter_annotations(kind).get(name, Any)
+    return "" if default_of(kind, name) is None or accepts(annotation, None) else describe(annotation)
+
+
 @dataclass
 class Expected:
     """The values that an annotation accepts.

@@ -12,17 +12,8 @@ from typing import Any
 
 from jsonargparse import ArgumentParser
 
-from kit.config import suggestions
-from kit.config.annotations import (
-    Expected,
-    accepts,
-    default_of,
-    describe,
-    find_class,
-    import_path,
-    parameter_annotations,
-    parser_annotations,
-)
+from kit.config import annotations, suggestions
+from kit.config.annotations import Expected, accepts, default_of, import_path, parameter_annotations
 from kit.config.arguments import scan, split_words
 from kit.ground.files import MAX_CONFIG_BYTES, read_text
 from kit.ground.yaml_files import leaves
@@ -83,7 +74,7 @@ class Search:
     """
 
     def __init__(self, parser: ArgumentParser) -> None:
-        self.annotations = parser_annotations(parser)
+        self.annotations = annotations.parser_annotations(parser)
         self.classes: dict[str, type] = {}
         self.unnamed: list[str] = []
         dests = [action.dest for action in parser._actions if not action.dest.endswith(".help")]
@@ -113,7 +104,7 @@ class Search:
         classes = Expected.any_of(expected.items).classes if isinstance(value, list) else expected.classes
         names = [name for name in (value if isinstance(value, list) else [value]) if classes and isinstance(name, str)]
         for name in names:
-            if kind := find_class(name, classes):
+            if kind := annotations.find_class(name, classes):
                 self.classes[key] = kind
             elif not accepts(annotation, value):
                 return suggestions.for_class(key, name[:MAX_NAME], classes, self.classes.get("model"))
@@ -121,7 +112,7 @@ class Search:
             return None
         lists = [f"[{value}]", f"[{value}, {value}]"] if expected.items and not isinstance(value, (list, dict)) else []
         hint = next((f": --{key} '{items}'" for items in lists if accepts(annotation, items)), "")
-        return f"{key} is {_shown(value)}, but must be {describe(annotation)}{hint}"
+        return f"{key} is {_shown(value)}, but must be {annotations.describe(annotation)}{hint}"
 
     def _find(self, key: str) -> Any:
         """Return the annotation of a key, or the annotations of a group; None if there is no such key."""

@@ -21,7 +21,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch.optim.lr_scheduler import LRScheduler
 
 from kit.config._jsonargparse import reset_replaced_arguments
-from kit.config.annotations import import_path, parser_annotations
+from kit.config.annotations import expected_instead_of_null, import_path, parser_annotations
 from kit.config.arguments import extract_option, scan
 from kit.config.mistakes import explain
 from kit.ground.errors import UserError
@@ -89,9 +89,9 @@ class PlainParser(ArgumentParser):
         return config
 
     def _require_values(self, value: Any, key: str = "") -> None:
-        """Raise `UserError` if an argument without a default has no value.
+        """Raise `UserError` if an argument without a default has no value, or if another one must not be null.
 
-        The parser does this for annotated arguments, and would call a class with None for the others.
+        The parser does the former for annotated arguments only, and does not check null for all classes.
         """
         if isinstance(value, list):
             for item in value:
@@ -100,12 +100,16 @@ class PlainParser(ArgumentParser):
             for name, inner in vars(value).items():
                 self._require_values(inner, f"{key}.{name}".lstrip(".").removesuffix(".init_args"))
             init_args = vars(value.get("init_args") or Namespace())
-            parameters = signature(import_path(value.class_path)).parameters if "class_path" in value else {}
+            kind = import_path(value.class_path) if "class_path" in value else None
+            parameters = signature(kind).parameters if kind else {}
             linked = [target.rpartition(".")[2] for target in self.linked]  # the task gives them to its net, too
             for name, parameter in parameters.items():
                 is_untyped = parameter.default is parameter.annotation is parameter.empty and name not in linked
                 if is_untyped and init_args.get(name, "") is None:
                     raise UserError(f"{key}.{name} is missing: give it in the config or as --{key}.{name}")
+            for name in [name for name in init_args if init_args[name] is None and isinstance(kind, type)]:
+                if expected := expected_instead_of_null(kind, name):
+                    raise UserError(f"{key}.{name} is null, but must be {expected}")
 
     def instantiate(self, *args: Any, **kwargs: Any) -> Namespace:
         """Create the objects that a parsed config describes.

@@ -9,8 +9,14 @@ import lightning as L
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch.optim import Optimizer
 
-from kit.dashboard.confusion import draw_confusion
-from kit.dashboard.samples import batch_samples, draw_samples, fixed_samples, has_whole_net, sample_pictures
+from kit.dashboard.pictures import (
+    batch_samples,
+    draw_confusion,
+    draw_samples,
+    fixed_samples,
+    has_whole_net,
+    sample_pictures,
+)
 from kit.dashboard.tensorboard import TensorBoard
 from kit.data import Batch, ImageDataModule
 from kit.ground._lightning import data_module, logged_step

@@ -11,7 +11,7 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from kit.data import broken
+from kit.data import reading
 from kit.data.decode import validate_size
 from kit.data.loading import stack
 from kit.data.preprocessing import for_channels
@@ -29,10 +29,11 @@ class Contents(L.LightningDataModule):
 
     Subclasses that read files set `root`, the folder of the files, and `image_size`, the height and width to which
     images are resized, or "native" or None: see `input_size`. `format_name` says in a word or two what the samples are
-    made of, and `object_noun` is the plural word for what `count_classes` counts, if that is not images or pixels.
-    `several_labels` says whether an image may have any number of labels: the target of a sample is then Float[K] of 0
-    and 1. `root_options` are arguments that describe the files in `root`: `test` on another root does not take them
-    over. `takes_pretraining_size` says whether images are resized to their size in pretraining if `image_size` is None.
+    made of, and `object_noun` is the plural word for what `count_classes` counts, if that is not images, pixels or
+    labels. `several_labels` says whether an image may have any number of labels: the target of a sample is then
+    Float[K] of 0 and 1. `root_options` are arguments that describe the files in `root`: `test` on another root does not
+    take them over. `takes_pretraining_size` says whether images are resized to their size in pretraining if
+    `image_size` is None.
     """
 
     root: Any = ""
@@ -195,10 +196,11 @@ class Contents(L.LightningDataModule):
         """
         parts = {split: samples for split in SPLITS if (samples := splits.get(split)) is not None}
         facts = [f"{_join(map(len, parts.values()))} images ({' / '.join(parts)})"]
-        if self.object_noun or self.num_classes > 1:
+        noun = "labels" if self.several_labels else self.object_noun
+        if noun or self.num_classes > 1:
             facts.append(f"{self.num_classes:,} class{'es' * (self.num_classes != 1)}")
-        if self.object_noun:
-            facts.append(f"{_join(sum(self.count_classes(one)) for one in parts.values())} {self.object_noun}")
+        if noun:
+            facts.append(f"{_join(sum(self.count_classes(one)) for one in parts.values())} {noun}")
         line = f"data: {self.format_name or type(self).__name__}, {', '.join(facts)}"
         if splits_val:
             line += "; val is split off from train"
@@ -227,11 +229,10 @@ class Contents(L.LightningDataModule):
         """
         matched: dict[str, Any] = {}
         if self.mean is None and mean is not None and std is not None:
-            matched = {"mean": for_channels(mean, self.in_channels), "std": for_channels(std, self.in_channels)}
+            self.mean, self.std = (for_channels(values, self.in_channels) for values in (mean, std))
+            matched = {"mean": self.mean, "std": self.std}
         if self.takes_pretraining_size and self.image_size is None and image_size:
             self.use_size(image_size, "for the pretrained weights")
-        for name, value in matched.items():
-            setattr(self, name, value)
         self.hparams.update(matched)
         return matched
 
@@ -247,7 +248,7 @@ class Contents(L.LightningDataModule):
     def usable_samples(self, split: str) -> Samples | None:
         """Return the samples of a split, without those whose files cannot be decoded.
 
-        The first call decodes every file, unless an earlier run has stored the result (see `kit.data.broken`). It
+        The first call decodes every file, unless an earlier run has stored the result (see `kit.data.reading`). It
         prints the files that fail, and stores them in `left_out`. If `left_out` has an entry for the split already,
         nothing is decoded.
 
@@ -259,7 +260,7 @@ class Contents(L.LightningDataModule):
         if not isinstance(samples, Files):
             return samples
         if split not in self.left_out:
-            self.left_out[split] = broken.find_broken(samples, self.cache_dir, split)
+            self.left_out[split] = reading.find_broken(samples, self.cache_dir, split)
         left_out = self.left_out[split]
         if not left_out:
             return samples

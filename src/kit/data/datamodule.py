@@ -12,10 +12,10 @@ from torch.utils.data import DataLoader
 from torchvision.transforms.v2 import Transform
 
 from kit.data import loading
-from kit.data.cache import cache_images
 from kit.data.contents import Contents
 from kit.data.levels import Levels, find_levels
 from kit.data.preprocessing import Preprocessing, mean_and_std
+from kit.data.reading import cache_images
 from kit.data.samples import Batch, Files, Samples, Tensors
 from kit.data.splitting import stratified_split
 from kit.ground.errors import BrokenFiles, UserError
@@ -204,6 +204,7 @@ class ImageDataModule(Contents):
 
     def _loader(self, split: str, train: bool = False, indices: Tensor | None = None) -> DataLoader:
         samples, trainer = self._require(split), self.trainer
+        strata = self.strata(samples) if train and self.balanced else None
         sampler = loading.BatchSampler(
             len(samples) if indices is None else len(indices),
             self.batch_size if train or samples.one_size else 1,
@@ -213,7 +214,7 @@ class ImageDataModule(Contents):
             rank=trainer.global_rank if trainer else 0,
             world=trainer.world_size if trainer else 1,
             train=train,
-            weights=loading.balancing_weights(self.strata(samples)) if train and self.balanced else None,
+            weights=None if strata is None else 1.0 / torch.bincount(strata)[strata],
             indices=indices,
         )
         workers = loading.default_num_workers(trainer, samples) if self.num_workers is None else self.num_workers
@@ -251,10 +252,8 @@ class ImageDataModule(Contents):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         if self.several_labels != (several := bool(state.get("several_labels"))):
             kinds = ("one label", "several labels")
-            message = (
-                f"an image of {type(self).__name__} has {kinds[not several]}, but the model is for {kinds[several]}"
-            )
-            raise UserError(message)
+            own = f"an image of {type(self).__name__} has {kinds[not several]}"
+            raise UserError(f"{own}, but the model is for {kinds[several]}")
         self.mean, self.std = state["mean"], state["std"]
         self.class_names, self.in_channels = state["class_names"], state["in_channels"]
         self.levels = state.get("levels")

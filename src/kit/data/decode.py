@@ -195,6 +195,20 @@ def upright_size(image: Image.Image) -> tuple[int, int]:
     return (image.width, image.height) if on_its_side else (image.height, image.width)
 
 
+def read_upright_size(path: Path, quick: bool = False) -> tuple[tuple[int, int], int] | None:
+    """Return an image file's upright height and width and its EXIF orientation, or None if it cannot be read.
+
+    Args:
+        path: the file.
+        quick: ignore the EXIF orientation of a PNG. It may be stored after the pixels, which take long to read.
+    """
+    with suppress(Exception), open_image(path) as image:  # decoding reports broken files later
+        if quick and image.format == "PNG":
+            return (image.height, image.width), 1
+        return upright_size(image), orientation_of(image)
+    return None
+
+
 def orientation_of(image: Image.Image) -> int:
     """Return the EXIF orientation, 1 to 8; 1 (upright) if it cannot be read, as in image viewers."""
     if image.format == "PNG":

@@ -25,6 +25,15 @@ def digits() -> tuple[Tensor, Tensor]:
     return (images.float() * (255 / 16)).round().to(torch.uint8), torch.from_numpy(table[:, 64]).long()
 
 
+def digits_of(split: str, seed: int) -> tuple[Tensor, Tensor]:
+    """Return the images and labels of a split: train, val or test. `seed` decides what is in train and what in val."""
+    images, labels = digits()
+    rest, test = stratified_split(labels, 0.2, seed=0)
+    train, val = stratified_split(labels[rest], 0.1, seed)
+    subset = {"train": rest[train], "val": rest[val], "test": test}[split]
+    return images[subset], labels[subset]
+
+
 class DigitsDataModule(ImageDataModule):
     """1,797 handwritten digits of 8x8 pixels and their classes. The test split is a fifth of them.
 

@@ -2,15 +2,15 @@
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from kit.data.decode import upright_size
+from kit.data.decode import read_upright_size
 from kit.data.samples import evenly_spaced_part
-from kit.ground.files import open_image
 from kit.ground.threads import map_files
 
 
@@ -63,25 +63,12 @@ def choose_image_size(image_sizes: ArrayLike, object_shares: ArrayLike, rule: Si
     if len(shares := np.asarray(object_shares, float)):
         needed = OBJECT_SIDE**2 / max(float(np.quantile(shares, SMALL_OBJECTS)), 1e-9)
         area = min(max(needed, MIN_SHARE * area), area)
-    height, width = (_side(math.sqrt(area * factor), rule) for factor in (aspect, 1 / aspect))
+    multiples = (round(math.sqrt(area * factor) / rule.multiple) * rule.multiple for factor in (aspect, 1 / aspect))
+    height, width = (max(rule.min_side, side) for side in multiples)
     return height, width
-
-
-def _side(pixels: float, rule: SizeRule) -> int:
-    """Return the nearest multiple that is at least `rule.min_side`."""
-    return max(rule.min_side, round(pixels / rule.multiple) * rule.multiple)
 
 
 def read_image_sizes(paths: Sequence[Path]) -> list[tuple[int, int]]:
     """Return the height and width of each readable image in a sample, by the headers of the files."""
-    sizes = map_files(_read_size, evenly_spaced_part(paths, MAX_IMAGES))
-    return [size for size in sizes if size is not None]
-
-
-def _read_size(path: Path) -> tuple[int, int] | None:
-    try:
-        with open_image(path) as image:
-            # The EXIF orientation of a PNG is ignored. It may be stored after the pixels, which take long to read.
-            return (image.height, image.width) if image.format == "PNG" else upright_size(image)
-    except Exception:  # PIL raises errors of any type; decoding the file later reports them
-        return None
+    headers = map_files(partial(read_upright_size, quick=True), evenly_spaced_part(paths, MAX_IMAGES))
+    return [header[0] for header in headers if header]

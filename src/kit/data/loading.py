@@ -131,11 +131,6 @@ def keep_batch(batch: Any) -> Any:
     return batch
 
 
-def balancing_weights(strata: Tensor) -> Tensor:
-    """Return weights of the samples, Float[N], with which all strata are drawn equally often."""
-    return 1.0 / torch.bincount(strata)[strata]
-
-
 def stack(images: Sequence[Tensor]) -> Tensor:
     """Stack images [C H W] to [B C H W] with channels last in memory, the layout of decoded images."""
     return torch.stack([image.permute(1, 2, 0) for image in images]).permute(0, 3, 1, 2)

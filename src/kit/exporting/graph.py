@@ -173,7 +173,9 @@ class MatrixPool(nn.AdaptiveAvgPool2d):
 
     def forward(self, input: Tensor) -> Tensor:
         sides = zip(input.shape[-2:], _pair(self.output_size), strict=True)
-        pool_rows, pool_columns = (_mean_matrix(int(side), size or int(side)) for side, size in sides)
+        # The product of each of these matrices, Float[size side], with `side` values is `size` means of neighbours.
+        identities = [(torch.eye(int(side))[None], size or int(side)) for side, size in sides]
+        pool_rows, pool_columns = (F.adaptive_avg_pool1d(*pair)[0].T for pair in identities)
         return pool_rows @ input @ pool_columns.T
 
 
@@ -183,8 +185,3 @@ def replace_pools(net: nn.Module) -> nn.Module:
         if isinstance(module, nn.AdaptiveAvgPool2d) and _pair(module.output_size) != (1, 1):
             net.set_submodule(name, MatrixPool(module.output_size))
     return net
-
-
-def _mean_matrix(side: int, size: int) -> Tensor:
-    """Return the matrix, Float[size side], whose product with `side` values is `size` means of neighbouring values."""
-    return F.adaptive_avg_pool1d(torch.eye(side)[None], size)[0].T

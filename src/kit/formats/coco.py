@@ -14,7 +14,7 @@ from kit.formats.text import joined_class_faults, number
 from kit.ground.errors import BrokenFiles, UserError
 from kit.ground.faults import Fault, fault
 from kit.ground.files import read_json
-from kit.ground.host_memory import garbage_collection_paused
+from kit.ground.memory import garbage_collection_paused
 
 Crowds = Literal["ignore", "objects"]  # how to use crowds: regions of many objects, with `iscrowd` 1
 

@@ -5,8 +5,8 @@ import shlex
 import warnings
 from pathlib import Path
 
-from kit.formats.evidence import SAMPLED_FILES, Evidence
 from kit.formats.folders import SPLITS, files_in, folders, folders_by_split, split_in
+from kit.formats.recognition import SAMPLED_FILES, Evidence
 from kit.ground.errors import UserError
 from kit.ground.files import read_ends
 
@@ -24,7 +24,7 @@ def find(root: Path, files_of_splits: dict[str, str | None]) -> dict[str, Path]:
     of a file's folder, or else the name of the file, says which split the file is for. A file is for train
     if neither name says a split. If another file is named for train, the unnamed file is not used, and a warning says
     so. If a split has several files, the only one in COCO's format is used, or else the one whose name begins with
-    `instances` or `_annotations`. A `root` with a single folder and no JSON file stands for that folder.
+    `instances` or `_annotations`.
 
     Args:
         root: the folder of the data set.
@@ -59,15 +59,16 @@ def find(root: Path, files_of_splits: dict[str, str | None]) -> dict[str, Path]:
             question = f"which of {listed} is for {split}? In COCO's format, one file has all images of a split"
             raise UserError(f"{root}: {question}; give it with --data.{split} FILE")
         by_split[split] = chosen
-    if by_split:
-        return {split: by_split[split][0] for split in SPLITS if split in by_split}
-    if len(inner := folders(root)) == 1:  # the folder that an archive contains
-        return find(inner[0], files_of_splits)
-    raise UserError(f"no JSON file in {root}; expected {root}/annotations/instances_train.json, or train/*.json")
+    if not by_split:
+        raise UserError(f"no JSON file in {root}; expected {root}/annotations/instances_train.json, or train/*.json")
+    return {split: by_split[split][0] for split in SPLITS if split in by_split}
 
 
 def _files_by_split(root: Path) -> dict[str | None, list[Path]]:
-    """Return the JSON files that may be meant for each split; those whose names say no split are listed for None."""
+    """Return the JSON files that may be meant for each split; those whose names say no split are listed for None.
+
+    A `root` with a single folder and no such file stands for that folder.
+    """
     split_folders = {folder: split for split, candidates in folders_by_split(root).items() for folder in candidates}
     others = [folder for folder in folders(root) if folder.name.lower() in ("annotations", "annotation", "labels")]
     by_split: dict[str | None, list[Path]] = {}
@@ -75,14 +76,14 @@ def _files_by_split(root: Path) -> dict[str | None, list[Path]]:
         for file in files_in(folder, {".json"}):
             if not file.name.startswith(NOT_INSTANCES):
                 by_split.setdefault(split_folders.get(folder) or split_in(file.stem), []).append(file)
+    if not by_split and len(inner := folders(root)) == 1:  # the folder that an archive contains
+        return _files_by_split(inner[0])
     return by_split
 
 
 def find_evidence(root: Path, pattern: re.Pattern[bytes] = LISTS) -> Evidence:
     """Return the JSON files that `find` considers. They have the right content if `pattern` matches a part of them."""
-    files, inner = [file for files in _files_by_split(root).values() for file in files], folders(root)
-    if not files and len(inner) == 1:
-        return find_evidence(inner[0], pattern)
+    files = [file for files in _files_by_split(root).values() for file in files]
     return Evidence(files, "JSON file", lambda file: _has_format(file, pattern))
 
 
@@ -98,7 +99,6 @@ def _has_format(file: Path, pattern: re.Pattern[bytes]) -> bool:
 def refuse_labelme(file: Path) -> None:
     """Raise `UserError` if a JSON file is in LabelMe's format: each file lists the shapes in one image."""
     if _has_format(file, LABELME):
-        convert = f"pip install labelme2coco, then labelme2coco {shlex.quote(str(file.parent))}"
-        raise UserError(
-            f"{file}: LabelMe's format, with a file for each image; convert the folder to COCO's: {convert}"
-        )
+        remedy = f"pip install labelme2coco, then labelme2coco {shlex.quote(str(file.parent))}"
+        problem = f"{file}: LabelMe's format, with a file for each image"
+        raise UserError(f"{problem}; convert the folder to COCO's: {remedy}")

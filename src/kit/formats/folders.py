@@ -102,13 +102,8 @@ def subfolder(folder: Path, name: str) -> Path:
 
 
 def images(folder: Path) -> list[Path]:
-    """Return the image files in a folder and below it, sorted; see `files_below`."""
-    return sorted(path for path in files_below(folder) if path.suffix.lower() in EXTENSIONS)
-
-
-def files_below(folder: Path) -> Iterator[Path]:
-    """Yield the result of `paths_below` as `Path` objects."""
-    return map(Path, paths_below(folder))
+    """Return the image files in a folder and below it, sorted; see `paths_below`."""
+    return sorted(path for path in map(Path, paths_below(folder)) if path.suffix.lower() in EXTENSIONS)
 
 
 def paths_below(folder: Path) -> Iterator[str]:
@@ -230,7 +225,7 @@ def groups_by_name(paths: list[Path], pattern: str | None, report: FaultCollecto
 
 def unused_files(folder: Path) -> Iterator[Fault]:
     """Yield a fault for each file in a folder and below it that does not have an image's extension."""
-    for path in files_below(folder):
+    for path in map(Path, paths_below(folder)):
         if path.is_file() and path.suffix.lower() not in EXTENSIONS:
             message = "not used, since it does not have an image's extension; convert it, or remove it"
             yield Fault("ignored-file", "warning", str(path), None, message)

@@ -1,17 +1,15 @@
 """Recognise where the labels of images are: in the names of class folders, or in a table."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Literal
 
 from kit.formats.class_folders import ClassFolders
-from kit.formats.evidence import refuse_other_options
 from kit.formats.folders import FaultCollector, files_in
-from kit.formats.label_table import COLUMNS, LabelTable
-from kit.formats.recognition import choose_format
-from kit.formats.tables import column_names, read_table
+from kit.formats.label_table import COLUMNS, LabelTable, column_names, read_table
+from kit.formats.recognition import choose_format, refuse_other_options
 from kit.ground.errors import UserError
 
 Format = Literal["folders", "table"]
@@ -35,7 +33,7 @@ def open_labels(
 
     Raises:
         UserError: neither format was found, or both; or there is no such table, or several.
-        OtherFormat: an argument does not belong to the format.
+        OtherOptions: an argument does not belong to the format.
     """
     format = format or ("table" if file is not None else None)
     tables = [] if format == "folders" else _find_tables(root)
@@ -47,21 +45,18 @@ def open_labels(
     if folders and format is None:
         format = _recognise(root, folders, tables)
     of_table = {"file": file, "label_separator": None if separator == SEPARATOR else separator}
-    options = {name: (value, ["table"]) for name, value in of_table.items()}
-    refuse_other_options(format or "table", {**options, "group": (group, ["folders"])})
+    refuse_other_options(format or "table", {("table",): of_table, ("folders",): {"group": group}})
     if folders and format == "folders":
         folders.warn_about_other_folders()
         return folders
     if file is None and len(tables) > 1:
         names = ", ".join(table.name for table in tables[:5])
-        raise UserError(
-            f"{root} has several tables with the columns path and label ({names}): name one with --data.file"
-        )
+        problem = f"{root} has several tables with the columns path and label ({names})"
+        raise UserError(f"{problem}: name one with --data.file")
     table = tables[0] if tables and file is None else root / (file or TABLE)
     if not table.is_file():
-        raise UserError(
-            f"no table at {table.absolute()}; give its folder with --data.root and its name with --data.file"
-        )
+        remedy = "give its folder with --data.root and its name with --data.file"
+        raise UserError(f"no table at {table.absolute()}; {remedy}")
     return LabelTable(table, separator)
 
 
@@ -85,10 +80,12 @@ def _recognise(root: Path, folders: ClassFolders, tables: Sequence[Path]) -> str
         labels = _labels_by_folder(tables[0])
         if labels is not None and not any(labels.values()):
             del found["table"]
-        elif labels and _are_no_classes(names, labels):
-            del found["folders"]
+        elif labels:
+            has_mixed_folder = any(len(labels.get(name, ())) > 1 for name in names)
+            if has_mixed_folder and all(map(names.isdisjoint, labels.values())):
+                del found["folders"]  # the names of the folders are no classes
     expected = f"{folders.first_split}/CLASS/*.jpg (folders named train, val or test are splits), "
-    return choose_format(root, found, None, f"{expected}or {root / TABLE} with the columns path and label")
+    return choose_format(root, found, f"{expected}or {root / TABLE} with the columns path and label")
 
 
 def _labels_by_folder(table: Path) -> dict[str, set[str]] | None:
@@ -99,14 +96,3 @@ def _labels_by_folder(table: Path) -> dict[str, set[str]] | None:
             labels[Path(cells["path"]).parent.name].add(cells["label"])
         return labels
     return None
-
-
-def _are_no_classes(names: set[str], labels: Mapping[str, set[str]]) -> bool:
-    """Return whether folders are no classes: a table has other labels, and images of one folder have different ones.
-
-    Args:
-        names: the names of the folders.
-        labels: the result of `_labels_by_folder`.
-    """
-    several = any(len(labels.get(name, ())) > 1 for name in names)
-    return several and all(map(names.isdisjoint, labels.values()))

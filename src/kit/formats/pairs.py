@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from kit.data.decode import EXTENSIONS
 from kit.formats.coco_search import refuse_labelme
-from kit.formats.folders import SPLITS, files_below, folders, images, paths_below, split_folders, split_of
+from kit.formats.folders import SPLITS, folders, images, paths_below, split_folders, split_of
 from kit.formats.paths import Finder, fold_case, split_lists
 from kit.ground.errors import UserError
 
@@ -50,10 +50,8 @@ class Partners(NamedTuple):
     remedy: str
 
 
-MASK_REMEDY = (
-    "expected images/ and masks/, both with or without splits, or train/_annotations.coco.json with polygons; "
-)
-MASK_REMEDY += "or give --data.images NAME --data.masks NAME"
+MASK_REMEDY = "expected images/ and masks/, both with or without splits, or train/_annotations.coco.json with polygons"
+MASK_REMEDY += "; or give --data.images NAME --data.masks NAME"
 XML_REMEDY = "expected one data set, with JPEGImages/ and Annotations/, or train/ and val/; give --data.root FOLDER"
 MASKS = Partners("masks", MASK_FOLDERS, EXTENSIONS, MASK_ENDS, "segmentation", MASK_REMEDY)
 XML_FILES = Partners("XML files", XML_FOLDERS, {".xml"}, ("",), "main", XML_REMEDY)
@@ -116,8 +114,8 @@ def find_pairs(
         return by_split
     if len(inner := folders(root)) == 1:  # the folder that an archive contains
         return find_pairs(inner[0], partners, image_folder, partner_folder)
-    for file in [path for path in files_below(root) if path.suffix.lower() == ".json"][:1]:
-        refuse_labelme(file)
+    for file in [path for path in paths_below(root) if path.lower().endswith(".json")][:1]:
+        refuse_labelme(Path(file))
     lone_images = [path for pairs in by_split.values() for path in pairs.lone_images]
     lone_files = [path for pairs in by_split.values() for path in pairs.lone_files]
     why = why_unpaired(Pairs([], [], lone_images, lone_files), partners)
@@ -179,7 +177,7 @@ def _classify(root: Path, partners: Partners, image_folders: str) -> list[_File]
         return split, is_partner, deepest
 
     files = []
-    for path in sorted(files_below(root)):
+    for path in sorted(map(Path, paths_below(root))):
         extension = path.suffix.lower()
         if extension in EXTENSIONS or extension in partners.extensions:
             split, is_partner, start = interpret(path.parent)

@@ -5,8 +5,7 @@
 - `ranges`: types of numbers in a range.
 - `faults`: problems in the data that the command `check` reports.
 - `files`, `yaml_files`, `checkpoint_limits`: read files of unknown origin within limits.
-- `out_of_memory`: compute in parts if memory runs out.
-- `host_memory`: copies of a run's state.
+- `memory`: compute in parts if memory runs out; copies of a run's state.
 - `terminal`: escape control characters.
 - `threads`: read many files in parallel.
 - `drawing`, `html`: pictures and pages.

@@ -4,6 +4,7 @@ import colorsys
 from collections.abc import Sequence
 from functools import cache
 from math import ceil
+from pathlib import Path
 
 import torch
 from PIL import Image as Pillow
@@ -11,6 +12,7 @@ from PIL import ImageDraw, ImageFont
 from torch import Tensor
 from torchvision.transforms.v2.functional import pad, pil_to_tensor, to_pil_image
 
+from kit.ground.files import replacing
 from kit.ground.terminal import escape
 
 Colour = tuple[int, int, int]  # red, green and blue, 0 to 255
@@ -28,6 +30,12 @@ GOLDEN_RATIO = 0.618034  # the hue's change from class to class, which keeps any
 def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     """Return Pillow's default font, cached because Pillow decompresses it at each call."""
     return ImageFont.load_default(size)
+
+
+def save_picture(image: Tensor, file: Path, quality: int = 90) -> None:
+    """Write uint8 [C H W] to a PNG or JPEG file, by its extension. If this fails, no part of the file is left."""
+    with replacing(file) as part:
+        to_pil_image(image).save(part, "PNG" if file.suffix == ".png" else "JPEG", quality=quality)
 
 
 def class_colour(label: int) -> Colour:
@@ -129,6 +137,10 @@ def stacked(images: Sequence[Tensor], gap: int = 0) -> Tensor:
 def grid(images: Sequence[Tensor], width: int, gap: int = 8) -> Tensor:
     """Put images, uint8 [3 H W], into rows of about equally many images and at most `width` pixels."""
     columns = max(1, (width + gap) // (max(image.shape[2] for image in images) + gap))
-    columns = ceil(len(images) / ceil(len(images) / columns))
-    rows = [images[start : start + columns] for start in range(0, len(images), columns)]
-    return stacked([side_by_side(row, gap) for row in rows], gap)
+    return in_columns(images, ceil(len(images) / ceil(len(images) / columns)), gap)
+
+
+def in_columns(images: Sequence[Tensor], columns: int, gap: int) -> Tensor:
+    """Put images, uint8 [3 H W], into rows of `columns` images."""
+    rows = [side_by_side(images[start : start + columns], gap) for start in range(0, len(images), columns)]
+    return stacked(rows, gap)

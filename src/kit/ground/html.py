@@ -13,7 +13,6 @@ def data_url(content: bytes) -> str:
 
 
 # Names of templates are paths below `kit`. All pages extend `ground/page.html`.
-PAGES = Environment(
-    loader=FileSystemLoader(Path(__file__).parent.parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-)
+PAGES = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+PAGES.loader = FileSystemLoader(Path(__file__).parent.parent)
 PAGES.filters["data_url"] = data_url

@@ -1,5 +1,5 @@
 """Images with class labels.
 
-`evaluation` computes the metrics of images with one label, and `multi_label` those of images with several labels.
-`predictions` defines the prediction for an image, and writes, draws and exports it.
+`evaluation` computes the metrics of images with one label, and of images with several labels. `predictions` defines
+the prediction for an image, and writes, draws and exports it.
 """

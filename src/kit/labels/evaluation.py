@@ -1,6 +1,9 @@
-"""The metrics of classification."""
+"""The metrics of images with one label, and of images with several labels."""
+
+from collections.abc import Sequence
 
 import torch
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -41,7 +44,10 @@ class LabelEvaluation(Evaluation):
         }
         if len(self.class_names) > TOP:
             values["accuracy_top5"] = float(in_top.mean())
-        return {**values, **self._by_class()} if by_class else values
+        if by_class:
+            named = zip(self.class_names, (correct / annotated).tolist(), annotated.tolist(), strict=True)
+            values |= {f"accuracy/{name}": accuracy for name, accuracy, count in named if count}
+        return values
 
     def shares(self) -> Tensor:
         predicted, targets = self._classes()
@@ -58,12 +64,6 @@ class LabelEvaluation(Evaluation):
         cells = torch.bincount(targets * num_classes + predicted, minlength=num_classes**2)
         return {"confusion": cells.view(num_classes, num_classes)}
 
-    def _by_class(self) -> dict[str, float]:
-        """Return the accuracy of each class that has images."""
-        correct, annotated, _ = self.once(self._counts)
-        named = zip(self.class_names, (correct / annotated).tolist(), annotated.tolist(), strict=True)
-        return {f"accuracy/{name}": accuracy for name, accuracy, count in named if count}
-
     def _counts(self) -> tuple[Tensor, Tensor, Tensor]:
         """Return the numbers of correct images, of images and of predictions of each class, Long[K] each."""
         predicted, targets = self._classes()
@@ -75,3 +75,117 @@ class LabelEvaluation(Evaluation):
         """Return the predicted classes and the targets, Long[N] each."""
         _, predicted, targets, _ = self.rows.long().unbind(1)
         return predicted, targets
+
+
+RECALLS = (torch.arange(101).double() / 100).clamp(min=1e-6)  # of a precision-recall curve
+
+
+class MultiLabelEvaluation(Evaluation):
+    """Binary cross-entropy (`loss`), the mean average precision `map`, and the macro `f1`.
+
+    Both metrics are means over the classes that some image has. The average precision of a class is the mean of the
+    precisions at its images, sorted by probability, as in scikit-learn. `f1` counts a label as predicted if its
+    probability is at least the threshold of its class.
+
+    `outputs` are logits, Float[B K], and `targets` are 0 or 1, Float[B K]. An entry is Float[2K]: logits and targets.
+
+    Args:
+        class_names: the names of the classes.
+        thresholds: the threshold of each class, Float[K]. By default, each class has the threshold with the highest F1
+            score in these samples.
+    """
+
+    score_name = "f1"
+    unmeasured = "no validation image has a label"
+
+    def __init__(self, class_names: Sequence[str], thresholds: Tensor | None = None) -> None:
+        super().__init__(class_names)
+        self._given_thresholds = None if thresholds is None else thresholds.detach().cpu()
+
+    def entries(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return torch.cat([outputs.float(), targets.float()], 1)
+
+    @property
+    def thresholds(self) -> Tensor:
+        """The threshold of each class, Float[K]: a probability."""
+        return self.once(self._best_thresholds) if self._given_thresholds is None else self._given_thresholds
+
+    def compute(self, by_class: bool = False) -> dict[str, float]:
+        if not len(self):
+            return {}
+        values = {"loss": float(self._losses().double().mean())}
+        precision = self.once(self._average_precision)
+        f1 = torch.div(*self.shares().sum(0))  # NaN for a class without positive samples
+        if precision.isfinite().any():
+            values |= {"map": float(precision.nanmean()), "f1": float(f1.nanmean())}
+        if by_class:
+            missing = [name for name, value in zip(self.class_names, precision.tolist(), strict=True) if value != value]
+            if missing:
+                rank_zero_warn(f"the metrics leave out classes that no image has: {', '.join(missing[:10])}")
+            for key, of_classes in (("map", precision), ("f1", f1), ("threshold", self.thresholds)):
+                named = zip(self.class_names, of_classes.tolist(), strict=True)
+                values |= {f"{key}/{name}": value for name, value in named if name not in missing}
+        return values
+
+    def shares(self) -> Tensor:
+        """Return 2 TP and 2 TP + FP + FN of each sample and class. Both are 0 for a class that no sample has."""
+        logits, targets = self._split()
+        predicted, targets = logits.double().sigmoid() >= self.thresholds, targets > 0.5
+        return torch.stack([2.0 * (predicted & targets), (predicted.double() + targets) * targets.any(0)], 1).double()
+
+    def badness(self) -> tuple[str, Tensor]:
+        return "loss", self._losses()
+
+    def details(self) -> Details:
+        if not len(self):
+            return {}
+        ranked, hits, is_last = self.once(self._ranking)
+        curves = {}
+        for name, scores, counts, last in zip(self.class_names, ranked.T, hits.T, is_last.T, strict=True):
+            if positives := int(counts[-1]):
+                counts, places = counts[last], last.nonzero()[:, 0] + 1  # after each group of equal probabilities
+                reached = torch.searchsorted(counts / positives, RECALLS)  # the first group that reaches each recall
+                curve = torch.stack([scores[last][reached], (counts / places)[reached], RECALLS])
+                curves[name] = {"curve": curve, "positives": positives}
+        return {"precision_recall": curves}
+
+    def _split(self) -> tuple[Tensor, Tensor]:
+        """Return logits and targets, Float[N K] each."""
+        logits, targets = self.rows.view(len(self), 2, len(self.class_names)).unbind(1)
+        return logits, targets
+
+    def _losses(self) -> Tensor:
+        """Return the loss of each sample, Float[N]."""
+        return F.binary_cross_entropy_with_logits(*self._split(), reduction="none").mean(1)
+
+    def _ranking(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Sort the probabilities of each class.
+
+        Returns:
+            the probabilities in descending order, Float[N K]; the number of positive samples among the first 1 to N,
+            Float[N K]; and whether a sample is the last one with its probability, Bool[N K].
+        """
+        logits, targets = self._split()
+        order = logits.argsort(dim=0, descending=True, stable=True)
+        ranked = logits.gather(0, order)
+        is_last = torch.cat([ranked[1:] != ranked[:-1], torch.ones_like(ranked[:1], dtype=torch.bool)])
+        return ranked.double().sigmoid(), targets.gather(0, order).double().cumsum(0), is_last
+
+    def _average_precision(self) -> Tensor:
+        """Return the average precision of each class, Float[K]; NaN for a class without positive samples."""
+        _, hits, is_last = self.once(self._ranking)
+        # Positives up to the last complete group of equal probabilities.
+        reached = hits.where(is_last, 0).cummax(0).values
+        gains = reached.diff(dim=0, prepend=torch.zeros_like(reached[:1]))
+        return (gains * hits / torch.arange(1, len(hits) + 1)[:, None]).sum(0) / hits[-1]
+
+    def _best_thresholds(self) -> Tensor:
+        """Return thresholds, Float[K], half way between two probabilities; 0.5 for a class without positive samples."""
+        ranked, hits, is_last = self.once(self._ranking)
+        scores = 2 * hits / (hits[-1] + torch.arange(1, len(hits) + 1)[:, None])
+        best = scores.where(is_last, -1).argmax(0, keepdim=True)
+        lowest, below = (part.gather(0, best)[0] for part in (ranked, F.pad(ranked[1:], (0, 0, 0, 1))))
+        middle = ((lowest + below) / 2).float()
+        # Floats of 32 bits may not tell the two probabilities apart.
+        at_most_lowest = lowest.float().nextafter(torch.zeros(()))
+        return middle.where((middle > below) & (middle <= lowest), at_most_lowest).where(hits[-1] > 0, 0.5)

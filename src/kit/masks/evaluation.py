@@ -52,7 +52,8 @@ class MaskEvaluation(Evaluation):
             "miou": float(iou(confusion).nanmean()),
             "pixel_accuracy": float(confusion.diagonal().sum() / pixels),
         }
-        return {**values, **self._by_class()} if by_class else values
+        named = zip(self.class_names, iou(confusion).tolist(), strict=True) if by_class else ()
+        return values | {f"iou/{name}": value for name, value in named if value == value}  # not NaN
 
     def shares(self) -> Tensor:
         return self.once(self._overlaps).double()
@@ -63,11 +64,6 @@ class MaskEvaluation(Evaluation):
 
     def details(self) -> Details:
         return {"confusion": self.once(self._confusion)}
-
-    def _by_class(self) -> dict[str, float]:
-        """Return the IoU of each class that has one."""
-        named = zip(self.class_names, iou(self.once(self._confusion)).tolist(), strict=True)
-        return {f"iou/{name}": value for name, value in named if value == value}  # not NaN
 
     def _confusion(self) -> Tensor:
         """Return the number of pixels by target and predicted class, Long[K K]."""

@@ -8,7 +8,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
-from torchvision.transforms.v2.functional import to_pil_image
 
 from kit.data.decode import decode
 from kit.formats.masks.masks import IGNORED
@@ -91,8 +90,7 @@ class MaskPredictions:
             mask.save(part, "PNG")
         if self.pictures is not None:
             drawn = draw_masks(decode(file, 3, None), self.class_names, prediction)
-            with replacing(self.pictures / f"{name}.jpg") as part:
-                to_pil_image(drawn).save(part, "JPEG", quality=90)
+            drawing.save_picture(drawn, self.pictures / f"{name}.jpg")
 
     def add(self, file: Path, name: str, prediction: Tensor) -> None:
         """Do nothing, since each image has files of its own."""

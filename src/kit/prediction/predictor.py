@@ -16,8 +16,7 @@ from kit.config.parser import build
 from kit.data import Preprocessing
 from kit.ground.checkpoint_limits import Budget
 from kit.ground.errors import UserError, one_line
-from kit.ground.host_memory import return_freed_memory
-from kit.ground.out_of_memory import in_halves
+from kit.ground.memory import in_halves, return_freed_memory
 from kit.ground.threads import available_cores, map_in_threads
 from kit.ground.unexpected import doing
 from kit.task import as_task

@@ -1,4 +1,4 @@
-"""Save the best weights."""
+"""Save the best weights, and stop a run that no longer improves. A metric decides both."""
 
 import math
 from pathlib import Path
@@ -6,13 +6,18 @@ from typing import Any, Literal
 
 import lightning as L
 import torch
+from lightning.pytorch import callbacks
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 from torch import Tensor
 
 from kit.ground._lightning import has_validated
+from kit.ground.errors import NotMeasured
+from kit.ground.ranges import NonNegativeFloat, PositiveInt
+from kit.safeguards.messages import log_message
 from kit.safeguards.overfitting.verdict import margin_of_error
 from kit.task import as_task
-from kit.training.monitor import require_logged, resolve_monitor
+from kit.training.monitor import NEVER, require_logged, resolve_monitor
 
 # The most by which the score may fall below that of the fitted head. With few validation images, the standard error can
 # be 0.1: such a tolerance would hide a real decline.
@@ -51,10 +56,12 @@ class Checkpoint(ModelCheckpoint):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Let a run that is shorter than the interval between validations end with a validation."""
         super().on_train_start(trainer, pl_module)
-        if trainer.check_val_every_n_epoch is not None or trainer.val_check_batch is None:  # None: an interval of time
+        interval, max_epochs = trainer.check_val_every_n_epoch, trainer.max_epochs or -1
+        if interval is not None:
+            trainer.check_val_every_n_epoch = max_epochs if 0 < max_epochs < interval else interval
             return
         batches, steps = trainer.num_training_batches, trainer.estimated_stepping_batches
-        if math.isfinite(batches) and math.isfinite(steps):
+        if trainer.val_check_batch is not None and math.isfinite(batches) and math.isfinite(steps):
             accumulated = trainer.accumulate_grad_batches
             epochs, rest = divmod(int(steps), math.ceil(batches / accumulated))  # an epoch's last step may be smaller
             trainer.val_check_batch = min(trainer.val_check_batch, epochs * int(batches) + rest * accumulated)
@@ -80,7 +87,10 @@ class Checkpoint(ModelCheckpoint):
         return {**super().state_dict(), "before_training": self.before_training}
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Save the last weights if the run ended before its first validation."""
+        """Save the last weights if there was no validation. Print it if the fitted head has remained the best."""
+        if self.before_training:
+            message = "best.ckpt has only its head fitted, since no validation after the first step was better"
+            log_message(trainer, "checkpoint", message)
         if not self.best_model_path and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             self._save_none_monitor_checkpoint(trainer, self._monitor_candidates(trainer))
             trainer.strategy.checkpoint_io.teardown()
@@ -123,3 +133,55 @@ def monitored_metrics(trainer: L.Trainer, pl_module: L.LightningModule) -> dict[
     """
     ours = (callback for callback in trainer.checkpoint_callbacks if isinstance(callback, Checkpoint))
     return dict([resolve_monitor(pl_module, None, None), *((c.monitor, c.mode) for c in ours if c.monitor)])
+
+
+class EarlyStopping(callbacks.EarlyStopping):
+    """Lightning's early stopping, but it takes the metric from the task and prints why it stopped the run.
+
+    Args:
+        monitor: the log key of the metric; by default the task's `monitor`.
+        mode: whether a higher (`max`) or a lower (`min`) value is better; by default see `resolve_monitor`.
+        patience: the number of validations without improvement after which the run stops; None to never stop.
+        min_delta: a better value counts as an improvement if it differs from the best one by more than this.
+    """
+
+    def __init__(
+        self,
+        monitor: str | None = None,
+        mode: Literal["min", "max"] | None = None,
+        patience: PositiveInt | None = 10,
+        min_delta: NonNegativeFloat = 0.0,
+    ) -> None:
+        super().__init__(monitor or "val/loss", min_delta, NEVER if patience is None else patience, mode=mode or "min")
+        self._arguments = monitor, mode
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        self.monitor, self.mode = resolve_monitor(pl_module, *self._arguments)
+        # Lightning's constructor has set the signs of `min_delta` and `best_score` for the mode that it was given.
+        self.min_delta = abs(self.min_delta) * (1 if self.mode == "max" else -1)
+        if self.wait_count == 0 and self.best_score.isinf():
+            self.best_score = self.best_score.abs() * (-1 if self.mode == "max" else 1)
+        super().setup(trainer, pl_module, stage)
+
+    def _run_early_stopping_check(self, trainer: L.Trainer) -> None:
+        if trainer.enable_validation and (self.monitor in trainer.callback_metrics or has_validated(trainer)):
+            super()._run_early_stopping_check(trainer)
+
+    def _validate_condition_metric(self, logs: dict[str, Tensor]) -> bool:
+        require_logged(self.monitor, logs, "early_stopping.monitor")
+        return True
+
+    def require_finite(self) -> None:
+        """Raise `NotMeasured` if the run was stopped because its metric was not finite."""
+        if self.stopping_reason is EarlyStoppingReason.NON_FINITE_METRIC:
+            raise NotMeasured(f"the run was stopped after epoch {self.stopped_epoch + 1}: {self.monitor} is not finite")
+
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        not_improved = f"has not improved on {self.best_score:.4f} for {self.wait_count} validations"
+        reasons = {
+            EarlyStoppingReason.NON_FINITE_METRIC: "is not finite",
+            EarlyStoppingReason.PATIENCE_EXHAUSTED: f"{not_improved} (early_stopping.patience)",
+        }
+        if why := reasons.get(self.stopping_reason):
+            message = f"stopped after epoch {self.stopped_epoch + 1}: {self.monitor} {why}"
+            log_message(trainer, "early_stopping", message)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from kit.data import ImageDataModule
-from kit.ground.drawing import GREY, WHITE, add_caption, side_by_side, stacked, to_rgb, zoom_factor, zoomed
+from kit.ground.drawing import GREY, WHITE, add_caption, in_columns, side_by_side, to_rgb, zoom_factor, zoomed
 from kit.ground.errors import UserError
 
 GAP = 1  # pixels between the images of a grid, before they are enlarged
@@ -84,5 +84,4 @@ def grid(images: Tensor, columns: int, names: Sequence[str] = (), side: int = SM
     if names:
         cells = [add_caption(cell, [(name, WHITE)]) for cell, name in zip(cells, names, strict=True)]
         columns = min(columns, max(1, (MAX_WIDTH + gap) // (max(cell.shape[2] for cell in cells) + gap)))
-    rows = [side_by_side(cells[start : start + columns], gap) for start in range(0, len(cells), columns)]
-    return stacked(rows, gap)
+    return in_columns(cells, columns, gap)

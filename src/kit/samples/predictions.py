@@ -8,11 +8,10 @@ from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
-from torchvision.transforms.v2.functional import to_pil_image
 
 from kit.data import Preprocessing
+from kit.ground.drawing import save_picture
 from kit.ground.errors import UserError, did_you_mean
-from kit.ground.files import replacing
 from kit.ground.ranges import FiniteFloat, NonNegativeFloat, PositiveInt
 from kit.samples.images import grid, noise, to_uint8
 from kit.task import ExportedModule
@@ -75,15 +74,10 @@ class SampleFiles:
             images = model.task.sample(classes, seeds, size, batch_size, sampler)
             for index, k, image in zip(indices.tolist(), classes.tolist(), images, strict=True):
                 name = re.sub(r"[^\w.-]", "_", self.class_names[k])
-                _save(image, folder / f"{index:05}_{name}.png", "PNG")
+                save_picture(image, folder / f"{index:05}_{name}.png")
             in_grid += images[: max(0, MAX_IN_GRID - len(in_grid))]
-        _save(grid(torch.stack(in_grid), columns(len(in_grid), len(classes_in_turn))), grid_file, "PNG")
+        save_picture(grid(torch.stack(in_grid), columns(len(in_grid), len(classes_in_turn))), grid_file)
         return [grid_file, folder]
-
-
-def _save(image: Tensor, file: Path, image_format: str, **options: Any) -> None:
-    with replacing(file) as part:
-        to_pil_image(image).save(part, image_format, **options)
 
 
 def columns(num_images: int, num_classes: int) -> int:
@@ -136,7 +130,7 @@ class PaintingFiles:
         self.pictures = folder / "pictures"
 
     def write_files(self, file: Path, name: str, prediction: Tensor) -> None:
-        _save(prediction[:3], self.pictures / f"{name}.jpg", "JPEG", quality=95)
+        save_picture(prediction[:3], self.pictures / f"{name}.jpg", quality=95)
 
     def add(self, file: Path, name: str, prediction: Tensor) -> None:
         """Do nothing, since each image has a file of its own."""

@@ -14,7 +14,7 @@ from kit.data import ImageDataModule
 from kit.data.samples import evenly_spaced_part
 from kit.ground._lightning import data_module, restart_averages, validate
 from kit.ground._torch import BatchNorm
-from kit.ground.out_of_memory import SampleLimit, in_halves
+from kit.ground.memory import SampleLimit, in_halves
 from kit.ground.ranges import NonNegativeInt, Share
 from kit.training.monitor import resolve_monitor
 from kit.training.weights import find_start
@@ -228,7 +228,5 @@ def learning_rates(names: Sequence[str], pretrained: set[str], decay: float, fro
     layers = list(dict.fromkeys(name.rpartition(".")[0] for name in names if name in pretrained))
     # The last part has the exponent 1, and the first has `PARTS`.
     exponents = {layer: 1 + index * PARTS // len(layers) for index, layer in enumerate(reversed(layers))}
-    rates = {
-        layer: decay**exponent if exponent <= PARTS - frozen_parts else 0.0 for layer, exponent in exponents.items()
-    }
+    rates = {layer: decay**exp if exp <= PARTS - frozen_parts else 0.0 for layer, exp in exponents.items()}
     return {name: rates[name.rpartition(".")[0]] for name in names if name in pretrained}

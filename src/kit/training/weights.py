@@ -145,10 +145,8 @@ def load_weights(net: nn.Module, weights: Weights | str, head: str | tuple[str, 
     unfit = [key for key in own if key not in fitting and (head is None or not key.startswith(head))]
     unfit = [key for key in unfit if not key.endswith("num_batches_tracked")]  # missing in old files
     if head is None and not any(value.ndim > 1 for value in fitting.values()):
-        problem = f"none of its tensors fits the net, which has for example {unfit[0]}"
-        raise UserError(
-            f"{weights.source} does not fit: {problem}; train both with the same model.net.widths and depth"
-        )
+        problem = f"does not fit: none of its tensors fits the net, which has for example {unfit[0]}"
+        raise UserError(f"{weights.source} {problem}; train both with the same model.net.widths and depth")
     if head is not None and unfit:
         problem = f"{len(unfit)} of {len(own)} tensors are missing or have another shape"
         raise UserError(f"{weights.source} does not fit: {problem}, such as {unfit[0]}")
@@ -189,9 +187,7 @@ def _without_prefix(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> d
     """
     ends = [key for key in own if own[key].ndim > 1][:3]  # a few suffice, also if one of them is missing in `state`
     prefixes = {key.removesuffix(end) for key in state for end in ends if f".{key}".endswith(f".{end}")} | {""}
-    renamed = [
-        {key.removeprefix(p): value for key, value in state.items() if key.startswith(p)} for p in sorted(prefixes)
-    ]
+    renamed = ({key.removeprefix(p): state[key] for key in state if key.startswith(p)} for p in sorted(prefixes))
     return max(renamed, key=lambda tensors: len(tensors.keys() & own.keys()))
 
 

@@ -5,6 +5,7 @@ import socket
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
@@ -19,6 +20,14 @@ from kit.training.weights import Weights, downloading, hash_tensors, load_weight
 
 Pretrained = bool | Literal["auto"]  # `auto` and True start from pretrained weights
 HUB_SECONDS = 3  # the longest wait for a connection to the Hugging Face hub
+
+
+def import_extra(package: str, user: str, extra: str) -> Any:
+    """Import a package of a pip extra, which `user` needs."""
+    try:
+        return import_module(package)
+    except ImportError:
+        raise UserError(f"{user} needs {package}: pip install -e '.[{extra}]'") from None
 
 
 def require_known(name: str, known: Iterable[str], problem: str) -> None:
@@ -73,9 +82,8 @@ def load_pretrained(
     else:
         with downloading(name):
             trained = models.get_model(name, weights=default)
-        loaded = Weights(
-            trained.state_dict(), f"torchvision's {name} ({default.name})", default.meta.get("license", "")
-        )
+        source = f"torchvision's {name} ({default.name})"
+        loaded = Weights(trained.state_dict(), source, default.meta.get("license", ""))
     if hasattr(net, "transform"):  # a detector, which would normalise the images itself
         loaded = loaded.trained_with(net.transform.image_mean, net.transform.image_std)
     else:

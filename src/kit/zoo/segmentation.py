@@ -20,14 +20,8 @@ from kit.training.weights import (
     set_start,
     swap_first_convolution,
 )
-from kit.zoo.loading import (
-    Pretrained,
-    downloading_from_hub,
-    load_pretrained,
-    load_whole_or_part,
-    require_known,
-    torchvision_model,
-)
+from kit.zoo import loading
+from kit.zoo.loading import Pretrained, import_extra, load_whole_or_part, require_known
 from kit.zoo.timm_models import packaged_weights
 
 SMP_MULTIPLE = 32  # the encoders of SmpNet need heights and widths that are multiples of this
@@ -56,7 +50,7 @@ class TorchvisionSegmenter(nn.Module):
         weights: str | None = None,
     ) -> None:
         super().__init__()
-        self.net = torchvision_model(name, models.segmentation, weights_backbone=None)
+        self.net = loading.torchvision_model(name, models.segmentation, weights_backbone=None)
         self.net.aux_classifier = None
         swap_first_convolution(self.net, in_channels)
         layers = {n: m for n, m in self.net.classifier.named_modules(prefix="classifier") if isinstance(m, nn.Conv2d)}
@@ -66,7 +60,7 @@ class TorchvisionSegmenter(nn.Module):
         for layer, old in heads.items():
             self.net.set_submodule(layer, nn.Conv2d(old.in_channels, num_classes, old.kernel_size))
         self._heads = tuple(heads)
-        load_pretrained(self.net, name, weights, pretrained, self._heads, self.net.backbone)
+        loading.load_pretrained(self.net, name, weights, pretrained, self._heads, self.net.backbone)
 
     @property
     def head(self) -> nn.Module:
@@ -100,11 +94,7 @@ class SmpNet(nn.Module):
         weights: str | None = None,
     ) -> None:
         super().__init__()
-        try:
-            import segmentation_models_pytorch as smp
-            import timm
-        except ImportError:
-            raise UserError("SmpNet needs segmentation_models_pytorch: pip install -e '.[zoo]'") from None
+        smp, timm = (import_extra(package, "SmpNet", "zoo") for package in ("segmentation_models_pytorch", "timm"))
         encoders = [*smp.encoders.get_encoder_names(), *(f"tu-{name}" for name in timm.list_models())]
         require_known(arch, smp.MODEL_ARCHITECTURES_MAPPING, "segmentation_models_pytorch has no architecture")
         require_known(encoder, encoders, "segmentation_models_pytorch has no encoder")
@@ -128,7 +118,7 @@ class SmpNet(nn.Module):
         import segmentation_models_pytorch as smp
 
         try:
-            with downloading_from_hub(encoder):
+            with loading.downloading_from_hub(encoder):
                 net = create(encoder_weights="imagenet")
                 images = smp.encoders.get_preprocessing_params(encoder)
         except NotDownloaded as error:

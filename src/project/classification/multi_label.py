@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kit.data import Batch
-from kit.labels.multi_label import MultiLabelEvaluation
+from kit.labels.evaluation import MultiLabelEvaluation
 from kit.labels.predictions import (
     ExportedMultiLabelClassifier,
     MultiLabelClassification,
@@ -21,7 +21,7 @@ from project.classification.task import Classifier
 class MultiLabelClassifier(Classifier):
     """Minimise the mean binary cross-entropy of all classes, for images with any number of labels.
 
-    `kit.labels.multi_label` has the metrics: mean average precision, and macro F1. The arguments are those of
+    `kit.labels.evaluation` has the metrics: mean average precision, and macro F1. The arguments are those of
     `Classifier`. Label smoothing moves the targets 0 and 1 towards 0.5.
 
     thresholds: Float[K]. A label is predicted if its probability is at least its threshold. Each validation of a run

@@ -23,8 +23,8 @@ from kit.formats.boxes.recognition import recognise
 from kit.formats.boxes.voc import VocBoxes
 from kit.formats.boxes.yolo import YoloBoxes
 from kit.formats.coco import Crowds, crowd_faults, list_crowds
-from kit.formats.evidence import refuse_other_options
 from kit.formats.folders import data_folder, groups_by_name
+from kit.formats.recognition import refuse_other_options
 from kit.formats.text import unreadable_fault
 from kit.ground.errors import BrokenFiles, UserError
 from kit.ground.faults import Fault
@@ -122,9 +122,9 @@ class BoxFolder(BoxDataModule):
             format = "yolo"
         self.root = Path(root) if format == "yolo" and Path(root).is_file() else data_folder(root)
         format = recognise(self.root, format)
-        options = {name: (file, ["coco"]) for name, file in {**json_files, "images": images}.items()}
-        options["crowds"] = (None if crowds == "ignore" else crowds), ["coco", "voc"]
-        refuse_other_options(format, {**options, "names": (names, ["yolo"])})
+        options = {("coco",): {**json_files, "images": images}, ("yolo",): {"names": names}}
+        options["coco", "voc"] = {"crowds": None if crowds == "ignore" else crowds}
+        refuse_other_options(format, options)
         self.format_name = format.upper()
         self.reader: BoxFormat
         if format == "coco":

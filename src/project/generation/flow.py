@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from kit.ground.out_of_memory import in_halves
+from kit.ground.memory import in_halves
 from kit.ground.ranges import NonNegativeFloat, PositiveInt
 from kit.samples.images import to_uint8
 

@@ -10,15 +10,12 @@ from torch import Tensor
 
 from kit.data import ImageDataModule, Samples, Tensors
 from kit.data.decode import Channels, ImageSize, find_channels
-from kit.data.digits import digits
+from kit.data.digits import digits_of
 from kit.data.image_size import MASKS, choose_image_size, read_image_sizes
-from kit.data.splitting import stratified_split
 from kit.formats.coco import Crowds
-from kit.formats.evidence import refuse_other_options
 from kit.formats.folders import data_folder, groups_by_name
 from kit.formats.masks.class_list import ClassList
-from kit.formats.masks.coco_files import CocoFiles
-from kit.formats.masks.mask_pairs import MaskPairs
+from kit.formats.masks.data_sets import CocoFiles, MaskFormat, MaskPairs, find_masks
 from kit.formats.masks.masks import (
     MaskFiles,
     collate_masks,
@@ -27,7 +24,7 @@ from kit.formats.masks.masks import (
     image_and_mask,
     rarest_classes,
 )
-from kit.formats.masks.recognition import MaskFormat, find_masks
+from kit.formats.recognition import refuse_other_options
 from kit.ground.faults import Fault
 from kit.ground.ranges import NonNegativeInt, PositiveInt
 from kit.masks.scenes import make_scenes
@@ -112,10 +109,7 @@ class MaskFolder(MaskDataModule):
         pairs = find_masks(self.root, format, images, masks)
         of_masks = {"masks": masks, "class_names": class_names, "ids": ids, "colors": colors, "ignore": ignore}
         of_coco = {**json_files, "crowds": None if crowds == "ignore" else crowds}
-        options = {
-            name: (value, ["masks" if name in of_masks else "coco"]) for name, value in (of_masks | of_coco).items()
-        }
-        refuse_other_options("coco" if pairs is None else "masks", options)
+        refuse_other_options("coco" if pairs is None else "masks", {("masks",): of_masks, ("coco",): of_coco})
         self.format_name = "COCO" if pairs is None else "mask files"
         self.source: MaskFormat
         if pairs is None:
@@ -152,7 +146,7 @@ class MaskFolder(MaskDataModule):
 
 
 class DigitMasks(MaskDataModule):
-    """Scenes of handwritten digits on a textured background. The classes are the ten digits and `ground`.
+    """Scenes of handwritten digits on a textured background. The classes are `background` and the ten digits.
 
     No image of a digit is in two splits, unless `val` is 0. A fifth of the digits is for test, whatever the seed.
 
@@ -170,7 +164,7 @@ class DigitMasks(MaskDataModule):
         self.counts = {"train": train, "val": val, "test": test}
 
     def find_class_names(self) -> list[str]:
-        return ["ground", *(str(digit) for digit in range(10))]
+        return ["background", *(str(digit) for digit in range(10))]
 
     def find_in_channels(self) -> int:
         return 1
@@ -179,9 +173,6 @@ class DigitMasks(MaskDataModule):
         if not self.counts[split]:
             return None
         self.refuse_other_classes(self.find_class_names())
-        pixels, labels = digits()
-        rest, test = stratified_split(labels, 0.2, seed=0)
-        train, val = (rest[part] for part in stratified_split(labels[rest], 0.1, self.seed))
-        subset, seed = {"train": (train, 5), "val": (val, 3), "test": (test, 4)}[split]
-        scenes = make_scenes(pixels[subset], labels[subset], self.counts[split], seed)
+        seed = {"train": 5, "val": 3, "test": 4}[split]
+        scenes = make_scenes(*digits_of(split, self.seed), self.counts[split], seed)
         return Tensors([None] * len(scenes), scenes)  # the last channel of a scene is its mask

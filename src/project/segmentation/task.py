@@ -138,7 +138,6 @@ def _class_weights(counts: list[int] | None) -> Tensor:
     """Return class weights, Float[K]: 1 / ln(1.02 + share of the pixels) (ENet, Paszke et al. 2016, section 5.2)."""
     if not counts:
         raise UserError("model.weighted needs model.class_counts, the number of training pixels of each class")
-    pixels = torch.tensor(counts, dtype=torch.float).clamp(
-        min=0
-    )  # -1, an unknown count, counts as no pixels: the highest weight
+    # -1, an unknown count, counts as no pixels: the highest weight.
+    pixels = torch.tensor(counts, dtype=torch.float).clamp(min=0)
     return 1 / (1.02 + pixels / pixels.sum().clamp(min=1)).log()

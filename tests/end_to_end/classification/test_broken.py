@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from kit.data import Files, broken
+from kit.data import Files, reading
 from kit.data.decode import decode
 from kit.ground.errors import BrokenFiles, UnreachableFiles, UserError
 from project.classification import ImageFolder
@@ -66,10 +66,10 @@ LIMITS = [(1, 1, False), (2, 1, True), (10, 1, True), (10, 2, False), (40, 2, Tr
 def test_limit_of_broken_files(total, number, goes_on):
     files = {f"{index}.png": "an empty file" for index in range(number)}
     if goes_on:
-        broken.stop_if_many("val", files, total)
+        reading.stop_if_many("val", files, total)
     else:
         with pytest.raises(BrokenFiles, match=rf"{number} of {total} images of val(.|\n)*\n  0\.png: an empty file"):
-            broken.stop_if_many("val", files, total)
+            reading.stop_if_many("val", files, total)
 
 
 def test_missing_file_is_left_out_but_missing_folder_stops_the_run(image_folder):
@@ -84,7 +84,7 @@ def test_missing_file_is_left_out_but_missing_folder_stops_the_run(image_folder)
 
 
 def test_result_of_the_search_is_stored_until_a_file_changes(image_folder, monkeypatch):
-    monkeypatch.setattr(broken, "MIN_SECONDS", -1)
+    monkeypatch.setattr(reading, "MIN_SECONDS", -1)
     root = image_folder({"train": {"a": 3, "b": 3}})
     bad = root / "train" / "a" / "1.png"
     whole = bad.read_bytes()

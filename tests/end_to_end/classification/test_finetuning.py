@@ -69,6 +69,13 @@ def test_best_of_head_and_training_is_kept(fit, given, capsys):
     assert all(value.isfinite().all() for value in best["state_dict"].values())
 
 
+def test_run_that_ends_before_its_first_validation_says_that_only_the_head_is_fitted(fit, given, capsys):
+    ends = ["--trainer.check_val_every_n_epoch", "5", "--trainer.max_steps", "1"]
+    run = fit(*given, *EPOCHS, "--model.net.weights", saved(0), *ends)
+    assert "best.ckpt has only its head fitted" in capsys.readouterr().out
+    assert torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)["global_step"] == 0
+
+
 def test_run_shorter_than_the_validation_interval_is_validated_at_its_end(fit, given):
     run = fit(*given, "--model.net.weights", saved(0), "--trainer.max_epochs", "2", "--trainer.max_steps", "-1")
     best = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)

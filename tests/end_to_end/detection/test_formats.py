@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from kit.checks.page import survey_page
+from kit.checks.report import survey_page
 from kit.checks.survey import Survey
 from kit.data.decode import decode
 from kit.ground.errors import BrokenFiles, UserError

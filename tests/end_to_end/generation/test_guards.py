@@ -9,7 +9,7 @@ import torch
 from in_parts import same_gradient
 
 from kit.cli import verbs
-from kit.ground.out_of_memory import DoesNotFit
+from kit.ground.memory import DoesNotFit
 from project.generation import Euler, Generator, UNet
 
 CONFIGS = Path(__file__).parents[3] / "configs"

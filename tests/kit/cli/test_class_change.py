@@ -10,6 +10,7 @@ from jsonargparse import _typehints
 
 from kit.cli.command_line import CLI
 from kit.config import _jsonargparse
+from kit.ground.errors import UserError
 
 TINY = {
     "model": {
@@ -87,3 +88,18 @@ def test_rate_given_with_the_new_class_is_not_reported_as_kept(read, where, caps
     cli = read(*(["--config", "adam.yaml"] if where == "config" else ["--model.optimizer", adam]))
     assert cli.config.model.init_args.optimizer.init_args.lr == 0.003
     assert not capsys.readouterr().out
+
+
+@pytest.mark.parametrize("given", [["--model.net.file=null"], ["--model.net.file", "null"], ["--model.net.file=~"]])
+def test_null_replaces_the_text_of_a_config(read, given):
+    Path("file.yaml").write_text("model: {init_args: {net: {class_path: chosen_task.Layer, init_args: {file: a.pt}}}}")
+    assert read("--config", "file.yaml").config.model.init_args.net.init_args.file == "a.pt"
+    assert read("--config", "file.yaml", *given).config.model.init_args.net.init_args.file is None
+
+
+@pytest.mark.parametrize(
+    ("key", "expected"), [("model.net.scale", "a number"), ("data.batch_size", "a whole number above 0")]
+)
+def test_null_is_refused_where_it_has_no_meaning(read, key, expected):
+    with pytest.raises(UserError, match=f"^{key} is null, but must be {expected}$"):
+        read(f"--{key}=null")

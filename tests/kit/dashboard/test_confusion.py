@@ -1,6 +1,6 @@
 import torch
 
-from kit.dashboard.confusion import COLD, WARM, draw_confusion
+from kit.dashboard.pictures import COLD, WARM, draw_confusion
 from kit.ground.drawing import BACKGROUND
 
 

@@ -15,7 +15,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tiny_run import killed_at
 
 from kit.cli import process, verbs
-from kit.dashboard import Dashboard, TensorBoard, dashboard, samples
+from kit.dashboard import Dashboard, TensorBoard, dashboard, pictures
 
 PARTS = Path(__file__).resolve().parent.parent / "parts"
 TINY = {
@@ -141,33 +141,33 @@ def test_captions_of_worst_samples_have_files_and_badness(monkeypatch):
     data = tiny_task.Shades(train=40, val=21)
     data.setup("fit")
     monkeypatch.setattr(data.samples["val"], "file", lambda key: f"folder/cat/{key}.png")
-    monkeypatch.setattr(samples, "predict_samples", lambda *args: [samples.Sample(key, None) for key in args[2]])
+    monkeypatch.setattr(pictures, "predict_samples", lambda *args: [pictures.Sample(key, None) for key in args[2]])
     task = SimpleNamespace(measured=tiny_task.Rightness(["dark", "grey", "light"]))
     logits, targets = torch.eye(3)[[0, 2, 2]], torch.tensor([1, 2, 0])
     task.measured.update(torch.tensor([4, 7]), logits[:2], targets[:2])
     task.measured.update(torch.tensor([9]), logits[2:], targets[2:])
-    worst = samples.worst_samples(task, data, 2)
+    worst = pictures.worst_samples(task, data, 2)
     assert [(key, caption) for key, *_, caption in worst] == [
         (9, "cat/9.png: off by 2.00"),
         (4, "cat/4.png: off by 1.00"),
     ]
-    assert samples.worst_samples(SimpleNamespace(measured=None), data, 2) == []
+    assert pictures.worst_samples(SimpleNamespace(measured=None), data, 2) == []
 
 
 def test_evenly_spaced_samples():
-    assert samples.evenly_spaced(3, 8) == [0, 1, 2]
-    assert samples.evenly_spaced(100, 4) == [0, 33, 66, 99]
-    assert len(set(samples.evenly_spaced(9, 8))) == 8
-    assert samples.evenly_spaced(0, 4) == []
+    assert pictures.evenly_spaced(3, 8) == [0, 1, 2]
+    assert pictures.evenly_spaced(100, 4) == [0, 33, 66, 99]
+    assert len(set(pictures.evenly_spaced(9, 8))) == 8
+    assert pictures.evenly_spaced(0, 4) == []
 
 
 def test_large_pictures_are_scaled_down():
     task = tiny_task.Drawn(3, 3)
-    large = samples.Sample(torch.zeros(3, 1500, 2000, dtype=torch.uint8), None)
-    picture = samples.draw_samples(task, [large] * 4)
-    assert picture.shape[2] <= samples.MAX_WIDTH and picture[0].numel() < 1.1 * samples.MAX_PIXELS
-    small = samples.Sample(torch.zeros(3, 6, 8, dtype=torch.uint8), None)
-    assert samples.draw_samples(task, [small]).shape == (3, 6, 8)
+    large = pictures.Sample(torch.zeros(3, 1500, 2000, dtype=torch.uint8), None)
+    picture = pictures.draw_samples(task, [large] * 4)
+    assert picture.shape[2] <= pictures.MAX_WIDTH and picture[0].numel() < 1.1 * pictures.MAX_PIXELS
+    small = pictures.Sample(torch.zeros(3, 6, 8, dtype=torch.uint8), None)
+    assert pictures.draw_samples(task, [small]).shape == (3, 6, 8)
 
 
 def test_two_processes_log_each_sample_once(ranks):

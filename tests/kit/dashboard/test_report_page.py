@@ -11,8 +11,8 @@ import yaml
 from tiny_run import killed_at
 
 from kit.cli import process, verbs
-from kit.dashboard import report_page
-from kit.dashboard.report_page import HEIGHT, WIDTH, ReportPage, chart
+from kit.dashboard import report as report_page
+from kit.dashboard.report import HEIGHT, WIDTH, ReportPage, chart
 
 TINY = {
     "trainer": {"max_epochs": 3, "accelerator": "cpu"},

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from kit.dashboard.results import report, require_measured
+from kit.dashboard.report import report, require_measured
 from kit.ground.errors import NotMeasured
 
 

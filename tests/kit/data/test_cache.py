@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from kit.data import Files, ImageDataModule, cache
-from kit.data.cache import cache_images
+from kit.data import Files, ImageDataModule, reading
+from kit.data.reading import cache_images
 from kit.ground.errors import BrokenFiles, UserError
 
 
@@ -70,7 +70,7 @@ class Folder(ImageDataModule):
 def test_prepare_data_fills_the_disk_cache_for_the_other_processes(image_folder, monkeypatch):
     image_folder({"": {"a": 20, "b": 20}})
     Folder(cache="disk", cache_dir="cache").prepare_data()  # Lightning asks the first process of each machine
-    monkeypatch.setattr(cache, "_fill", lambda *_: pytest.fail("filled again"))
+    monkeypatch.setattr(reading, "_fill", lambda *_: pytest.fail("filled again"))
     other = Folder(cache="disk", cache_dir="cache")
     other.setup("fit")
     assert len(other.samples["train"]) == 36

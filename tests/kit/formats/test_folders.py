@@ -6,11 +6,11 @@ import pytest
 
 from kit.formats.folders import (
     data_folder,
-    files_below,
     files_in,
     folders,
     groups_by_name,
     images,
+    paths_below,
     split_folders,
     split_in,
     split_of,
@@ -136,7 +136,7 @@ def test_files_of_operating_systems_are_skipped():
     ):
         Path("root", name).parent.mkdir(parents=True, exist_ok=True)
         Path("root", name).touch()
-    assert list(files_below(Path("root"))) == [Path("root/1.jpg"), Path("root/2.JPG/3.txt")]
+    assert list(paths_below(Path("root"))) == ["root/1.jpg", "root/2.JPG/3.txt"]
     assert files_in(Path("root"), {".jpg"}) == [Path("root/1.jpg")]
     assert folders(Path("root")) == [Path("root/2.JPG")]
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from kit.formats.boxes.packed import PackedTargets
+from kit.formats.boxes.annotation import PackedTargets
 
 SIZES = [(5, 7), (6, 8), (9, 4)]
 ROWS = [[((0.5, 1, 2, 3), 2, False), ((1, 1, 4, 4), 1, True)], [], [((0, 0, 3, 8), 3, False)]]

@@ -4,24 +4,22 @@ from pathlib import Path
 
 import pytest
 
-from kit.formats.evidence import Evidence, found_formats, refuse_other_options
-from kit.formats.recognition import choose_format
+from kit.formats.recognition import Evidence, choose_format, found_formats, refuse_other_options
 from kit.ground.errors import UserError
 
 FOUND = {"coco": "1 JSON file", "voc": "3 XML files"}
 
 
 def test_format_is_given_or_the_only_one():
-    assert choose_format(Path("d"), FOUND, "yolo", "") == "yolo"
-    assert choose_format(Path("d"), {"voc": "3 XML files"}, None, "") == "voc"
+    assert choose_format(Path("d"), {"voc": "3 XML files"}, "") == "voc"
 
 
 def test_several_or_no_formats_are_an_error():
     (Path("d") / "photos").mkdir(parents=True)
     with pytest.raises(UserError, match=r"^d holds 1 JSON file \(coco\) and 3 XML files \(voc\).*--data\.format coco"):
-        choose_format(Path("d"), FOUND, None, "")
+        choose_format(Path("d"), FOUND, "")
     with pytest.raises(UserError, match=r"^d: .*holds photos/ \(0 images\); expected this; .*--data\.format"):
-        choose_format(Path("d"), {}, None, "this")
+        choose_format(Path("d"), {}, "this")
 
 
 @pytest.mark.parametrize(
@@ -40,8 +38,8 @@ def test_content_counts_more_than_names(right, found):
 
 
 def test_options_of_another_format_are_refused():
-    refuse_other_options("a", {"x": (None, ["b"]), "y": (1, ["a", "b"])})
+    refuse_other_options("a", {("b",): {"x": None}, ("a", "b"): {"y": 1}})
     with pytest.raises(
         UserError, match=r"data\.x belongs to b and c, but the data are in the format a.*--data\.x null"
     ):
-        refuse_other_options("a", {"x": (0, ["b", "c"])})
+        refuse_other_options("a", {("b", "c"): {"x": 0}})

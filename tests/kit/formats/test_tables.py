@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from kit.formats.folders import FaultCollector
-from kit.formats.tables import read_table
+from kit.formats.label_table import read_table
 from kit.ground.errors import UserError
 
 ROWS = [(2, {"path": "a b.png", "label": "cat, grey"}), (3, {"path": "c.png", "label": ""})]

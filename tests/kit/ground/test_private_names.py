@@ -43,7 +43,7 @@ NAMES = {
     loss_lw_detr: ["_is_torch_distributed_initialized"],
     _jsonargparse._typehints: [_jsonargparse.DISCARD, "ActionTypeHint", "accepts_any_value"],
 }
-OVERRIDING = ("safeguards/stopping.py", "safeguards/checkpoints.py")  # methods of Lightning's callbacks
+OVERRIDING = ("safeguards/checkpoints.py",)  # methods of Lightning's callbacks
 LIBRARIES = ("torch", "torchvision", "lightning", "jsonargparse", "tensorboard", "torchmetrics")
 
 

@@ -9,11 +9,10 @@ from collections.abc import Callable
 import pytest
 from tqdm import tqdm
 
-from kit.checks import page
-from kit.checks.report import brief_text, full_text
+from kit.checks.report import brief_text, full_text, survey_page
 from kit.checks.survey import Survey
 from kit.cli import process
-from kit.dashboard.results import report
+from kit.dashboard.report import report
 from kit.ground import terminal
 from kit.ground.errors import BrokenFiles
 from kit.ground.faults import Fault
@@ -100,7 +99,7 @@ def test_reports_and_pages_escape_names() -> None:
     for message in (full_text(survey), brief_text(survey, "check")):
         assert r"\x1b]0;title" in message and not set(message) & set("\x1b\x07\x9b\u202e\r")
         assert "error: all is well" not in message.splitlines()
-    assert "\x1b" not in page.survey_page(survey) and "<script>" not in page.survey_page(survey)
+    assert "\x1b" not in survey_page(survey) and "<script>" not in survey_page(survey)
 
 
 def test_results_table_escapes_names(capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,7 +6,7 @@ from shares import score_of
 from torch.nn import functional as F
 from torchmetrics.functional.classification import multilabel_average_precision, multilabel_f1_score
 
-from kit.labels.multi_label import MultiLabelEvaluation
+from kit.labels.evaluation import MultiLabelEvaluation
 
 NAMES = ["a", "b", "c"]
 PROBABILITIES = torch.tensor([[0.9, 0.2, 0.5], [0.8, 0.6, 0.5], [0.7, 0.4, 0.1], [0.3, 0.7, 0.2]])

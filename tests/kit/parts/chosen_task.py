@@ -19,9 +19,9 @@ class Short(WarmupCosine):
 
 
 class Layer(nn.Linear):
-    """scale: what the weights are multiplied with at the start."""
+    """scale: what the weights are multiplied with at the start. file: not used."""
 
-    def __init__(self, num_classes: int, in_channels: int = 3, scale: float = 1.0) -> None:
+    def __init__(self, num_classes: int, in_channels: int = 3, scale: float = 1.0, file: str | None = None) -> None:
         super().__init__(in_channels * 6 * 8, num_classes)
         with torch.no_grad():
             self.weight.mul_(scale)

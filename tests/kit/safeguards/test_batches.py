@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from kit.data import Batch
-from kit.ground.out_of_memory import DoesNotFit
-from kit.safeguards.memory.batches import count_samples, divide
+from kit.ground.memory import DoesNotFit
+from kit.safeguards.memory.micro_batches import count_samples, divide
 
 FIVE = torch.arange(5)
 IMAGES = torch.arange(5 * 3 * 2 * 4).view(5, 3, 2, 4)

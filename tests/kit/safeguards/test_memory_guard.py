@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from kit.cli import verbs
-from kit.ground.out_of_memory import DoesNotFit
+from kit.ground.memory import DoesNotFit
 from kit.safeguards import MemoryGuard
 
 PARTS = Path(__file__).resolve().parent.parent / "parts"

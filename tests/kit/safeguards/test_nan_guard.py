@@ -22,8 +22,7 @@ from kit.cli import verbs
 from kit.ground.errors import RunFailed, UserError
 from kit.safeguards import NanGuard
 from kit.safeguards.nan.report import rerun, suggestions
-from kit.safeguards.nan.rollback import cut_learning_rates
-from kit.safeguards.nan.step import MAX_HIGH_LOSSES, MIN_LOSSES, DivergenceDetector
+from kit.safeguards.nan.step import MAX_HIGH_LOSSES, MIN_LOSSES, DivergenceDetector, cut_learning_rates
 from kit.training import EMA
 
 NAN = float("nan")

@@ -7,7 +7,7 @@ import torch
 from torch.optim import lr_scheduler as schedules
 
 from kit.ground.errors import UserError
-from kit.safeguards.nan.rollback import cut_learning_rates
+from kit.safeguards.nan.step import cut_learning_rates
 from kit.safeguards.resume.schedules import InitialState
 from kit.training.schedule import WarmupCosine
 

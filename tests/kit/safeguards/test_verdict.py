@@ -6,8 +6,7 @@ import pytest
 import torch
 from shares import score_of
 
-from kit.safeguards.overfitting.advice import advice
-from kit.safeguards.overfitting.verdict import Scores, Verdict, decide, margin_of_error
+from kit.safeguards.overfitting.verdict import Scores, Verdict, advice, decide, margin_of_error
 
 
 def measured(epoch: int, train: float, val: float, val_margin: float = 0.02, train_margin: float = 0.0):

@@ -17,7 +17,7 @@ from torch.optim import lr_scheduler as schedules
 from kit.cli import process, verbs
 from kit.config.parser import Parser
 from kit.ground.errors import UserError
-from kit.safeguards.nan.rollback import cut_learning_rates
+from kit.safeguards.nan.step import cut_learning_rates
 from kit.training.schedule import Interval, Schedule, WarmupCosine, optimizer_and_schedule
 
 TORCH = "torch.optim.lr_scheduler"

@@ -170,7 +170,7 @@ def run(fit, repository):
 def test_report_equals_test_of_the_checkpoint(tiny_run, capsys):
     reported = (tiny_run / "printed.txt").read_text()
     results = json.loads((tiny_run / "results.json").read_text())
-    assert {"test/miou", "test/pixel_accuracy", "test/loss", "test/iou/ground"} <= set(results)
+    assert {"test/miou", "test/pixel_accuracy", "test/loss", "test/iou/background"} <= set(results)
     assert re.search(rf"^test/miou +{results['test/miou']:.4f}$", reported, re.MULTILINE)
     shutil.copy(tiny_run / "checkpoints" / "best.ckpt", "elsewhere.ckpt")
     verbs.test(["elsewhere.ckpt"])
@@ -182,7 +182,7 @@ def test_report_equals_test_of_the_checkpoint(tiny_run, capsys):
 def test_report_of_val_has_metrics_by_class(run, capsys):
     results = json.loads((run("--data.test", "0") / "results.json").read_text())
     said = capsys.readouterr().out
-    assert "no test split" in said and "val/iou/ground" in results
+    assert "no test split" in said and "val/iou/background" in results
     table = dict(line.split() for line in said.splitlines() if line.startswith("val/"))
     assert table == {key: f"{value:.4f}" for key, value in results.items() if key.startswith("val/")}
 
@@ -211,7 +211,7 @@ def test_two_processes_measure_the_same_as_one(run, ranks, monkeypatch):
     assert ended.returncode == 0, ended.stderr
     (line,) = [line for line in ended.stdout.splitlines() if line.startswith("figures ")]
     assert json.loads(line.removeprefix("figures ")) == pytest.approx(alone, abs=1e-6)
-    assert {"test/loss", "test/miou", "test/pixel_accuracy", "test/iou/ground"} <= set(alone)
+    assert {"test/loss", "test/miou", "test/pixel_accuracy", "test/iou/background"} <= set(alone)
 
 
 @pytest.mark.slow

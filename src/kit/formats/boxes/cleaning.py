@@ -5,14 +5,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from kit.data.decode import orientation_of, upright_size
-from kit.formats.boxes.annotation import TOLERANCE, Annotation, Corners, Reading, Size
-from kit.formats.boxes.packed import PackedTargets, Row
+from kit.data.decode import read_upright_size
+from kit.formats.boxes.annotation import TOLERANCE, Annotation, Corners, PackedTargets, Reading, Row, Size
 from kit.formats.coco import count_crowds, only_crowds_message
 from kit.formats.text import describe_size
 from kit.ground.errors import BrokenFiles, UserError, did_you_mean
 from kit.ground.faults import Fault, Severity
-from kit.ground.files import open_image
 from kit.ground.threads import map_files
 
 MAX_SHARE = 1.001  # a box is in shares (fractions of the image's height and width) if no value is larger
@@ -91,7 +89,7 @@ def clean_split(reading: Reading, class_names: Sequence[str]) -> BoxSplit:
     labels = {name: label for label, name in reversed(list(enumerate(class_names, 1)))}  # the first of equal names wins
     faults, unreadable = list(reading.faults), list[Path]()
     # All headers are read before boxes are converted: threads that read at the same time would slow this down.
-    headers = list(map_files(_header, [annotation.image for annotation in reading.annotations]))
+    headers = list(map_files(read_upright_size, [annotation.image for annotation in reading.annotations]))
 
     def targets() -> Iterator[tuple[list[Row], Size]]:
         for annotation, header in zip(reading.annotations, headers, strict=True):
@@ -104,15 +102,6 @@ def clean_split(reading: Reading, class_names: Sequence[str]) -> BoxSplit:
             faults.extend(annotation.faults)
 
     return BoxSplit(reading.annotations, PackedTargets.of(targets()), faults, unreadable, class_names)
-
-
-def _header(path: Path) -> tuple[Size, int] | None:
-    """Return an image's upright height and width and its EXIF orientation, or None if it cannot be read."""
-    try:
-        with open_image(path) as image:
-            return upright_size(image), orientation_of(image)
-    except Exception:  # PIL raises errors of any type; decoding the file later reports them
-        return None
 
 
 def _rows(annotation: Annotation, size: Size, orientation: int, labels: dict[str, int]) -> list[Row]:

@@ -5,21 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from kit.formats import coco, coco_search
-from kit.formats.boxes.annotation import (
-    TOLERANCE,
-    Annotation,
-    Box,
-    BoxFormat,
-    Corners,
-    Reading,
-    missing_annotation,
-    missing_image,
-)
+from kit.formats.boxes.annotation import TOLERANCE, Annotation, Box, BoxFormat, Reading, no_annotation, no_image
 from kit.formats.paths import unlisted_images
 from kit.formats.text import number
 from kit.ground.faults import Fault
 from kit.ground.files import is_file
-from kit.ground.host_memory import garbage_collection_paused
+from kit.ground.memory import garbage_collection_paused
 
 CLEARLY_OUTSIDE = 1.1  # times the image's width or height; an edge nearer to the image may be a careless drawing
 
@@ -42,7 +33,7 @@ class CocoBoxes(BoxFormat):
 
     def faults(self, readings: Iterable[Reading]) -> Iterator[Fault]:
         for image in unlisted_images({one.image for reading in readings for one in reading.annotations}):
-            yield missing_annotation(image, "it is left out, since no JSON file names it")
+            yield no_annotation(image, "it is left out, since no JSON file names it")
 
 
 @garbage_collection_paused()
@@ -55,7 +46,7 @@ def read(file: Path, root: Path, images_folder: str | None = None) -> Reading:
         if is_file(image.path):
             annotations.append(_annotation(image, document))
         else:
-            faults.append(missing_image(file, image.name))
+            faults.append(no_image(file, image.name))
     if _are_two_corners(annotations):
         message = "the boxes look like two corners, not x, y, width and height; all of them are left out"
         faults.append(Fault("box-wrong-unit", "error", str(file), None, message))
@@ -80,7 +71,7 @@ def _annotation(image: coco.ListedImage, document: coco.Document) -> Annotation:
     return annotation
 
 
-def _corners(bbox: Any) -> Corners | None:
+def _corners(bbox: Any) -> tuple[float, ...] | None:
     """Return a bbox as XYXY, or None if it is not four numbers."""
     values = [number(value) for value in bbox] if isinstance(bbox, list) else []
     if len(values) != 4 or None in values:

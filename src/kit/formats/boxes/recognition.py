@@ -7,10 +7,9 @@ from kit.data.decode import EXTENSIONS
 from kit.formats.boxes import voc, yolo
 from kit.formats.boxes.yolo_layout import listings
 from kit.formats.coco_search import find_evidence, refuse_labelme
-from kit.formats.evidence import Evidence, found_formats
 from kit.formats.folders import paths_below
 from kit.formats.paths import compose
-from kit.formats.recognition import choose_format
+from kit.formats.recognition import Evidence, choose_format, found_formats
 
 EXPECTED = (
     "COCO (train/1.jpg and annotations/instances_train.json or train/_annotations.coco.json), "
@@ -42,4 +41,4 @@ def recognise(root: Path, format: str | None) -> str:
     found = found_formats(evidence)
     if not found and stems[".json"]:
         refuse_labelme(Path(next(iter(stems[".json"]))))
-    return choose_format(root, found, None, EXPECTED)
+    return choose_format(root, found, EXPECTED)

@@ -8,7 +8,7 @@ crowds, which are ignored, as in Pascal VOC's evaluation.
 import re
 from pathlib import Path
 
-from kit.formats.boxes.annotation import Annotation, Box, BoxFormat, Reading, missing_annotation, missing_image
+from kit.formats.boxes.annotation import Annotation, Box, BoxFormat, Reading, no_annotation, no_image
 from kit.formats.pairs import XML_FILES, Pairs, find_pairs
 from kit.formats.text import number, read_xml, unreadable_fault
 from kit.ground.errors import BrokenFiles
@@ -38,10 +38,10 @@ def read(pairs: Pairs) -> Reading:
     faults: list[Fault] = []
     for image in pairs.lone_images:
         if is_file(image):
-            faults.append(missing_annotation(image, "without an XML file it is left out"))
+            faults.append(no_annotation(image, "without an XML file it is left out"))
         else:
-            faults.append(missing_image(image, f"{image.name}.*, but a list names it"))
-    faults += [missing_image(xml, f"{xml.stem}.* beside it or in the folder of images") for xml in pairs.lone_files]
+            faults.append(no_image(image, f"{image.name}.*, but a list names it"))
+    faults += [no_image(xml, f"{xml.stem}.* beside it or in the folder of images") for xml in pairs.lone_files]
     annotations = [_parse(image, xml) for image, xml in zip(pairs.images, pairs.files, strict=True)]
     names = {box.name for annotation in annotations for box in annotation.boxes}
     return Reading(annotations, sorted(names), faults)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kit.data.decode import EXTENSIONS
-from kit.formats.boxes.annotation import Annotation, Box, BoxFormat, Corners, Reading, missing_annotation, missing_image
+from kit.formats.boxes.annotation import Annotation, Box, BoxFormat, Corners, Reading, no_annotation, no_image
 from kit.formats.boxes.yolo_layout import CLASS_FILES, Layout, find
 from kit.formats.folders import files_in
 from kit.formats.paths import compose, decompose
@@ -44,7 +44,7 @@ def read(image_files: Sequence[Path], layout: Layout) -> Reading:
     image_folders: dict[Path, set[Path]] = {}  # folder of text files -> folders of their images
     for image in image_files:
         if not is_file(image):
-            faults.append(missing_image(image, "at this path, but a list names it"))
+            faults.append(no_image(image, "at this path, but a list names it"))
             continue
         text = _text_file(image)
         image_folders.setdefault(text.parent, set()).add(image.parent)
@@ -52,14 +52,14 @@ def read(image_files: Sequence[Path], layout: Layout) -> Reading:
         if text.is_file():
             _parse(annotation, layout)
         else:
-            faults.append(missing_annotation(image, "without a text file it counts as an image without objects"))
+            faults.append(no_annotation(image, "without a text file it counts as an image without objects"))
         annotations.append(annotation)
     for text_folder, inner in sorted(image_folders.items()):
         stems = {compose(path.stem) for folder in inner for path in files_in(folder, EXTENSIONS)}
         # Text files beside images are not reported, since they may be anything.
         for text in files_in(text_folder, {".txt"}) if text_folder not in inner else ():
             if compose(text.stem) not in stems and text.name not in CLASS_FILES:
-                faults.append(missing_image(text, f"{text.stem}.* that belongs to it"))
+                faults.append(no_image(text, f"{text.stem}.* that belongs to it"))
     return Reading(annotations, layout.class_names, faults)
 
 

@@ -106,7 +106,6 @@ def _size_and_content_faults(mask: np.ndarray, image: Path, file: Path) -> list[
     if orientation != 1 and (mask.shape == stored or stored == size):
         turned = "the mask has the stored size, and is turned too"
         handling = turned if stored != size else "the mask is assumed to be upright already"
-        faults.append(
-            _fault("exif-rotated-mask", file, f"EXIF turns the image: {handling}; compare mask and image", "warning")
-        )
+        message = f"EXIF turns the image: {handling}; compare mask and image"
+        faults.append(_fault("exif-rotated-mask", file, message, "warning"))
     return faults

@@ -14,9 +14,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from kit.data import Batch
 from kit.ground._torch import version_of
-from kit.ground.out_of_memory import SampleLimit, in_halves
-from kit.safeguards.memory.batches import count_samples
-from kit.safeguards.memory.micro_batches import Parameters, Step, batch_norms_in_training, step_in_parts
+from kit.ground.memory import SampleLimit, in_halves
+from kit.safeguards.memory.micro_batches import Parameters, Step, batch_norms_in_training, count_samples, step_in_parts
 from kit.safeguards.messages import log_text
 from kit.safeguards.patching import replace_method
 from kit.task import as_task
@@ -138,7 +137,7 @@ class MemoryGuard(L.Callback):
         without_new_gradient = [parameter for parameter, before, after in versions if before == after]
         self._halve(message)
         precision = pl_module.trainer.precision_plugin
-        with replace_method(pl_module, "log", _log_nothing), precision.train_step_context():
+        with replace_method(pl_module, "log", lambda *_, **__: None), precision.train_step_context():
             loss = self._compute(pl_module, without_new_gradient, size_before)
         return backward(loss / pl_module.trainer.accumulate_grad_batches, *args)
 
@@ -213,7 +212,3 @@ def _describe_gradient(pl_module: L.LightningModule) -> str:
     elif not task.additive:
         message = "with a gradient close to that of the whole batch: the losses of the parts do not add up exactly"
     return f"{message}; batch normalisation uses a micro-batch" if batch_norms_in_training(pl_module) else message
-
-
-def _log_nothing(*_: Any, **__: Any) -> None:
-    """Stand in for `LightningModule.log` when a step is repeated."""

@@ -11,8 +11,7 @@ from kit.ground.errors import RunFailed, UserError
 from kit.ground.ranges import NonNegativeInt, PositiveInt, Share
 from kit.safeguards.messages import log_message
 from kit.safeguards.nan.report import Reporter, is_finite
-from kit.safeguards.nan.rollback import Snapshots, cut_learning_rates
-from kit.safeguards.nan.step import DivergenceDetector, measure_step, skip_step
+from kit.safeguards.nan.step import DivergenceDetector, Snapshots, cut_learning_rates, measure_step, skip_step
 
 
 class NanGuard(L.Callback):

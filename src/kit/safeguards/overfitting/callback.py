@@ -13,8 +13,7 @@ from kit.evaluation import Evaluation
 from kit.ground._lightning import data_module, prepare_batch
 from kit.safeguards.checkpoints import head_tolerance, monitored_metrics
 from kit.safeguards.messages import log_text
-from kit.safeguards.overfitting.advice import advice
-from kit.safeguards.overfitting.verdict import Scores, Verdict, decide, margin_of_error
+from kit.safeguards.overfitting.verdict import Scores, Verdict, advice, decide, margin_of_error
 from kit.task import as_task
 
 

@@ -1,9 +1,9 @@
-"""Decide whether a run overfits, underfits or fits well, from its scores of training and validation images."""
+"""Decide whether a run overfits, underfits or fits well, from its scores, and suggest changes for the next run."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import takewhile
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -132,3 +132,37 @@ def margin_of_error(shares: Tensor, seed: int = 0) -> float:
     correct, possible = (torch.from_numpy(draws).double() @ rows).view(RESAMPLES, *shares.shape[1:]).unbind(1)  # [R K]
     low, high = (correct / possible).nanmean(1).nanquantile(torch.tensor([0.025, 0.975]).double()).tolist()
     return (high - low) / 2
+
+
+MAX_CHANGES = 3  # with more changes at a time, it would be unclear which one helped
+# Arguments of tasks and nets that reduce overfitting, with a common value for each.
+REGULARIZERS = {"net.dropout": 0.3, "net.drop_rate": 0.3, "net.drop_path_rate": 0.1, "label_smoothing": 0.1}
+
+
+def advice(verdict: Verdict, model: Mapping[str, Any], augmented: bool) -> list[str]:
+    """Return suggestions for the next run, with the most promising one first.
+
+    Args:
+        verdict: the verdict about this run.
+        model: the task's arguments in the form of a config: an object is a dict of `class_path` and `init_args`.
+        augmented: whether training images are augmented.
+    """
+    net = model.get("net")
+    net_arguments = net.get("init_args", {}) if isinstance(net, Mapping) else {}
+    values = {**model, **{f"net.{key}": value for key, value in net_arguments.items()}}
+    regularizers = {key: value for key, value in REGULARIZERS.items() if key in values}
+    if verdict.kind == "overfits":
+        flip = "--data.augment+=torchvision.transforms.v2.RandomHorizontalFlip (if a mirrored image keeps its label)"
+        changes = [] if augmented else [flip]
+        if "mixing" in values and values["mixing"] is None:
+            changes.append("--model.mixing+=torchvision.transforms.v2.MixUp")
+        changes += [f"--model.{key} {value}" for key, value in regularizers.items() if not values[key]]
+        if augmented:
+            changes.append("stronger augmentation (data.augment)")
+        return [*changes[:MAX_CHANGES], "more training images"]
+    if verdict.kind == "underfits":
+        changes = ["longer training (trainer.max_epochs, early_stopping.patience)", "a larger net"]
+        return [*changes, *(f"--model.{key} 0" for key in regularizers if values[key])][:MAX_CHANGES]
+    if verdict.kind == "too small to tell":
+        return [f"a validation set {math.ceil((verdict.evidence.gap_margin / GAP_THAT_MATTERS) ** 2)} times as large"]
+    return []

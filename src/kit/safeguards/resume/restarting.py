@@ -19,7 +19,7 @@ from kit.ground._torch import tree_leaves
 from kit.ground.errors import UserError
 from kit.ground.threads import available_cores
 from kit.safeguards.resume.writing import KEY, LAST, PREVIOUS, find_damage
-from kit.training.weights import Start, hash_tensors, read_weights
+from kit.training.weights import hash_tensors, read_weights
 
 NET = "model.init_args.net.init_args"
 # Config keys that may change when a run is resumed: the run's length, the hardware, what is shown, and where files are.
@@ -31,11 +31,6 @@ CHANGEABLE = (
     *(f"data.init_args.{key}" for key in ("root", "cache", "cache_dir", "num_workers", "download")),
     *("name", "check", "config", "exact_resume", "auto_precision"),  # a resumed run measures no precision
 )
-
-
-def run_folder(run_or_checkpoint: str) -> Path:
-    path = Path(run_or_checkpoint).absolute()
-    return checkpoint.run_folder_of(path) if path.is_file() else path
 
 
 def choose(run_or_checkpoint: str) -> Path | None:
@@ -55,7 +50,7 @@ def choose(run_or_checkpoint: str) -> Path | None:
             return file
         _warn(f"{file} is damaged ({why}) and is not used")
     if files:
-        run = run_folder(run_or_checkpoint)
+        run = checkpoint.run_folder_of(path.absolute())
         best, again = run / "checkpoints" / "best.ckpt", f"start the run again with --config {run / 'config.yaml'}"
         if best not in files and best.is_file() and find_damage(best) is None:
             again = f"continue from the best one with --resume {best}, or {again}"
@@ -109,17 +104,6 @@ def config_differences(before: Namespace, now: Namespace) -> list[str]:
     ]
 
 
-def refuse_other_weights(sha256: str | None, start: Start) -> None:
-    """Refuse to start from other weights than before: see `refuse`.
-
-    Args:
-        sha256: the hash of the weights before, or None if the run is new.
-        start: the weights now.
-    """
-    differs = sha256 is not None and sha256 != start.sha256
-    refuse("weights", [f"those of {start.source} have another hash"] if differs else [], force=False)
-
-
 def refuse_other_data(content: dict[str, Any], datamodule: Any, force: bool) -> None:
     """Refuse to continue if the classes or the samples of a split differ from those in the checkpoint: see `refuse`.
 
@@ -163,8 +147,8 @@ def check(trainer: L.Trainer, datamodule: Any, last: Path | None, force: bool) -
         datamodule.use_size((content.get(type(datamodule).__qualname__) or {}).get("size"))
     if any(isinstance(count, float) for count in tree_leaves(content.get("loops"))):
         raise UserError(f"{last} cannot be resumed: its numbers of steps are not whole numbers")
-    if last and (run_folder(str(last)) / "results.json").is_file():
-        loop, run = content["loops"]["fit_loop"], run_folder(str(last))
+    if last and ((run := checkpoint.run_folder_of(last.absolute())) / "results.json").is_file():
+        loop = content["loops"]["fit_loop"]
         epochs = loop["epoch_progress"]["current"]["processed"] + loop["epoch_loop.batch_progress"]["is_last_batch"]
         for limit, count in {"max_epochs": epochs, "max_steps": content["global_step"]}.items():
             if 0 < (getattr(trainer, limit) or 0) <= count:

@@ -8,7 +8,7 @@ from torch.optim.lr_scheduler import ChainedScheduler, LRScheduler, ReduceLROnPl
 
 from kit.ground._torch import inner_schedules
 from kit.ground.errors import UserError
-from kit.safeguards.nan.rollback import cut_learning_rates
+from kit.safeguards.nan.step import cut_learning_rates
 
 MAX_STEPS = 10_000_000  # steps of a schedule, which take about a minute
 

@@ -13,7 +13,7 @@ from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from kit.ground.checkpoint_limits import require_stored
 from kit.ground.errors import one_line
 from kit.ground.files import replacing
-from kit.ground.host_memory import HostMemory
+from kit.ground.memory import HostMemory
 
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
 KEY = "exact_resume"  # the key in a checkpoint under which `ExactResume` stores its values

@@ -1,6 +1,8 @@
-"""Before training, find the files that cannot be decoded, so that they can be left out of every split."""
+"""Read all images of a split: find the files that cannot be decoded, and cache decoded images."""
 
 import json
+import math
+import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -8,13 +10,15 @@ from contextlib import suppress
 from pathlib import Path
 
 import PIL
+import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from torch import Tensor
 from tqdm import tqdm
 
-from kit.data.samples import Files
+from kit.data.samples import Files, Samples, Tensors
 from kit.ground.errors import BrokenFiles, UnreachableFiles, UserError
 from kit.ground.files import replacing
-from kit.ground.threads import map_files
+from kit.ground.threads import map_files, map_in_threads
 
 MAX_BROKEN = 0.05  # the largest fraction of a split that may be broken; one broken file is always allowed
 MAX_NAMED = 10  # the number of files that a message names
@@ -104,3 +108,51 @@ def _first(lines: Sequence[str]) -> list[str]:
     """Return the first lines, and a line that says how many more there are."""
     more = len(lines) - MAX_NAMED
     return [*lines[:MAX_NAMED], *([f"and {more:,} more"] if more > 0 else [])]
+
+
+def cache_images(samples: Samples, folder: Path | None = None, description: str = "images") -> Tensors:
+    """Read all images into memory, or into a memory-mapped file in `folder`.
+
+    The file is reused while no image file changes. If its length is wrong, it is written again.
+
+    Args:
+        description: a noun for the images, shown at the progress bar.
+
+    Raises:
+        UserError: `folder` is given but `samples` are no image files, or the cache file cannot be written.
+    """
+    paths = samples.paths if isinstance(samples, Files) else None
+    channels, height, width = samples.shape
+    shape = len(samples), height, width, channels  # decoded files have this layout
+    if folder is None:
+        images = torch.empty(shape, dtype=torch.uint8)
+        _fill(images, samples, description)
+    elif not isinstance(samples, Files):
+        raise UserError("data.cache disk needs image files; use ram, or none")
+    else:
+        size = math.prod(shape)
+        file = folder / f"{samples.files_digest(shape, *samples.settings)}.uint8"
+        if not file.is_file() or file.stat().st_size != size:
+            with replacing(file) as part:
+                with part.open("wb") as stream:
+                    if hasattr(os, "posix_fallocate"):  # Windows and macOS lack it
+                        os.posix_fallocate(stream.fileno(), 0, size)  # a full disk would kill the process otherwise
+                images = torch.from_file(str(part), shared=True, size=size, dtype=torch.uint8)
+                _fill(images.view(shape), samples, description)
+                with part.open("r+b") as stream:
+                    os.fsync(stream)  # a power failure after the renaming could leave zeros otherwise
+        images = torch.from_file(str(file), shared=False, size=size, dtype=torch.uint8).view(shape)
+    return Tensors(samples.targets, images.permute(0, 3, 1, 2), paths, groups=samples.groups)
+
+
+def _fill(images: Tensor, samples: Samples, description: str) -> None:
+    """Read all images of `samples` into `images`, uint8 [N H W C]."""
+
+    def read(index: int) -> None:
+        images[index] = samples.read(index).permute(1, 2, 0)
+
+    indices = range(len(samples))
+    # Data sets of other libraries may not be thread-safe.
+    done = map_in_threads(read, indices) if isinstance(samples, Files) else map(read, indices)
+    for _ in tqdm(done, f"reading {description}", len(samples), leave=False, disable=None):
+        pass

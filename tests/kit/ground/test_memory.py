@@ -2,7 +2,7 @@
 
 import torch
 
-from kit.ground.host_memory import HostMemory
+from kit.ground.memory import HostMemory
 
 
 def test_copy_is_independent_and_its_memory_is_reused():

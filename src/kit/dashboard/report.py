@@ -1,9 +1,10 @@
-"""Write `report.html` into the run's folder. The page needs no other file.
+"""Report a run: on the terminal, in `results.json`, as TensorBoard's text, and on the HTML page `report.html`.
 
-The page has the verdict, the metrics, their curves, the confusion matrix, the worst images, the faults of the data and
-the config. Its template is `report_page.html`.
+The page needs no other file. It has the verdict, the metrics, their curves, the confusion matrix, the worst images, the
+faults of the data and the config. Its template is `report_page.html`.
 """
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,20 +14,84 @@ import lightning as L
 import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
-from kit.checks.page import faults_values
+from kit.checks.report import faults_values
 from kit.checks.survey import Survey
-from kit.dashboard.confusion import draw_confusion
-from kit.dashboard.results import figure_texts
-from kit.dashboard.samples import has_whole_net, sample_pictures
+from kit.dashboard.pictures import draw_confusion, has_whole_net, sample_pictures
+from kit.dashboard.progress import speed_text
 from kit.dashboard.tensorboard import encode
 from kit.data import ImageDataModule
+from kit.evaluation import worst_and_best
 from kit.ground._lightning import data_module
-from kit.ground.errors import one_line
+from kit.ground.errors import NotMeasured, one_line
 from kit.ground.files import write_text
 from kit.ground.html import PAGES
+from kit.ground.terminal import escape
 from kit.safeguards import Overfitting
 from kit.safeguards.checkpoints import monitored_metrics
+from kit.safeguards.messages import log_text
 from kit.task import as_task
+
+
+def report(metrics: dict[str, float], figures: dict[str, float], folder: Path | None, notes: Sequence[str] = ()) -> str:
+    """Print a table of the metrics, the notes and the run's figures, and return this text.
+
+    Write metrics and figures to `folder/results.json`, with null for a value that is not finite. If there is a folder,
+    the table only has the worst and the best of many classes.
+
+    Args:
+        metrics: the value of each metric by log key.
+        figures: numbers about the run: any of `train_seconds`, `images_per_second`, `peak_memory_bytes` and
+            `left_out_images`.
+        folder: the run's folder. If it is None, no figures are printed and no file is written.
+        notes: lines to print below the metrics, such as the number of broken files.
+    """
+    shown = metrics if folder is None else worst_and_best(metrics)
+    width = max((len(escape(key)) for key in shown), default=0)
+    lines = [f"{escape(key):<{width}}  {value:.4f}" for key, value in shown.items()]
+    if hidden := len(metrics) - len(shown):
+        lines.append(f"and {hidden:,} more metrics of classes, in results.json and report.html")
+    lines += notes
+    if folder is not None:
+        lines += ["", ", ".join([*figure_texts(figures), f"run folder {folder}"])]
+    text = "\n".join(lines)
+    print(f"\n{text}")
+    if folder is not None:
+        values = {key: value if math.isfinite(value) else None for key, value in {**metrics, **figures}.items()}
+        write_text(folder / "results.json", json.dumps(values, indent=2, allow_nan=False) + "\n")
+    return text
+
+
+def require_measured(metrics: dict[str, float]) -> None:
+    """Check that there are metrics, and that all are finite.
+
+    Raises:
+        NotMeasured: there is no metric, or one is not finite.
+    """
+    if not metrics:
+        raise NotMeasured("nothing was measured: the test steps logged no metric")
+    if not_finite := [key for key, value in metrics.items() if not math.isfinite(value)]:
+        names = ", ".join(not_finite[:3]) + ", ..." * (len(not_finite) > 3)
+        why = "the model's outputs are not finite, or the data lack what these metrics need"
+        raise NotMeasured(f"metrics that are not finite: {names}; {why}")
+
+
+def log_report(text: str, conclusion: str, trainer: L.Trainer) -> None:
+    """Log the result of `report` in TensorBoard, below the verdict and suggestions (see `Overfitting.conclusion`)."""
+    paragraphs = conclusion.replace("\n", "\n\n")
+    log_text(trainer, "report", f"{paragraphs}\n\n```\n{text}\n```")
+    for logger in trainer.loggers:
+        logger.save()
+
+
+def figure_texts(figures: dict[str, float]) -> list[str]:
+    """Return texts such as `trained in 12.3 s` for the run's figures, except for `left_out_images`."""
+    texts = {
+        "train_seconds": ("trained in {:.1f} s", 1),
+        "images_per_second": (f"{speed_text(figures.get('images_per_second', 0))} images/s", 1),
+        "peak_memory_bytes": ("peak memory {:,.0f} MB", 1e-6),
+    }
+    return [text.format(scale * figures[key]) for key, (text, scale) in texts.items() if key in figures]
+
 
 NUM_WORST = 8  # the number of worst images on the page
 MAX_POINTS = 500  # if a curve has more points, every second point is removed, but not the first and the last
@@ -118,7 +183,7 @@ class ReportPage(L.Callback):
 
         Args:
             folder: the run's folder.
-            metrics, figures, notes: see `kit.dashboard.results.report`.
+            metrics, figures, notes: see `kit.dashboard.report.report`.
             conclusion: the verdict and suggestions, see `Overfitting.conclusion`.
         """
         config = folder / "config.yaml"

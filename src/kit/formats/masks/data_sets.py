@@ -1,0 +1,238 @@
+"""Data sets of masks: mask files, or COCO's JSON files. Recognise which, and list their classes, masks and faults."""
+
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from kit.formats import coco_search
+from kit.formats.coco import Crowds, Document, list_crowds, only_crowds_message
+from kit.formats.coco_search import find
+from kit.formats.masks import coco, faults
+from kit.formats.masks.class_list import ClassList, class_number, reader_of_all_ids
+from kit.formats.masks.classes import Entry
+from kit.formats.masks.faults import pair_faults
+from kit.formats.masks.masks import Reader
+from kit.formats.pairs import MASKS, Pairs, find_pairs, may_have_masks, why_unpaired
+from kit.formats.recognition import Evidence, choose_format, found_formats
+from kit.formats.text import unreadable_fault
+from kit.ground.errors import UserError
+from kit.ground.faults import Fault
+
+
+class MaskSplit(NamedTuple):
+    """The images of a split, for each an entry from which `reader` reads its mask, and the name of the format."""
+
+    images: list[Path]
+    targets: Sequence[Any]
+    reader: Reader
+    format_name: str
+
+
+class MaskFormat(Protocol):
+    """The interface of a data set with masks. Each format has a class that implements it."""
+
+    def class_names(self) -> list[str]:
+        """Return the names of the classes.
+
+        Raises:
+            UserError: the files do not tell the classes.
+        """
+
+    def example_images(self) -> list[Path]:
+        """Return the images of train, or of the first split if there is no train."""
+
+    def read(self, split: str, class_names: Sequence[str]) -> MaskSplit | None:
+        """Return the usable images of a split, or None if there are none. class_names: those of the data module.
+
+        Raises:
+            UserError: the split cannot be used.
+        """
+
+    def pixel_values(self) -> list[tuple[Any, ...]]:
+        """Return the pixel values of each class, for the checkpoint: other data are then read with the same classes."""
+        return []
+
+    def use_pixel_values(self, values: Iterable[Sequence[Any]]) -> None:
+        """Read masks with the pixel values that a checkpoint has kept. An empty list changes nothing."""
+
+    def faults(self, class_names: Callable[[], Sequence[str]]) -> Iterable[Fault]:
+        """Yield the faults of all splits. class_names: returns those of the data module, or raises a `UserError`."""
+
+
+def find_masks(
+    root: Path, format: str | None, image_folder: str | None, mask_folder: str | None
+) -> dict[str, Pairs] | None:
+    """Return the images and masks of each split, or None if the data are in COCO's format.
+
+    Args:
+        root: the folder of the data set.
+        format: "masks", "coco", or None to recognise the format. JSON files without polygons and run lengths, such as
+            those with boxes, do not count beside masks. If there are no pairs of images and masks, JSON files with any
+            of COCO's lists count.
+        image_folder, mask_folder: see `kit.formats.pairs.find_pairs`.
+
+    Raises:
+        UserError: masks are found in no format, or in two formats and `format` is None.
+    """
+    if format == "coco":
+        return None
+    json_files = coco_search.find_evidence(root, coco_search.SHAPES)
+    if format is None and mask_folder is None and json_files.is_sure() and not may_have_masks(root):
+        return None
+    try:
+        pairs = find_pairs(root, MASKS, image_folder, mask_folder)
+    except UserError:
+        if format == "masks" or not coco_search.find_evidence(root).is_sure():
+            raise
+        return None
+    masks = [file for split in pairs.values() for file in split.files]
+    found = found_formats({"masks": Evidence(masks, "mask", lambda _: True), "coco": json_files})
+    return pairs if (format or choose_format(root, found, "")) == "masks" else None
+
+
+class MaskPairs(MaskFormat):
+    """A data set of mask files.
+
+    Args:
+        root: the folder of the data set.
+        pairs: the images and masks of each split.
+        class_list: the classes and their pixel values.
+    """
+
+    def __init__(self, root: Path, pairs: Mapping[str, Pairs], class_list: ClassList) -> None:
+        self.root, self.pairs, self.class_list = root, pairs, class_list
+
+    def class_names(self) -> list[str]:
+        return self.class_list.class_names()
+
+    def example_images(self) -> list[Path]:
+        return next(pairs.images for pairs in self.pairs.values() if pairs.images)
+
+    def read(self, split: str, class_names: Sequence[str]) -> MaskSplit | None:
+        """Return the images of a split and their masks. A test split without any masks is left out, with a warning.
+
+        Raises:
+            UserError: the split is not an unlabelled test set, but none of its images has a mask.
+        """
+        pairs = self.pairs.get(split)
+        if pairs is None:
+            return None
+        if not pairs.images and not self._is_unlabelled(split):
+            raise UserError(f"{split} of {self.root}: {why_unpaired(pairs, MASKS)}; repair or remove it")
+        if pairs.lone_images:
+            count, first = len(pairs.lone_images), pairs.lone_images[0]
+            warnings.warn(f"{count} image(s) of {split} without a mask are left out, such as {first}", stacklevel=1)
+        if not pairs.images:
+            return None
+        reader = self.class_list.reader(class_names)
+        return MaskSplit(pairs.images, pairs.files, reader, reader.describe_format(pairs.files[0]))
+
+    def _is_unlabelled(self, split: str) -> bool:
+        """Return whether a split is a test set whose images all lack masks, as is common."""
+        return split == "test" and not self.pairs[split].images and not self.pairs[split].lone_files
+
+    def pixel_values(self) -> list[tuple[Any, ...]]:
+        return [tuple(entry) for entry in self.class_list.entries]  # id, name and colour of each class
+
+    def use_pixel_values(self, values: Iterable[Sequence[Any]]) -> None:
+        self.class_list.entries_of_checkpoint = [Entry(*value) for value in values] or None
+
+    def faults(self, class_names: Callable[[], Sequence[str]]) -> Iterator[Fault]:
+        try:
+            reader = self.class_list.reader(class_names())
+        except UserError:  # the classes are unknown
+            reader = reader_of_all_ids()
+        for split, pairs in self.pairs.items():
+            yield from pair_faults(pairs, reader, "warning" if self._is_unlabelled(split) else "error")
+
+
+BACKGROUND = "background"  # class 0: all pixels without an annotation
+
+
+class CocoFiles(MaskFormat):
+    """A data set in COCO's format.
+
+    Args:
+        root: the folder of the data set.
+        files: the file that the user gave for each split, relative to `root`, or None. See `coco_search.find`.
+        images_folder: the folder of the images, relative to `root`; None to find it.
+        crowds: how to use annotations with `iscrowd` 1.
+
+    Attributes:
+        files: the JSON file of each split.
+    """
+
+    def __init__(self, root: Path, files: dict[str, str | None], images_folder: str | None, crowds: Crowds) -> None:
+        self.root, self.images_folder, self.crowds = root, images_folder, crowds
+        self.files = find(root, files)
+        self._documents: dict[str, Document] = {}
+
+    def document(self, split: str) -> Document:
+        """Return the content of a split's file, which is read only once."""
+        if split not in self._documents:
+            self._documents[split] = coco.read(self.files[split], self.root, self.images_folder)
+        return self._documents[split]
+
+    def main_document(self) -> Document:
+        """Return the document that defines the classes: that of train, or the first one if there is no train."""
+        return self.document("train" if "train" in self.files else next(iter(self.files)))
+
+    def class_names(self) -> list[str]:
+        """Return `background` and the names of all other categories, each once."""
+        names = self.main_document().categories.values()
+        return [BACKGROUND, *dict.fromkeys(name for name in names if name.lower() != BACKGROUND)]
+
+    def reader(self, document: Document, class_names: Sequence[str]) -> coco.CocoShapes:
+        """Return the object that draws annotations as masks. `class_names` are those of the data module."""
+        background = class_number(BACKGROUND, class_names, self.root)
+        numbers = [
+            (id, background if name.lower() == BACKGROUND else class_number(name, class_names, self.root))
+            for id, name in document.categories.items()
+        ]
+        return coco.CocoShapes(document.file, tuple(numbers), self.crowds, background)
+
+    def example_images(self) -> list[Path]:
+        return [image.path for image in self.main_document().images]
+
+    def read(self, split: str, class_names: Sequence[str]) -> MaskSplit | None:
+        if split not in self.files:
+            return None
+        document = self.usable_document(split)
+        reader = self.reader(document, class_names)
+        return MaskSplit([image.path for image in document.images], document.images, reader, "COCO")
+
+    def usable_document(self, split: str) -> Document:
+        """Return the document of a split. Warn of its faults and of its crowds.
+
+        Raises:
+            UserError: nothing can be drawn, a category is not listed, or all training objects of a class are crowds.
+        """
+        document = self.document(split)
+        if not any(image.annotations for image in document.images):
+            reason = f" ({document.faults[0].message})" if document.faults else ""
+            raise UserError(f"{document.file}: nothing in it can be drawn as a mask{reason}")
+        for kind, count in Counter(fault.kind for fault in document.faults).items():
+            first = next(fault for fault in document.faults if fault.kind == kind)
+            if kind == "mask-id-unknown":
+                raise UserError(f"{document.file}: {first.message}")
+            warnings.warn(f"{document.file}: {kind} ({count:,}), for example: {first.message}", stacklevel=1)
+        if self.crowds == "ignore" and (crowds := coco.crowds(document)):
+            only_crowds = [name for name, (count, total) in crowds.items() if count == total]
+            if split == "train" and only_crowds:
+                raise UserError(f"{document.file}: {only_crowds_message(only_crowds)}")
+            counted = list_crowds(crowds)
+            warnings.warn(f"{document.file}: crowds are neither trained on nor measured: {counted}", stacklevel=1)
+        return document
+
+    def faults(self, class_names: Callable[[], Sequence[str]]) -> Iterator[Fault]:
+        for split, file in self.files.items():
+            try:
+                document = self.document(split)
+                reader = self.reader(document, class_names())
+            except UserError as error:
+                yield unreadable_fault(file, error)
+                continue
+            yield from faults.document_faults(document, reader)
+        yield from faults.unlisted_image_faults(self._documents.values())
