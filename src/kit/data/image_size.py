@@ -28,12 +28,12 @@ class SizeRule(NamedTuple):
 
 
 LABELS = SizeRule(64 * 64, 8, 32)  # one object usually fills the image, and small images allow many epochs
-BOXES = SizeRule(380 * 380, 32, 64)  # a detector's coarsest level has a stride of 32
+BOXES = SizeRule(480 * 640, 32, 64)  # a detector's coarsest level has a stride of 32
 MASKS = SizeRule(256 * 256, 16, 64)  # the net computes an output for each pixel, which takes more time
-MIN_SHARE = 0.25  # of the area that the rule and the images allow: scenes need context, even if objects are large
-SMALL_OBJECTS = 0.1  # the share of objects that may be smaller than `OBJECT_SIDE`
+MIN_SHARE = 0.125  # of the area that the rule and the images allow: scenes need context, even if objects are large
+SMALL_OBJECTS = 0.25  # the share of objects that may be smaller than `OBJECT_SIDE`
 MAX_IMAGES = 1000  # the largest number of images, evenly spaced, whose sizes are read
-OBJECT_SIDE = 96  # the height and width in pixels at which detectors locate an object precisely: COCO's "large"
+OBJECT_SIDE = 120  # the height and width in pixels at which a detector with a finest stride of 16 locates objects well
 MAX_ASPECT = 4.0  # of the longer to the shorter side: stripes would leave few cells in the coarsest feature map
 MIXED_SHARE = 0.25  # if the share of tall images and the share of wide images both exceed it, the size is a square
 
@@ -43,9 +43,8 @@ def choose_image_size(image_sizes: ArrayLike, object_shares: ArrayLike, rule: Si
 
     The aspect ratio is the median of the images' ratios, within `MAX_ASPECT`, or 1 if many images are tall and many are
     wide. The area is that of the median image, but at most about `rule.max_area`: each side is rounded to a multiple,
-    and is at least `rule.min_side`. The area shrinks to the smallest at which the 10th percentile of the objects still
-    has `OBJECT_SIDE` x `OBJECT_SIDE` pixels, but at most to a quarter: large objects are learned faster in small
-    images.
+    and is at least `rule.min_side`. The area shrinks to the smallest at which three quarters of the objects still have
+    `OBJECT_SIDE` x `OBJECT_SIDE` pixels, but at most to an eighth: large objects are learned faster in small images.
 
     Args:
         image_sizes: the height and width of each image, Long[N 2].

@@ -9,26 +9,27 @@ from kit.data.image_size import BOXES, LABELS, MASKS, choose_image_size, read_im
 
 PHOTO, TALL = (480, 640), (640, 480)
 SIZES = [  # image sizes, shares of objects, rule, height and width
-    ([PHOTO], [], BOXES, (320, 448)),  # 144,400 pixels
+    ([PHOTO], [], BOXES, (480, 640)),
+    ([(960, 1280)], [], BOXES, (480, 640)),  # 307,200 pixels
     ([PHOTO], [], MASKS, (224, 288)),  # 65,536 pixels
-    ([PHOTO], [0.001], BOXES, (320, 448)),  # small objects: as large as allowed
-    ([PHOTO], [0.1], BOXES, (256, 352)),  # 92,160 pixels: an object has 96 x 96
-    ([PHOTO], [0.9], BOXES, (160, 224)),  # a quarter of 144,400 pixels
-    ([PHOTO], [0.9] * 8 + [0.001] * 2, BOXES, (320, 448)),  # a fifth of the objects is small
+    ([PHOTO], [0.001], BOXES, (480, 640)),  # small objects: as large as allowed
+    ([PHOTO], [0.1], BOXES, (320, 448)),  # 144,000 pixels: an object has 120 x 120
+    ([PHOTO], [0.9], BOXES, (160, 224)),  # an eighth of 307,200 pixels
+    ([PHOTO], [0.9] * 6 + [0.001] * 4, BOXES, (480, 640)),  # four of ten objects are small
     ([PHOTO], [0.9] * 99 + [0.001], BOXES, (160, 224)),  # one of a hundred
-    ([PHOTO, PHOTO, (100, 900)], [], BOXES, (320, 448)),  # an unusual image
-    ([TALL] * 4 + [PHOTO], [], BOXES, (448, 320)),
-    ([TALL] * 50 + [PHOTO] * 51, [], BOXES, (384, 384)),  # tall and wide images
-    ([TALL] * 51 + [PHOTO] * 50, [], BOXES, (384, 384)),
-    ([TALL, *[(480, 480)] * 9, PHOTO], [], BOXES, (384, 384)),
+    ([PHOTO, PHOTO, (100, 900)], [], BOXES, (480, 640)),  # an unusual image
+    ([TALL] * 4 + [PHOTO], [], BOXES, (640, 480)),
+    ([TALL] * 50 + [PHOTO] * 51, [], BOXES, (544, 544)),  # tall and wide images
+    ([TALL] * 51 + [PHOTO] * 50, [], BOXES, (544, 544)),
+    ([TALL, *[(480, 480)] * 9, PHOTO], [], BOXES, (480, 480)),
     ([(150, 200)], [], BOXES, (160, 192)),  # not larger than the images
     ([(22, 30)], [0.5], BOXES, (64, 64)),
-    ([(40, 4000)], [], BOXES, (192, 768)),  # a stripe
+    ([(40, 4000)], [], BOXES, (192, 800)),  # a stripe
     ([(10000, 100)], [], MASKS, (512, 128)),
     ([(100, 10000)], [], LABELS, (32, 128)),
-    ([], [], BOXES, (352, 352)),
+    ([], [], BOXES, (544, 544)),
     ([], [], MASKS, (256, 256)),
-    ([PHOTO], [0.0, 0.0], BOXES, (320, 448)),
+    ([PHOTO], [0.0, 0.0], BOXES, (480, 640)),
     ([PHOTO], [], LABELS, (56, 72)),
     ([(100, 100)], [], LABELS, (64, 64)),
     ([(28, 28)], [], LABELS, (32, 32)),

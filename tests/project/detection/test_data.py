@@ -240,12 +240,12 @@ def test_root_may_be_a_file_for_yolo_only(tiny, tmp_path):
 
 
 def test_size_is_chosen_from_images_and_boxes(tiny, tmp_path):
-    """Boxes of 120x120 in images of 200x400 are 96x96 in 160x320."""
-    some = [tiny.Picture(f"{n}.png", (200, 400), [(0, 0, 120, 120)], ["cat"]) for n in range(10)]
+    """Boxes of 240x240 in images of 400x800 have about 120x120 pixels in 192x384."""
+    some = [tiny.Picture(f"{n}.png", (400, 800), [(0, 0, 240, 240)], ["cat"]) for n in range(10)]
     tiny.save(tmp_path, some)
     tiny.coco(tmp_path / "all.json", some)
     data = BoxFolder(root=str(tmp_path))
-    assert data.input_size == (160, 320) and data.load_split("train").shape == (3, 160, 320)
+    assert data.input_size == (192, 384) and data.load_split("train").shape == (3, 192, 384)
     assert BoxFolder(root=str(tmp_path), image_size=(9, 7)).input_size == (9, 7)
     ready(data)
     other = BoxFolder(root=str(tmp_path))
