@@ -29,20 +29,20 @@ class Zoom(v2.Transform):
 
     Args:
         scale: the smallest and the largest factor. The logarithm of the factor is uniform, so 1/2 is as likely as 2.
-        ratio: the smallest and the largest factor by which width / height changes, chosen in the same way.
         min_visible: the share of a box's area that must be left after clipping, 0 to 1.
         fill: the grey value around an image after zooming out, 0 to 255.
+        ratio: the smallest and the largest factor by which width / height changes. Its logarithm is uniform, too.
     """
 
     def __init__(
         self,
         scale: PositivePair = (0.8, 1.25),
-        ratio: PositivePair = (1.0, 1.0),
         min_visible: Share = 0.4,
         fill: int = PADDING,
+        ratio: PositivePair = (1.0, 1.0),
     ) -> None:
         super().__init__()
-        self.scale, self.ratio, self.min_visible, self.fill = tuple(scale), tuple(ratio), min_visible, fill
+        self.scale, self.min_visible, self.fill, self.ratio = tuple(scale), min_visible, fill, tuple(ratio)
 
     def forward(self, image: tv_tensors.Image, target: dict[str, Any]) -> tuple[tv_tensors.Image, dict[str, Any]]:
         """Return the changed image, uint8 [C H W], and the changed target. See `kit.boxes.targets.sample`."""

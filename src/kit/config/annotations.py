@@ -19,6 +19,8 @@ from jsonargparse._typehints import ActionTypeHint, accepts_any_value  # private
 from jsonargparse.typing import get_registered_type
 from torch import Tensor, nn
 
+from kit.ground import app
+
 NN_MODULE = nn.Module  # expected if an annotation names no class, since nets, losses and transforms are modules
 
 # How `describe` names these annotations.
@@ -123,9 +125,20 @@ def default_of(kind: type, name: str) -> Any:
 
 
 def expected_instead_of_null(kind: type, name: str) -> str:
-    """Return in words which values an argument of a class accepts, or "" if null is one of them."""
-    annotation = parameter_annotations(kind).get(name, Any)
-    return "" if default_of(kind, name) is None or accepts(annotation, None) else describe(annotation)
+    """Return in words which values an argument of a class accepts, or "" if null may be one of them.
+
+    Only classes of this library and of the application are judged: others often accept None against their annotations.
+    The argument is looked up in the constructor of the class and, if it is missing there, in those of its base classes.
+    """
+    for base in kind.__mro__:
+        parameter = inspect.signature(base.__init__).parameters.get(name)  # type: ignore[misc]
+        if parameter is not None:
+            is_own = base.__module__.partition(".")[0] in (__name__.partition(".")[0], app.package)
+            if not is_own or parameter.annotation is parameter.empty or parameter.default in (None, parameter.empty):
+                return ""
+            annotation = parameter_annotations(kind)[name]
+            return "" if accepts(annotation, None) else describe(annotation)
+    return ""
 
 
 @dataclass

@@ -51,7 +51,7 @@ class ImageDataModule(Contents):
     def __init__(
         self,
         batch_size: PositiveInt = 64,
-        augment: Sequence[Transform] = (),
+        augment: Sequence[Transform] | None = (),
         cache: Literal["none", "ram", "disk"] = "none",
         cache_dir: str = ".cache",
         mean: list[float] | None = None,
@@ -65,7 +65,7 @@ class ImageDataModule(Contents):
             raise UserError("data.mean and data.std go together: give both, or neither to have them computed")
         # Lightning's command line passes plain values, which checkpoints can contain.
         self.save_hyperparameters(logger=False, ignore=["augment"])
-        self.batch_size, self.augment, self.num_workers = batch_size, augment, num_workers
+        self.batch_size, self.augment, self.num_workers = batch_size, augment or (), num_workers
         self.cache, self.cache_dir, self.balanced, self.seed = cache, Path(cache_dir), balanced, seed
         self.mean, self.std = mean, std
         self.levels: Levels | None = None  # set by `setup`
