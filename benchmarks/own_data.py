@@ -46,6 +46,7 @@ class Case:
     recipes: other configs of ours, for each row that trains as long as ours.
     shipped: other configs of ours, for each row that trains as long as the config says.
     arguments: of all our rows.
+    pretraining: a config whose run on all training images, without their labels, ours starts from. Its time counts.
     per_class: how many training images of each class are used, chosen by the seed; None for all.
     cores: of our rows.
     variants: the arguments of our row for each further row with --variants.
@@ -58,6 +59,7 @@ class Case:
     recipes: dict[str, str] = field(default_factory=dict)
     shipped: dict[str, str] = field(default_factory=dict)
     arguments: list[str] = field(default_factory=list)
+    pretraining: str = ""
     per_class: int | None = None
     cores: int = 1
     variants: dict[str, list[str]] = field(default_factory=dict)
@@ -86,6 +88,14 @@ FINETUNE_CASE = Case(
     LABELS,
     {"linear probe": ["probe"]},
     shipped={"ours from scratch": "classification_folder"},
+)
+PRETRAINED_CASE = Case(
+    "sign_digits",
+    "classification_pretrained",
+    LABELS,
+    recipes={"from scratch": "classification_folder"},
+    pretraining="pretraining_folder",
+    per_class=10,
 )
 CASES = {
     "kangaroo": [Case("kangaroo", "detection_folder", BOXES, BOX_PEERS, CELLS, variants=BOX_VARIANTS)],
@@ -131,6 +141,7 @@ CASES = {
         replace(FINETUNE_CASE, folder="cifar10_small", per_class=10),
         replace(FINETUNE_CASE, folder="cifar10_small", per_class=50),
     ],
+    "pretraining": [PRETRAINED_CASE, replace(PRETRAINED_CASE, folder="cifar10_small")],
 }
 
 
@@ -159,27 +170,39 @@ class Bench:
 
     Args:
         roots: the folder of each seed's data.
+        whole: the folder of all data.
         folder: where everything is written.
         arguments: of all our rows.
     """
 
-    def __init__(self, case: Case, roots: list[Path], folder: Path, arguments: list[str]) -> None:
-        self.case, self.roots, self.folder, self.arguments = case, roots, folder, arguments
+    def __init__(self, case: Case, roots: list[Path], whole: Path, folder: Path, arguments: list[str]) -> None:
+        self.case, self.roots, self.whole = case, roots, whole
+        self.folder, self.arguments = folder, arguments
 
-    def ours(self, config: str, seed: int, arguments: list[str]) -> Run:
-        """Run `project.fit`."""
+    def fit(self, config: str, root: Path, seed: int, arguments: list[str]) -> tuple[float, Path]:
+        """Run `project.fit`, and return the CPU seconds that it took and the run's folder."""
         folder = Path(tempfile.mkdtemp(dir=self.folder))
         command = ["-m", "project.fit", "--config", str(REPOSITORY / f"configs/{config}.yaml"), *self.arguments]
-        command += ["--data.root", str(self.roots[seed]), "--seed_everything", str(seed), "--name", "own"]
+        command += ["--data.root", str(root), "--seed_everything", str(seed), "--name", "own"]
         command += ["--trainer.default_root_dir", str(folder), "--trainer.accelerator", "cpu"]
         command += ["--auto_precision", "false", *arguments]  # peers are in fp32
         if self.case.cores == 1:
             command += ["--data.num_workers", "0"]
         seconds, _ = cpu_seconds(command, self.case.cores)
-        file = next(folder.glob("own/*/results.json"))
-        results = json.loads(file.read_text())
+        return seconds, next(folder.glob("own/*/results.json")).parent
+
+    def ours(self, config: str, seed: int, arguments: list[str]) -> Run:
+        """Train a config."""
+        seconds, folder = self.fit(config, self.roots[seed], seed, arguments)
+        results = json.loads((folder / "results.json").read_text())
         split = "test" if any(key.startswith("test/") for key in results) else "val"
-        return Run({name: results[f"{split}/{key}"] for name, key in self.case.columns.items()}, seconds, file.parent)
+        return Run({name: results[f"{split}/{key}"] for name, key in self.case.columns.items()}, seconds, folder)
+
+    def pretrained(self, seed: int) -> Run:
+        """Train our config from a run on all images."""
+        seconds, folder = self.fit(self.case.pretraining, self.whole, seed, [])
+        run = self.ours(self.case.config, seed, ["--model.net.weights", str(folder)])
+        return run._replace(seconds=run.seconds + seconds)
 
     def as_long(self, config: str) -> Callable[[int, float], Run]:
         """Return a function that trains a config for the steps which take as many CPU seconds."""
@@ -219,7 +242,8 @@ class Bench:
         few = f", {case.per_class} images a class" if case.per_class else ""
         print(f"\n{case.folder}{few}, threads: {case.cores}, seeds: {len(self.roots)}")
         print(f"{'':30}", *(f"{f'{column:>8}':{width}}" for column in case.columns), f"{'CPU s':>8}", flush=True)
-        ours = self.row(f"ours, {case.config}", lambda seed: self.ours(case.config, seed, []))
+        train = self.pretrained if case.pretraining else lambda seed: self.ours(case.config, seed, [])
+        ours = self.row(f"ours, {case.config}", train)
         for name, arguments in case.variants.items() if with_variants else ():
             self.row(f"ours, {name}", lambda seed, a=arguments: self.ours(case.config, seed, a))
         for name, config in case.shipped.items():
@@ -273,7 +297,7 @@ def main() -> None:
             roots = [root] * options.seeds
             if case.per_class:
                 roots = [subset(root, case.per_class, seed, folder) for seed in range(options.seeds)]
-            Bench(case, roots, folder, [*case.arguments, *of_fit]).table(options.variants)
+            Bench(case, roots, root, folder, [*case.arguments, *of_fit]).table(options.variants)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,54 @@
+"""The net of pretraining, and the regularisation of its projections."""
+
+import torch
+from torch import Tensor, nn
+
+from kit.ground.ranges import PositiveInt, PositiveInts
+from kit.training.clustering import cluster_patches
+from project.cnn import Trunk
+
+
+class Encoder(nn.Module):
+    """The trunk of `project.cnn` and global average pooling: Float[B C H W] to features, Float[B D].
+
+    The arguments are those of `Trunk`. D is the last of `widths`.
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 3,
+        widths: PositiveInts = (32, 64, 128, 256),
+        depth: PositiveInt | PositiveInts = 2,
+        stem_stride: PositiveInt = 1,
+    ) -> None:
+        super().__init__()
+        self.trunk = Trunk(in_channels, widths, depth, stem_stride)
+        self.num_features = widths[-1]
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.trunk(images)[-1].mean((2, 3))
+
+    def cluster(self, images: Tensor) -> None:
+        """Set each convolution to the cluster centres of its input's patches. images: Float[N C H W]."""
+        for level in self.trunk.levels:
+            for block in level:
+                images = cluster_patches(block, images)
+
+
+def gaussian_distance(values: Tensor, directions: Tensor) -> Tensor:
+    """Return how far values are from a normal distribution of mean 0 and variance 1 in each direction, Float[].
+
+    This is SIGReg (Balestriero and LeCun 2025, LeJEPA): the mean of the statistic of Epps and Pulley (1983), which
+    compares characteristic functions, over the directions. It prevents that all images get the same values.
+
+    Args:
+        values: Float[V B P]; each of the V parts is compared by itself.
+        directions: vectors of length 1, Float[P S].
+    """
+    points = torch.linspace(0, 3, 17, device=values.device)
+    weights = torch.full_like(points, 2 * 3 / 16)  # of the trapezoidal rule, for both signs
+    weights[[0, -1]] /= 2
+    target = torch.exp(-points.square() / 2)
+    angles = (values @ directions)[..., None] * points  # [V B S 17]
+    error = (angles.cos().mean(1) - target).square() + angles.sin().mean(1).square()  # [V S 17]
+    return values.shape[1] * (error @ (weights * target)).mean()

@@ -1,0 +1,148 @@
+"""Train a net to give the views of an image the same features, and different images different ones."""
+
+from collections.abc import Callable
+
+import torch
+from lightning.pytorch.cli import OptimizerCallable
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from kit.data import Batch, ImageDataModule
+from kit.data.samples import evenly_spaced_part
+from kit.ground._lightning import data_module
+from kit.ground.ranges import NonNegativeInt, PositiveInt, Share
+from kit.task import Task
+from kit.training.schedule import Interval, Schedule, WarmupCosine, optimizer_and_schedule
+from project.pretraining.evaluation import FeatureEvaluation, views_loss
+from project.pretraining.views import RandomViews
+
+DIRECTIONS = 256  # in which the projections are compared with a normal distribution
+MIN_IMAGES = 20  # the effective rank of fewer images is low in any case
+MIN_RANK = 2.0  # a lower effective rank is a collapse
+MAX_FALL = 20.0  # and so is one that is this many times lower than the highest
+
+
+class Pretrainer(Task):
+    """LeJEPA (Balestriero and LeCun 2025): the views of an image have the same projection, a normal distribution.
+
+    Before the first step, k-means on patches of `clustered_images` images sets the convolutions.
+    `project.pretraining.evaluation` has the loss and the metrics.
+
+    Args:
+        net: called with `in_channels`; returns a module such as `Encoder`, with its `num_features` and `cluster`.
+        in_channels, num_classes, class_names: set by the data module, not on the command line.
+        optimizer: called with two parameter groups; the second (norms and biases) has no weight decay.
+        schedule: called with the optimizer, see `kit.training.schedule`; None keeps the learning rate.
+        schedule_interval: advance the schedule each `step` or each `epoch`; by default, this depends on its kind.
+        views: makes a random view of each image.
+        num_views: the number of views of each image in a step, at least 2.
+        weight: the weight of the distance from a normal distribution in the loss.
+        hidden, projection_size: the widths of the projector's two layers.
+        clustered_images: the number of images for k-means; 0 starts from random weights.
+    """
+
+    monitor, mode = "val/loss", "min"
+    additive = False  # the distance from a normal distribution is that of a whole batch
+
+    def __init__(
+        self,
+        net: Callable[..., nn.Module],
+        in_channels: int,
+        num_classes: int = 1,
+        class_names: list[str] | None = None,
+        optimizer: OptimizerCallable = torch.optim.AdamW,
+        schedule: Schedule | None = WarmupCosine,
+        schedule_interval: Interval | None = None,
+        views: RandomViews | None = None,
+        num_views: PositiveInt = 4,
+        weight: Share = 0.02,
+        hidden: PositiveInt = 512,
+        projection_size: PositiveInt = 64,
+        clustered_images: NonNegativeInt = 400,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters(logger=False)
+        self.net = net(in_channels=in_channels).to(memory_format=torch.channels_last)
+        self.projector = nn.Sequential(
+            nn.Linear(self.net.num_features, hidden, bias=False),
+            nn.BatchNorm1d(hidden),
+            nn.ReLU(inplace=True),
+            nn.Linear(hidden, projection_size),
+        )
+        self.class_names = class_names or [str(k) for k in range(num_classes)]
+        self.optimizer, self.schedule, self.schedule_interval = optimizer, schedule, schedule_interval
+        self.views, self.num_views, self.weight = views or RandomViews(), max(2, num_views), weight
+        self.clustered_images = clustered_images
+        fixed = torch.randn(projection_size, DIRECTIONS, generator=torch.Generator().manual_seed(0))
+        self.register_buffer("directions", F.normalize(fixed, dim=0), persistent=False)  # for evaluation
+        self.step_directions = self.directions  # those of the current step
+        self.highest_rank = 0.0
+
+    def on_train_start(self) -> None:
+        """Set the convolutions by k-means, unless the run is resumed."""
+        data = data_module(self.trainer)
+        if self.clustered_images and not self.global_step and isinstance(data, ImageDataModule):
+            keys = evenly_spaced_part(range(len(data.samples["train"])), self.clustered_images)
+            images, _ = data.images("train", keys)
+            self.net.cluster(data.preprocessing.normalise(images.to(self.device)).to(self.dtype))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map Float[B C H W] to features, Float[B D]."""
+        return self.net(images)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        self.step_directions = F.normalize(torch.randn_like(self.directions, dtype=torch.float), dim=0)
+        return super().training_step(batch._replace(images=self._views_of(batch.images)), batch_idx)
+
+    def _views_of(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Return `num_views` views of each image: Float[B C H W] to Float[B V C size size]."""
+        return torch.stack([self.views(images, generator) for _ in range(self.num_views)], 1)
+
+    def _project(self, views: Tensor) -> Tensor:
+        """Map views, Float[B V C H W], to projections, Float[B V P]."""
+        return self.projector(self.net(views.flatten(0, 1))).unflatten(0, views.shape[:2])
+
+    def loss_terms(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return the loss times B, and B, Float[1] each. The images of the batch are views, Float[B V C H W]."""
+        projections = self._project(batch.images).float().transpose(0, 1)
+        loss, count = views_loss(projections, self.weight, self.step_directions), len(batch.keys)
+        return (loss * count).view(1), loss.new_full((1,), count)
+
+    def evaluate(self, batch: Batch) -> Tensor:
+        """Return the features of each image, and the projections of views of it, Float[B D + V*P].
+
+        The views of a batch are the same in each validation.
+        """
+        generator = torch.Generator().manual_seed(int(batch.keys[0]))
+        projections = self._project(self._views_of(batch.images, generator))
+        return torch.cat([self(batch.images), projections.flatten(1)], 1)
+
+    def evaluation(self, split: str) -> FeatureEvaluation:
+        size = self.net.num_features
+        return FeatureEvaluation(self.class_names, size, self.num_views, self.weight, self.directions.float())
+
+    def report(self, split: str) -> None:
+        super().report(split)
+        rank = self.measured.compute().get("effective_rank")
+        if rank is None or len(self.measured) < MIN_IMAGES or self.trainer.sanity_checking:
+            return
+        if message := collapse(rank, self.highest_rank):
+            rank_zero_only(print)(f"pretraining: {message}", flush=True)
+        self.highest_rank = max(self.highest_rank, rank)
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        return optimizer_and_schedule(self, self.optimizer, self.schedule, self.schedule_interval)
+
+
+def collapse(rank: float, highest: float) -> str:
+    """Return a message if an effective rank shows that the features have collapsed, else "".
+
+    highest: the highest effective rank before, or 0.
+    """
+    if rank >= max(MIN_RANK, highest / MAX_FALL):
+        return ""
+    before = f", after {highest:.1f} before" if highest else ""
+    remedy = "give a larger --model.weight, or a lower learning rate"
+    return f"the features have collapsed: all images get almost the same (effective rank {rank:.1f}{before}); {remedy}"
