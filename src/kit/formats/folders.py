@@ -18,11 +18,11 @@ SPLITS = {"train": ("train", "training"), "val": ("val", "valid", "validation"),
 SYSTEM_NAMES = {"__macosx", "$recycle.bin", "system volume information", "lost+found", "@eadir", "#recycle"}
 SYSTEM_NAMES |= {"thumbs.db", "ehthumbs.db", "desktop.ini"}
 HEIC = (".heic", ".heif")  # extensions of photos that phones take, which PIL cannot read
-_reported_heic = set[str]()  # the HEIC image that was reported since the last call of `data_folder`
+_reported_heic = set[str]()  # the HEIC image of which a warning has been printed since `data_folder` was called
 
 
 def data_folder(root: str) -> Path:
-    """Return the folder of a data set. From now on, the next HEIC image that is found is reported.
+    """Return the folder of a data set. A warning of the first HEIC image that is then found will be printed.
 
     Raises:
         UserError: `root` is not a folder.
@@ -107,7 +107,7 @@ def images(folder: Path) -> list[Path]:
 
 
 def paths_below(folder: Path) -> Iterator[str]:
-    """Yield all visible files in a folder and below it. The files of a folder that several links lead to come once.
+    """Yield all visible files in a folder and below it. A folder is listed once, even if several links lead to it.
 
     Raises:
         UserError: a folder cannot be listed.
@@ -150,7 +150,7 @@ def _contents(folder: Path) -> tuple[list[str], list[str]]:
 
 
 def _is_skipped(link: Path) -> bool:
-    """Return whether a link is broken, or leads to a folder that contains it, and warn if so.
+    """Return whether a link is broken, or leads to a folder that contains the link, and warn if so.
 
     Return False for a broken link that is named like an image, since reading the image reports it.
     """
@@ -189,7 +189,7 @@ class FaultCollector:
         self.faults.append(Fault(kind, "error", str(file), line, message))
 
     def collect(self, read: Callable[[], object]) -> Iterator[Fault]:
-        """Call `read`, and yield the faults that it reports. If it fails, its error is raised after the last fault."""
+        """Call `read`, and yield the faults that it reports. An error of `read` is raised after the last fault."""
         self.faults = []
         try:
             read()
@@ -198,11 +198,11 @@ class FaultCollector:
 
 
 def groups_by_name(paths: list[Path], pattern: str | None, report: FaultCollector | None = None) -> list[str] | None:
-    """Return the group of each file: the match of the first parentheses of a regular expression in the file's name.
+    """Return the group of each file: the text that the first capture group of `pattern` matches in the file's name.
 
     Args:
         pattern: the regular expression. If it is None, None is returned.
-        report: reports the names without a group. By default, such a name raises an error.
+        report: reports each name without a group. By default, such a name raises an error.
 
     Raises:
         UserError: `pattern` is not a regular expression, or a name has no group and faults are not collected.

@@ -74,8 +74,8 @@ class Pairs(NamedTuple):
 class _File(NamedTuple):
     """A file below the root.
 
-    is_partner: True for a mask or an XML file, False for an image, None if neither folder nor extension tells.
-    key: the path, in lower case and without extension, below the folder whose name tells `split` or `is_partner`.
+    is_partner: True for a mask or an XML file, False for an image, None if unknown.
+    key: the path below the deepest folder whose name tells `split` or `is_partner`, in lower case, without extension.
     """
 
     path: Path
@@ -85,7 +85,7 @@ class _File(NamedTuple):
 
 
 def may_have_masks(root: Path) -> bool:
-    """Return whether the path of an image below a folder has a word for masks. It is much faster than `find_pairs`."""
+    """Return whether the path of an image below a folder has a word for masks. This is faster than `find_pairs`."""
     ends = "|".join(map(re.escape, MASK_ENDS[1:]))
     words, extensions = re.compile(rf"{MASK_FOLDERS}|({ends})\.\w+$"), tuple(EXTENSIONS)
     return any(path.endswith(extensions) and words.search(path) for path in map(str.lower, paths_below(root)))
@@ -96,8 +96,8 @@ def find_pairs(
 ) -> dict[str, Pairs]:
     """Return the images and partners of each split. All images of a data set without splits are "train".
 
-    A split without partners is included, with its images in `lone_images`. If nothing in `root` matches and it has a
-    single folder, that folder is searched.
+    A split without partners is included, with its images in `lone_images`. If nothing in `root` matches and `root` has
+    a single folder, that folder is searched.
 
     Args:
         root: the data set's folder.
@@ -124,7 +124,7 @@ def find_pairs(
 
 
 def why_unpaired(pairs: Pairs, partners: Partners) -> str:
-    """Return the number of images and files that have no match, with an example of each."""
+    """Return a text with the number of images and of files without a match, and an example of each."""
     examples = " and ".join(str(path) for path in (*pairs.lone_images[:1], *pairs.lone_files[:1]))
     counts = f"{len(pairs.lone_images)} images and {len(pairs.lone_files)} {partners.noun}"
     return f"{counts} without a partner of the same name{', such as ' if examples else ''}{examples}"
@@ -158,7 +158,7 @@ def _classify(root: Path, partners: Partners, image_folders: str) -> list[_File]
     def interpret(folder: Path) -> tuple[str | None, bool | None, Path]:
         """Return the split of a folder's files, whether they are partners, and the deepest folder that tells this.
 
-        Going down from the root, a folder whose name tells nothing, or what is known already, ends the search.
+        The search goes down from the root, and ends at a folder whose name tells nothing new.
         """
         split, is_partner, deepest = None, None, root
         for name in folder.relative_to(root).parts:

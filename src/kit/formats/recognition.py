@@ -8,11 +8,11 @@ from kit.data.samples import evenly_spaced_part
 from kit.formats.folders import folders, images
 from kit.ground.errors import UserError
 
-SAMPLED_FILES = 20  # the largest number of files, evenly spaced, whose content is looked at
+SAMPLED_FILES = 20  # the largest number of files, evenly spaced, whose content is read
 
 
 class OtherOptions(UserError):
-    """Options do not describe the data.
+    """Options were given that do not apply to the data.
 
     Args:
         options: their names.
@@ -43,8 +43,8 @@ class Evidence(NamedTuple):
 def found_formats(evidence: Mapping[str, Evidence]) -> dict[str, str]:
     """Return what was found of each format, such as `3 XML files`.
 
-    A format counts if one of a sample of its files has the right content. If there is no such format, as when all files
-    are broken, those that have files count: reading these files gives an error that says what is wrong.
+    A format is found if one of a sample of its files has the right content. If this holds for no format, for example
+    because all files are broken, each format with files is found: reading the files then raises a helpful error.
     """
     present = {name: one for name, one in evidence.items() if one.files}
     sure = {name: one for name, one in present.items() if one.is_sure()}
@@ -56,8 +56,8 @@ def refuse_other_options(format: str, options: Mapping[tuple[str, ...], Mapping[
     """Raise an error for an option of another format than `format`.
 
     Args:
-        options: for formats, the options of the data module that belong only to them, each with its value, or with None
-            if it was not given.
+        options: a dict from formats to the options that belong only to these formats. The value of an option is None if
+            the user has not given it.
 
     Raises:
         OtherOptions: there is such an option.
@@ -73,7 +73,7 @@ def choose_format(root: Path, found: Mapping[str, str], expected: str) -> str:
 
     Args:
         root: the folder of the data set.
-        found: for each format of which there are files, what was found, such as `3 XML files`.
+        found: the formats that were found, each with a description of its files, such as `3 XML files`.
         expected: what the folder should hold, for the error if nothing was found.
 
     Raises:

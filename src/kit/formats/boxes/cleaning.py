@@ -13,7 +13,7 @@ from kit.ground.errors import BrokenFiles, UserError, did_you_mean
 from kit.ground.faults import Fault, Severity
 from kit.ground.threads import map_files
 
-MAX_SHARE = 1.001  # a box is in shares (fractions of the image's height and width) if no value is larger
+MAX_SHARE = 1.001  # boxes with larger values are not in shares (fractions of the image's height and width)
 MAX_DISTANCE = 2  # a value that should be a share is in pixels if it is farther than this from the centre, 0.5
 DROPPED = ("box-without-area", "box-wrong-unit")  # kinds of faults for which a box is always left out
 UNUSABLE = ("annotation-unreadable", "class-unknown")  # kinds of faults that stop a run
@@ -50,8 +50,8 @@ class BoxSplit(NamedTuple):
     def why_unusable(self, split: str) -> str:
         """Return why the split must not be used, or "" if it can be used or no image can be read.
 
-        It must not be used if most of its boxes have a fault in `DROPPED`. Train must also have a usable box, and no
-        class whose boxes are all crowds.
+        A split must not be used if most of its boxes have a fault in `DROPPED`. Train must also have a usable box, and
+        no class whose boxes are all crowds.
         """
         if self.annotations and len(self.unreadable) == len(self.annotations):
             return ""  # decoding the images will raise an error with a better message
@@ -107,8 +107,8 @@ def clean_split(reading: Reading, class_names: Sequence[str]) -> BoxSplit:
 def _rows(annotation: Annotation, size: Size, orientation: int, labels: dict[str, int]) -> list[Row]:
     """Return the usable boxes of an image, and add the faults of its boxes to the annotation.
 
-    Swapped corners are swapped back. Boxes of the stored image are turned as EXIF turns it. Boxes are clipped to the
-    image. Boxes without area, outside the image, in a wrong unit, or of an unknown class are left out.
+    Swapped corners are swapped back. Boxes of the stored image are turned as EXIF turns the image. Boxes are clipped to
+    the image. Boxes without area, outside the image, in a wrong unit, or of an unknown class are left out.
 
     Args:
         size: the height and width of the image that EXIF has turned upright.
@@ -152,7 +152,7 @@ def _is_wrong_unit(corners: Corners, relative: bool) -> bool:
 
 
 def _is_turned(annotation: Annotation, size: Size, orientation: int) -> bool:
-    """Return whether the boxes were drawn on the stored image, before EXIF turns it, and report a wrong size.
+    """Return whether the boxes were drawn on the stored image, which EXIF then turns, and report faults of the size.
 
     The annotated height and width show this if EXIF swaps them and they differ.
     """
@@ -173,7 +173,7 @@ def _clip(box: Corners, size: Size) -> tuple[Corners | None, list[tuple[str, Sev
     """Return the part of a box inside the image, or None, and (kind, severity, message) of each problem."""
     height, width = size
     if 0 <= box[0] < box[2] <= width and 0 <= box[1] < box[3] <= height:
-        return box, []  # the usual case, first, since there may be millions
+        return box, []  # a fast path, since there may be millions
     problems: list[tuple[str, Severity, str]] = []
     x1, x2 = sorted(box[::2])
     y1, y2 = sorted(box[1::2])
