@@ -71,8 +71,8 @@ class Contents(L.LightningDataModule):
     def count_classes(self, samples: Samples) -> list[int]:
         """Return how often each class occurs: a number of images, boxes or pixels for each class.
 
-        By default, it is the number of samples of the class, or of all samples if targets are neither class numbers nor
-        labels.
+        By default, this is the number of samples of the class, or of all samples if targets are neither class numbers
+        nor labels.
         """
         if self.several_labels:
             return samples.targets.sum(0).long().tolist()
@@ -237,7 +237,7 @@ class Contents(L.LightningDataModule):
         return matched
 
     def missing(self, split: str) -> UserError:
-        """Return an error that says that a split has no images, and which splits have images."""
+        """Return the error for a split without images. Its message lists the splits that have images."""
         source, others = self.root or type(self).__name__, " and ".join(self.load_splits())
         options = f"--data {type(self).__module__}.{type(self).__name__} --data.root {shlex.quote(str(source))}"
         command = f"{app.command('test')} RUN {options}"

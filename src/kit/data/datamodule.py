@@ -72,7 +72,7 @@ class ImageDataModule(Contents):
         self._size: tuple[int, int] | None = None
         self.samples: dict[str, Samples | None] = {}  # the splits, set by `setup`
         self.left_out, self._loaded = {}, {}
-        self.all_is_test = False  # whether train becomes the test split if the data have neither val nor test
+        self.all_is_test = False  # whether to test on train if the data have neither val nor test
         self._is_set_up = False  # whether `_set_up` has ended
 
     # Setup.
@@ -131,7 +131,7 @@ class ImageDataModule(Contents):
         self._is_set_up = True
 
     def _set_levels(self, splits: Sequence[Files]) -> None:
-        """Set the levels of all splits: those of the checkpoint if it has been loaded, or those of the first split."""
+        """Set the levels (black and white) of all splits: those of a loaded checkpoint, or those of the first split."""
         if splits and self.levels is None:
             self.levels = find_levels(splits[0].paths)
             if self.levels is not None:

@@ -1,6 +1,6 @@
 """Find images and the splits of a data set by the names of folders, and report files that are not used.
 
-A folder stands for a split if its name is in `SPLITS`, such as `valid`, perhaps with digits, such as `train2017`.
+A folder is the folder of a split if its name is in `SPLITS`, such as `valid`, or if digits are added (`train2017`).
 """
 
 import os
@@ -38,7 +38,7 @@ def split_folders(root: Path) -> dict[str, Path | None]:
     """Return the folder of each split in `root`, found by `folders_by_split`; None for a split without a folder.
 
     Raises:
-        UserError: several folders stand for the same split.
+        UserError: several folders are for the same split.
     """
     by_split = folders_by_split(root)
     for split, candidates in by_split.items():
@@ -49,7 +49,7 @@ def split_folders(root: Path) -> dict[str, Path | None]:
 
 
 def folders_by_split(root: Path) -> dict[str, list[Path]]:
-    """Return the folders in `root` that stand for each split.
+    """Return the folders of each split in `root`.
 
     Names with digits (`train2017`) count only if there is no exact name (`train`). Names with other words
     (`coco_train`) count only if all folders in `root` are named after different splits: `bullet_train` may be a class.
@@ -64,13 +64,13 @@ def folders_by_split(root: Path) -> dict[str, list[Path]]:
 
 
 def split_of(name: str) -> str | None:
-    """Return the split that all words of a name stand for (`Valid`, `train2017`, `val_2`), or None."""
+    """Return the split that all words of a name mean (`Valid`, `train2017`, `val_2`), or None."""
     words = _words(name)
     return next((split for split, names in SPLITS.items() if words and words <= set(names)), None)
 
 
 def split_in(name: str) -> str | None:
-    """Return the only split among the words of a name (`instances_train2017`); None for `retrain`, `train_and_val`."""
+    """Return the only split in the words of a name (`instances_train2017`); None for `retrain` or `train_and_val`."""
     splits = [split for split, names in SPLITS.items() if _words(name) & set(names)]
     return splits[0] if len(splits) == 1 else None
 

@@ -41,7 +41,7 @@ class Evidence(NamedTuple):
 
 
 def found_formats(evidence: Mapping[str, Evidence]) -> dict[str, str]:
-    """Return what was found of each format, such as `3 XML files`.
+    """Return the formats that are found, each with a description of its files, such as `3 XML files`.
 
     A format is found if one of a sample of its files has the right content. If this holds for no format, for example
     because all files are broken, each format with files is found: reading the files then raises a helpful error.
@@ -68,23 +68,23 @@ def refuse_other_options(format: str, options: Mapping[tuple[str, ...], Mapping[
             raise OtherOptions([name], f"{belongs}; leave it out (--data.{name} null)")
 
 
-def choose_format(root: Path, found: Mapping[str, str], expected: str) -> str:
+def choose_format(root: Path, formats: Mapping[str, str], expected: str) -> str:
     """Return the only format of a data set that was found.
 
     Args:
         root: the folder of the data set.
-        found: the formats that were found, each with a description of its files, such as `3 XML files`.
+        formats: the formats that were found, each with a description of its files, such as `3 XML files`.
         expected: what the folder should hold, for the error if nothing was found.
 
     Raises:
         UserError: nothing was found, or several formats were found.
     """
-    if not found:
+    if not formats:
         inner = ", ".join(f"{folder.name}/ ({len(images(folder))} images)" for folder in folders(root)) or "no folders"
         problem = f"the format of the data is not recognised; the folder holds {inner}"
         raise UserError(f"{root}: {problem}; expected {expected}; or give the format with --data.format")
-    if len(found) > 1:
-        listed = " and ".join(f"{files} ({name})" for name, files in found.items())
-        choices = " or ".join(f"--data.format {name}" for name in found)
+    if len(formats) > 1:
+        listed = " and ".join(f"{files} ({name})" for name, files in formats.items())
+        choices = " or ".join(f"--data.format {name}" for name in formats)
         raise UserError(f"{root} holds {listed}: which should be used? Give {choices}")
-    return next(iter(found))
+    return next(iter(formats))

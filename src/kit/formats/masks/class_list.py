@@ -87,7 +87,7 @@ class ClassList:
         names = list(dict.fromkeys(entry.name for entry in self.entries if not self._is_ignored(entry)))
         if len(names) < 2:
             listed = ", ".join(entry.name for entry in self.entries)
-            problem = f"fewer than two classes, since classes are ignored or share a name: {listed}"
+            problem = f"fewer than two classes ({listed}); ignored ones do not count, and equal names count once"
             raise UserError(f"{self.root}: {problem}; give --data.class_names or --data.ignore '[]'")
         if len(names) > MAX_CLASSES:
             problem = f"{len(names)} classes, but at most {MAX_CLASSES} are allowed"
