@@ -138,9 +138,8 @@ def _end_of_run(error: BaseException, cli: CLI) -> BaseException:
     if exact_resume.signals.received and isinstance(error, Exception):
         error = exact_resume.stop_exception()  # this process got a signal, but another process ended first
     if stopped := signals.find_stopped(error):
-        return Stopped(
-            str(stopped) and f"{stopped}{command}", stopped.number
-        )  # the text is empty in all processes but the first
+        text = str(stopped)  # empty in all processes but the first
+        return Stopped(text and f"{text}{command}", stopped.number)
     if isinstance(error, BrokenFiles) and command:  # the file could be decoded when the run began
         return type(error)(f"{error}; restore it{command}")
     if message := lost_worker(error):

@@ -63,7 +63,7 @@ class ImageDataModule(Contents):
         super().__init__()
         if (mean is None) != (std is None):
             raise UserError("data.mean and data.std go together: give both, or neither to have them computed")
-        # Lightning's command line passes plain values, which checkpoints can contain.
+        # All arguments but `augment` are plain values, which a checkpoint can contain.
         self.save_hyperparameters(logger=False, ignore=["augment"])
         self.batch_size, self.augment, self.num_workers = batch_size, augment, num_workers
         self.cache, self.cache_dir, self.balanced, self.seed = cache, Path(cache_dir), balanced, seed

@@ -77,7 +77,7 @@ class LabelEvaluation(Evaluation):
         return predicted, targets
 
 
-RECALLS = (torch.arange(101).double() / 100).clamp(min=1e-6)  # of a precision-recall curve
+RECALLS = (torch.arange(101).double() / 100).clamp(min=1e-6)  # of the points of a precision-recall curve
 
 
 class MultiLabelEvaluation(Evaluation):

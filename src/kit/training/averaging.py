@@ -43,5 +43,5 @@ class EMA(WeightAveraging):
 def average(decay: float, averaged: Sequence[Tensor], current: Sequence[Tensor], updates: Tensor) -> None:
     """Update averaged tensors in place with the current ones. `updates` is the number of updates so far."""
     n = int(updates)
-    current = [new.to(old.dtype) for old, new in zip(averaged, current, strict=True)]  # these may be in half precision
+    current = [new.to(old.dtype) for old, new in zip(averaged, current, strict=True)]  # `new` may be in half precision
     get_ema_multi_avg_fn(min(decay, (1 + n) / (10 + n)))(averaged, current, n)

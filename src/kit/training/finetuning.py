@@ -82,7 +82,7 @@ class FineTuning(L.Callback):
         return {"pretrained": self.pretrained}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        if self._module is not None:  # a resumed run has not loaded the weights again
+        if self._module is not None:  # a resumed run does not load pretrained weights
             self._use(state_dict["pretrained"])
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -18,7 +18,7 @@ from kit.ground._torch import is_compiled
 from kit.task import Task
 
 FULL, MIXED = "32-true", "bf16-mixed"
-MIN_SPEEDUP = 1.2  # a smaller speedup of `MIXED` saves little time, and may be measured by chance
+MIN_SPEEDUP = 1.2  # a smaller speedup of `MIXED` saves little time, and may be due to chance
 ROUNDS = 4  # timed steps in each precision, after one that is not timed
 MIN_STEPS = 500  # the ten steps of a measurement are then at most 2 % of the run
 MIN_PIXELS = 100e6  # height * width * images of all steps: a run with fewer takes only seconds

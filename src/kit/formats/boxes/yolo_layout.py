@@ -142,7 +142,7 @@ def _images_at(entry: str, bases: list[Path]) -> list[Path] | None:
     ends = [Path(*relative.parts[start:]) for start in range(1, len(relative.parts))]
     names = [str(relative).removeprefix("../"), relative, *(end for end in ends if str(end) != "images")]
     paths = [base / name for name in names for base in bases]
-    path = next(filter(os.path.exists, paths), None)  # unlike `Path.exists`, False for too long a name
+    path = next(filter(os.path.exists, paths), None)  # `Path.exists` raises an error if a name is too long
     if path is None:
         return None
     if path not in paths[: 2 * len(bases)]:
