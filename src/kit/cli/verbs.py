@@ -17,8 +17,8 @@ from kit.config.arguments import extract_option, option_value
 from kit.config.suggestions import untrained_configs
 from kit.dashboard.report import log_report, report, require_measured
 from kit.data import ImageDataModule, reading
+from kit.data.contents import SPLITS
 from kit.data.loading import lost_worker
-from kit.formats.folders import SPLITS
 from kit.formats.recognition import OtherOptions
 from kit.ground import app, signals
 from kit.ground.checkpoint_limits import Budget

@@ -5,7 +5,7 @@ import shlex
 import warnings
 from pathlib import Path
 
-from kit.formats.folders import SPLITS, files_in, folders, folders_by_split, split_in
+from kit.formats.folders import SPLIT_NAMES, files_in, folders, folders_by_split, split_in
 from kit.formats.recognition import SAMPLED_FILES, Evidence
 from kit.ground.errors import UserError
 from kit.ground.files import read_ends
@@ -61,7 +61,7 @@ def find(root: Path, files_of_splits: dict[str, str | None]) -> dict[str, Path]:
         by_split[split] = chosen
     if not by_split:
         raise UserError(f"no JSON file in {root}; expected {root}/annotations/instances_train.json, or train/*.json")
-    return {split: by_split[split][0] for split in SPLITS if split in by_split}
+    return {split: by_split[split][0] for split in SPLIT_NAMES if split in by_split}
 
 
 def _files_by_split(root: Path) -> dict[str | None, list[Path]]:

@@ -1,6 +1,6 @@
 """Find images and the splits of a data set by the names of folders, and report files that are not used.
 
-A folder is the folder of a split if its name is in `SPLITS`, such as `valid`, or if digits are added (`train2017`).
+A folder is for a split if its name is in `SPLIT_NAMES`, such as `valid`, or if digits are added, such as `train2017`.
 """
 
 import os
@@ -13,7 +13,7 @@ from kit.data.decode import EXTENSIONS
 from kit.ground.errors import UserError
 from kit.ground.faults import Fault
 
-SPLITS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
+SPLIT_NAMES = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
 # Files and folders that macOS, Windows, Linux and Synology's disk stations add, in lower case.
 SYSTEM_NAMES = {"__macosx", "$recycle.bin", "system volume information", "lost+found", "@eadir", "#recycle"}
 SYSTEM_NAMES |= {"thumbs.db", "ehthumbs.db", "desktop.ini"}
@@ -55,23 +55,23 @@ def folders_by_split(root: Path) -> dict[str, list[Path]]:
     (`coco_train`) count only if all folders in `root` are named after different splits: `bullet_train` may be a class.
     """
     inner = folders(root)
-    by_split = {split: [f for f in inner if f.name.lower() in names] for split, names in SPLITS.items()}
+    by_split = {split: [f for f in inner if f.name.lower() in names] for split, names in SPLIT_NAMES.items()}
     by_split = {split: exact or [f for f in inner if split_of(f.name) == split] for split, exact in by_split.items()}
     by_word = {split_in(folder.name): folder for folder in inner}
     if not any(by_split.values()) and "train" in by_word and None not in by_word and 1 < len(by_word) == len(inner):
-        return {split: [by_word[split]] if split in by_word else [] for split in SPLITS}
+        return {split: [by_word[split]] if split in by_word else [] for split in SPLIT_NAMES}
     return by_split
 
 
 def split_of(name: str) -> str | None:
     """Return the split that all words of a name mean (`Valid`, `train2017`, `val_2`), or None."""
     words = _words(name)
-    return next((split for split, names in SPLITS.items() if words and words <= set(names)), None)
+    return next((split for split, names in SPLIT_NAMES.items() if words and words <= set(names)), None)
 
 
 def split_in(name: str) -> str | None:
     """Return the only split in the words of a name (`instances_train2017`); None for `retrain` or `train_and_val`."""
-    splits = [split for split, names in SPLITS.items() if _words(name) & set(names)]
+    splits = [split for split, names in SPLIT_NAMES.items() if _words(name) & set(names)]
     return splits[0] if len(splits) == 1 else None
 
 

@@ -9,7 +9,7 @@ from urllib.parse import unquote
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from kit.data.decode import EXTENSIONS
-from kit.formats.folders import SPLITS, files_in, subfolder
+from kit.formats.folders import SPLIT_NAMES, files_in, subfolder
 from kit.formats.text import read_lines
 from kit.ground.files import is_file
 from kit.ground.terminal import escape
@@ -107,7 +107,7 @@ def split_lists(root: Path, kind: str) -> dict[str, list[str]]:
     image_sets = subfolder(root, "imagesets")
     folder = subfolder(image_sets, kind)
     files = {path.stem.lower(): path for path in files_in(folder if folder.is_dir() else image_sets, {".txt"})}
-    spellings = {**SPLITS, "train": (*SPLITS["train"], "trainval", "default")}
+    spellings = {**SPLIT_NAMES, "train": (*SPLIT_NAMES["train"], "trainval", "default")}
     chosen = {split: next((files[name] for name in names if name in files), None) for split, names in spellings.items()}
     lists = {split: [line for _, line in read_lines(file)] for split, file in chosen.items() if file is not None}
     return {split: lines for split, lines in lists.items() if lines}

@@ -14,7 +14,7 @@ from kit.ground.faults import Fault, Severity
 
 Corners = tuple[float, float, float, float]  # XYXY
 Size = tuple[int, int]
-Row = tuple[Sequence[float], int, bool]  # the corners of a box, its label, and whether it is a crowd
+BoxRow = tuple[Sequence[float], int, bool]  # the corners of a box, its label, and whether it is a crowd
 
 
 class PackedTargets(Sequence[dict[str, Any]]):
@@ -35,7 +35,7 @@ class PackedTargets(Sequence[dict[str, Any]]):
         self.ends = counts.cumsum(0)
 
     @classmethod
-    def of(cls, images: Iterable[tuple[Iterable[Row], Size]]) -> Self:
+    def of(cls, images: Iterable[tuple[Iterable[BoxRow], Size]]) -> Self:
         """Pack the rows and the size of each image."""
         boxes, labels, crowd, ends, sizes = array("f"), array("q"), array("b"), array("q", [0]), array("q")
         for rows, size in images:

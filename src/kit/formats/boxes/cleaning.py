@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from kit.data.decode import read_upright_size
-from kit.formats.boxes.annotation import TOLERANCE, Annotation, Corners, PackedTargets, Reading, Row, Size
+from kit.formats.boxes.annotation import TOLERANCE, Annotation, BoxRow, Corners, PackedTargets, Reading, Size
 from kit.formats.coco import count_crowds, only_crowds_message
 from kit.formats.text import describe_size
 from kit.ground.errors import BrokenFiles, UserError, did_you_mean
@@ -91,7 +91,7 @@ def clean_split(reading: Reading, class_names: Sequence[str]) -> BoxSplit:
     # All headers are read before boxes are converted: threads that read at the same time would slow this down.
     headers = list(map_files(read_upright_size, [annotation.image for annotation in reading.annotations]))
 
-    def targets() -> Iterator[tuple[list[Row], Size]]:
+    def targets() -> Iterator[tuple[list[BoxRow], Size]]:
         for annotation, header in zip(reading.annotations, headers, strict=True):
             if header is None:
                 unreadable.append(annotation.image)
@@ -104,7 +104,7 @@ def clean_split(reading: Reading, class_names: Sequence[str]) -> BoxSplit:
     return BoxSplit(reading.annotations, PackedTargets.of(targets()), faults, unreadable, class_names)
 
 
-def _rows(annotation: Annotation, size: Size, orientation: int, labels: dict[str, int]) -> list[Row]:
+def _rows(annotation: Annotation, size: Size, orientation: int, labels: dict[str, int]) -> list[BoxRow]:
     """Return the usable boxes of an image, and add the faults of its boxes to the annotation.
 
     Swapped corners are swapped back. Boxes of the stored image are turned as EXIF turns the image. Boxes are clipped to
@@ -117,7 +117,7 @@ def _rows(annotation: Annotation, size: Size, orientation: int, labels: dict[str
     """
     is_turned = _is_turned(annotation, size, orientation)
     height, width = size if annotation.relative else (1, 1)
-    rows: list[Row] = []
+    rows: list[BoxRow] = []
     keys: set[tuple[int, ...]] = set()  # the label and the corners of each box in `rows`, in half pixels
     for box in annotation.boxes:
         name, (x1, y1, x2, y2) = box.name, box.corners

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from lightning.pytorch.utilities.rank_zero import rank_zero_only, rank_zero_warn
 
 from kit.data.decode import EXTENSIONS
-from kit.formats.folders import SPLITS, files_in, folders, images, split_folders, subfolder
+from kit.formats.folders import SPLIT_NAMES, files_in, folders, images, split_folders, subfolder
 from kit.formats.paths import Finder, first_file
 from kit.formats.text import number, read_lines
 from kit.ground.errors import UserError
@@ -90,7 +90,7 @@ def _listed_layout(file: Path, names: list[str]) -> Layout:
         class_names = names or _class_names(file, content)
     bases = [file.parent / str(content["path"]), file.parent] if content.get("path") else [file.parent]
     splits: dict[str, list[Path]] = {}
-    for split, spellings in SPLITS.items():
+    for split, spellings in SPLIT_NAMES.items():
         entry = next((content[name] for name in spellings if content.get(name)), [])
         entries = entry if isinstance(entry, list) else [entry]
         if not all(isinstance(path, str) for path in entries):
