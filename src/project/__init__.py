@@ -1,4 +1,4 @@
-"""A package for each task, and a module for each verb of the command line. `load` loads a trained model."""
+"""A package for each task, and a module for each command, such as `fit`. `load` loads a trained model."""
 
 import sys
 from collections.abc import Sequence
@@ -14,11 +14,11 @@ def _require_own_library() -> None:
     """Raise an error if Python finds another `kit` than the one beside this package, such as another project's."""
     required = Path(__file__).resolve().parents[1] / "kit" / "__init__.py"
     spec = find_spec("kit")
-    found = spec.origin if spec else None
-    if found and Path(found).resolve() == required:
+    kit_file = spec.origin if spec else None
+    if kit_file and Path(kit_file).resolve() == required:
         return
     needs = f"{__name__} needs the library {required.parent}"
-    message = f"{needs}, but Python finds {found}: use the environment of {__name__}"
+    message = f"{needs}, but Python finds {kit_file}: use the environment of {__name__}"
     if sys.argv[0] == "-m":  # `python -m PACKAGE.VERB` imports this package: print one line instead of a traceback
         print(f"error: {message}", file=sys.stderr)
         sys.exit(2)

@@ -1,4 +1,4 @@
-"""A convolutional trunk for the nets of several tasks. It consists of Conv-BN-ReLU blocks only."""
+"""A convolutional trunk (backbone) for the nets of several tasks. It consists of Conv-BN-ReLU blocks only."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from kit.ground.ranges import require_levels
 class ConvBlock(nn.Sequential):
     """Convolution, batch normalisation and ReLU: Float[B in H W] to Float[B out ceil(H/stride) ceil(W/stride)].
 
-    The kernel is 3x3 for a stride of 1 or 2, and 7x7 for a stride of 4, so that it leaves out no pixel.
+    The kernel is 3x3 for a stride of 1 or 2, and 7x7 for a stride of 4, so that every input pixel is used.
     """
 
     def __init__(self, in_channels: int, out_channels: int, stride: int = 1) -> None:

@@ -17,8 +17,8 @@ from kit.checkpoints import checkpoint, trust
 from kit.checkpoints.checkpoint import FROM_DATA
 from kit.checkpoints.run_folder import make_next_version, next_version, refuse_foreign_paths, remove_if_empty
 from kit.cli.callbacks import FINDERS, FoundSettings, SavedConfig, sort_callbacks
+from kit.cli.pretrained import save_arguments, use_start
 from kit.cli.settings import check_net, check_settings
-from kit.cli.starts import save_arguments, use_start
 from kit.config.annotations import default_of, import_path, parser_annotations
 from kit.config.arguments import extract_option, option_value
 from kit.config.parser import Parser, build

@@ -17,8 +17,8 @@ from kit.config.arguments import extract_option, option_value
 from kit.config.suggestions import untrained_configs
 from kit.dashboard.report import log_report, report, require_measured
 from kit.data import ImageDataModule, reading
+from kit.data.contents import SPLITS
 from kit.data.loading import lost_worker
-from kit.formats.folders import SPLITS
 from kit.formats.recognition import OtherOptions
 from kit.ground import app, signals
 from kit.ground.checkpoint_limits import Budget
@@ -33,7 +33,7 @@ def fit(args: list[str]) -> None:
     """Train a model, test its best checkpoint and report."""
     resumed = option_value(args, "--resume")
     if resumed and option_value(args, "--name"):
-        raise UserError("leave out --name: a resumed run keeps the name and the folder that it has")
+        raise UserError("leave out --name: a resumed run keeps its name and its folder")
     trusted, args = extract_option(args, "--trust")
     ckpt_path = restarting.choose(resumed) if resumed else None
     cli = _resumed_cli(resumed, ckpt_path, args, trusted) if resumed else _new_cli(with_config(args))
@@ -44,7 +44,7 @@ def fit(args: list[str]) -> None:
 
 
 def _new_cli(args: list[str]) -> CLI:
-    """Return the command line of a new run. If weights cannot be downloaded, name the task's configs that need none."""
+    """Return the `CLI` of a new run. If weights cannot be downloaded, the error names configs that need no weights."""
     try:
         return CLI(args)
     except NotDownloaded as error:
@@ -53,7 +53,7 @@ def _new_cli(args: list[str]) -> CLI:
 
 
 def _resumed_cli(resumed: str, ckpt_path: Path | None, args: list[str], trusted: list[str]) -> CLI:
-    """Return the `CLI` of a resumed run. Before its model and data are built, check that this runs no foreign code.
+    """Return the `CLI` of a resumed run. First check that building its model and data runs no foreign code.
 
     Args:
         resumed: the run, or one of its checkpoints.
@@ -99,7 +99,7 @@ def _train(cli: CLI, ckpt_path: Path | None, args: list[str]) -> None:
         if not best.is_file():
             raise UserError(f"{best} could not be written, so it is not tested: free disk space, then --resume the run")
         if cli.resumed_folder:
-            checkpoint.read(best)  # refuses code: the file may be older than the resume, and of unknown origin
+            checkpoint.read(best)  # refuses code: the file may be from before the resume, and of unknown origin
         metrics = _evaluate(cli, ckpt_path=best)
     except SystemExit:
         if trainer.interrupted:  # Lightning raises SystemExit after Ctrl-C
@@ -127,7 +127,8 @@ def _train(cli: CLI, ckpt_path: Path | None, args: list[str]) -> None:
 
 
 def _left_out(data: L.LightningDataModule) -> dict[str, dict[str, str]]:
-    return data.left_out if isinstance(data, ImageDataModule) else {}  # of each split: the files, with the reasons
+    """Return the files that each split leaves out, with the reasons."""
+    return data.left_out if isinstance(data, ImageDataModule) else {}
 
 
 def _end_of_run(error: BaseException, cli: CLI) -> BaseException:
@@ -135,9 +136,10 @@ def _end_of_run(error: BaseException, cli: CLI) -> BaseException:
     exact_resume, can_continue = cli.config_init.exact_resume, cli.folder and (cli.folder / "config.yaml").is_file()
     command = f"; to continue: {app.command('fit')} --resume {cli.folder}" if can_continue else ""
     if exact_resume.signals.received and isinstance(error, Exception):
-        error = exact_resume.stop_exception()  # this process got a signal, but another one ended first
+        error = exact_resume.stop_exception()  # this process got a signal, but another process ended first
     if stopped := signals.find_stopped(error):
-        return Stopped(str(stopped) and f"{stopped}{command}", stopped.number)  # only the first process has a text
+        text = str(stopped)  # empty in all processes but the first
+        return Stopped(text and f"{text}{command}", stopped.number)
     if isinstance(error, BrokenFiles) and command:  # the file could be decoded when the run began
         return type(error)(f"{error}; restore it{command}")
     if message := lost_worker(error):
@@ -164,7 +166,7 @@ def test(args: list[str]) -> None:
 
 
 def _test_cli(options: list[str], base: dict[str, Any], file: Path) -> CLI:
-    """Return the command line of `test`. Options of the run that do not describe the data to be tested are removed.
+    """Return the `CLI` of `test`. Options of the run that do not apply to the data to be tested are removed.
 
     Args:
         options: the command line, without the run.
@@ -174,10 +176,10 @@ def _test_cli(options: list[str], base: dict[str, Any], file: Path) -> CLI:
     try:
         return CLI(options, base, budget=Budget(file))
     except OtherOptions as error:
-        own = base["data"]["init_args"]
-        if not own.keys() & error.options:  # the option is on the command line
+        arguments = base["data"]["init_args"]
+        if not arguments.keys() & error.options:  # the option is on the command line
             raise
-        base["data"]["init_args"] = {name: value for name, value in own.items() if name not in error.options}
+        base["data"]["init_args"] = {name: value for name, value in arguments.items() if name not in error.options}
         return _test_cli(options, base, file)
 
 
@@ -204,7 +206,7 @@ def check(args: list[str]) -> None:
 
 
 def _check_quickly(data: ImageDataModule, strict: bool, args: list[str]) -> Survey:
-    """Print the worst faults that a quick check finds in the data, and return all that it finds.
+    """Print the worst faults that a quick check finds in the data, and return all of them.
 
     Raises:
         BrokenFiles: `strict` is True, and there are errors or files that cannot be decoded.
@@ -225,7 +227,7 @@ def _evaluate(cli: CLI, ckpt_path: Path | None = None) -> dict[str, float] | Non
     Return None if the config limits the number of their batches to 0.
 
     Args:
-        ckpt_path: a checkpoint whose weights are loaded first.
+        ckpt_path: a checkpoint whose weights are loaded first, or None.
     """
     data, trainer = cli.datamodule, cli.trainer
     data.setup("test")
@@ -234,8 +236,8 @@ def _evaluate(cli: CLI, ckpt_path: Path | None = None) -> dict[str, float] | Non
         rank_zero_only(print)(f"nothing is tested: trainer.limit_{split}_batches is 0")
         return None
     if split == "val":
-        optimistic = "the validation figures, which chose the checkpoint, are optimistic"
-        rank_zero_only(print)(f"there is no test split: {optimistic}")
+        advice = "the checkpoint was chosen by these validation figures, so expect slightly worse ones on new data"
+        rank_zero_only(print)(f"there is no test split: {advice}")
     evaluate = trainer.test if split == "test" else trainer.validate
     with doing(f"testing on the {split} split"):
         return evaluate(cli.model, datamodule=data, verbose=False, ckpt_path=ckpt_path, weights_only=True)[0]

@@ -27,21 +27,21 @@ SPLITS = ("train", "val", "test")
 class Contents(L.LightningDataModule):
     """The part of `ImageDataModule` that subclasses define or that is available before `setup`.
 
-    Subclasses that read files set `root`, the folder of the files, and `image_size`, the height and width to which
-    images are resized, or "native" or None: see `input_size`. `format_name` says in a word or two what the samples are
-    made of, and `object_noun` is the plural word for what `count_classes` counts, if that is not images, pixels or
-    labels. `several_labels` says whether an image may have any number of labels: the target of a sample is then
-    Float[K] of 0 and 1. `root_options` are arguments that describe the files in `root`: `test` on another root does not
-    take them over. `takes_pretraining_size` says whether images are resized to their size in pretraining if
-    `image_size` is None.
+    Attributes:
+        root: the folder of the files; "" if no files are read.
+        image_size: the height and width to which images are resized, "native" or None: see `input_size`.
+        takes_pretraining_size: if `image_size` is None, whether images are resized to their size in pretraining.
+        format_name: the format of the data in a word or two.
+        object_noun: the plural word for what `count_classes` counts; "" for images, pixels and labels.
+        several_labels: whether an image may have any number of labels. Targets are then Float[K] of 0 and 1.
+        root_options: the arguments that describe the files in `root`. `test` on another root does not use them.
     """
 
     root: Any = ""
     image_size: Any = None
     takes_pretraining_size = False
     _size_source = "chosen from the data"  # set by `use_size`
-    format_name = ""
-    object_noun = ""
+    format_name, object_noun = "", ""
     several_labels: bool = False
     root_options: tuple[str, ...] = ()
     cache_dir: Path
@@ -71,8 +71,8 @@ class Contents(L.LightningDataModule):
     def count_classes(self, samples: Samples) -> list[int]:
         """Return how often each class occurs: a number of images, boxes or pixels for each class.
 
-        By default, it is the number of samples of the class, or of all samples if targets are neither class numbers nor
-        labels.
+        By default, this is the number of samples of the class, or of all samples if targets are neither class numbers
+        nor labels.
         """
         if self.several_labels:
             return samples.targets.sum(0).long().tolist()
@@ -132,13 +132,13 @@ class Contents(L.LightningDataModule):
         return validate_size(self.image_size, "data.image_size") or self.find_image_size()
 
     def use_size(self, size: Any, source: str = "as in the checkpoint") -> None:
-        """Take over the size of a checkpoint or of pretrained weights, unless `image_size` is given.
+        """Use the size of a checkpoint or of pretrained weights, unless `image_size` is given.
 
         Samples that are already loaded get this size, too.
 
         Args:
             size: the height and width, or None.
-            source: the words of `describe` for the origin of the size.
+            source: the text in which `describe` says where the size comes from.
         """
         if self.image_size is None and size is not None:
             self.input_size, self._size_source = validate_size(size, "the checkpoint's image size"), source
@@ -164,7 +164,7 @@ class Contents(L.LightningDataModule):
         return 0
 
     def refuse_other_classes(self, names: Sequence[str]) -> None:
-        """Raise an error if `class_names`, which a checkpoint may have set, are not `names`, or are in another order.
+        """Raise an error if `class_names`, which a checkpoint may have set, are not `names` in the same order.
 
         Data modules whose targets are the numbers of fixed classes call this.
 
@@ -172,8 +172,8 @@ class Contents(L.LightningDataModule):
             UserError: the names or their order differ.
         """
         if self.class_names != list(names):
-            own, trained = (", ".join(listed[:5]) + ", ..." * (len(listed) > 5) for listed in (names, self.class_names))
-            raise UserError(f"{type(self).__name__} has the classes {own}, but the model has {trained}")
+            texts = [", ".join(listed[:5]) + ", ..." * (len(listed) > 5) for listed in (names, self.class_names)]
+            raise UserError(f"{type(self).__name__} has the classes {texts[0]}, but the model has {texts[1]}")
 
     def split(self, split: str) -> Samples | None:
         """Return the result of `load_split`, which is kept until `setup` ends."""
@@ -220,7 +220,7 @@ class Contents(L.LightningDataModule):
     def match_weights(
         self, mean: Sequence[float] | None, std: Sequence[float] | None, image_size: tuple[int, int] | None
     ) -> dict[str, Any]:
-        """Take over the mean, std and image size of pretrained weights, where the user has not given them.
+        """Use the mean, std and image size of pretrained weights, unless the user has given them.
 
         The command line calls this before `setup`. See `kit.training.weights.Weights` for the arguments.
 
@@ -237,7 +237,7 @@ class Contents(L.LightningDataModule):
         return matched
 
     def missing(self, split: str) -> UserError:
-        """Return an error that says that a split has no images, and which splits have images."""
+        """Return the error for a split without images. Its message lists the splits that have images."""
         source, others = self.root or type(self).__name__, " and ".join(self.load_splits())
         options = f"--data {type(self).__module__}.{type(self).__name__} --data.root {shlex.quote(str(source))}"
         command = f"{app.command('test')} RUN {options}"
@@ -273,5 +273,5 @@ class Contents(L.LightningDataModule):
 
 
 def _join(counts: Iterable[int]) -> str:
-    """Return the number of each split: `1,020 / 34 / 34`."""
+    """Return the counts of the splits as text: `1,020 / 34 / 34`."""
     return " / ".join(f"{count:,}" for count in counts)

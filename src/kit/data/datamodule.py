@@ -63,7 +63,7 @@ class ImageDataModule(Contents):
         super().__init__()
         if (mean is None) != (std is None):
             raise UserError("data.mean and data.std go together: give both, or neither to have them computed")
-        # Lightning's command line passes plain values, which checkpoints can contain.
+        # All arguments but `augment` are plain values, which a checkpoint can contain.
         self.save_hyperparameters(logger=False, ignore=["augment"])
         self.batch_size, self.augment, self.num_workers = batch_size, augment or (), num_workers
         self.cache, self.cache_dir, self.balanced, self.seed = cache, Path(cache_dir), balanced, seed
@@ -72,7 +72,7 @@ class ImageDataModule(Contents):
         self._size: tuple[int, int] | None = None
         self.samples: dict[str, Samples | None] = {}  # the splits, set by `setup`
         self.left_out, self._loaded = {}, {}
-        self.all_is_test = False  # whether train becomes the test split if the data have neither val nor test
+        self.all_is_test = False  # whether to test on train if the data have neither val nor test
         self._is_set_up = False  # whether `_set_up` has ended
 
     # Setup.
@@ -131,7 +131,7 @@ class ImageDataModule(Contents):
         self._is_set_up = True
 
     def _set_levels(self, splits: Sequence[Files]) -> None:
-        """Set the levels of all splits: those of the checkpoint if it has been loaded, or those of the first split."""
+        """Set the levels (black and white) of all splits: those of a loaded checkpoint, or those of the first split."""
         if splits and self.levels is None:
             self.levels = find_levels(splits[0].paths)
             if self.levels is not None:
@@ -141,7 +141,7 @@ class ImageDataModule(Contents):
             samples.levels = self.levels
 
     def _report_augmented_size(self, train: Samples) -> None:
-        """Print the size of training images if augmentation changes it. Impossible augmentation raises an error."""
+        """Print the size of training images if augmentation changes it. Raise an error if augmentation fails."""
         blank = Tensors(train.targets[:1], torch.zeros(1, *train.shape, dtype=torch.uint8))
         size, augmented = train.shape[1:], self._dataset(blank, self.augment).__getitems__([(0, 0)]).images.shape[2:]
         if augmented != size:
@@ -164,7 +164,7 @@ class ImageDataModule(Contents):
         return samples
 
     def files(self, keys: Tensor, split: str) -> list[str]:
-        """Return the file of each sample, or a text such as `sample 7 of train`. keys: their indices in the split."""
+        """Return the file of each sample, or a text such as `sample 7 of train`. keys: the samples' indices."""
         samples = self._require(split)
         return [samples.file(key) or f"sample {key} of {split}" for key in keys.tolist()]
 
@@ -197,7 +197,7 @@ class ImageDataModule(Contents):
         return self._loader("test")
 
     def train_part_dataloader(self) -> DataLoader:
-        """Return a loader of a fixed random part of train, as many samples as val has, without augmentation."""
+        """Return a loader of a fixed random part of train, with as many samples as val and without augmentation."""
         generator = torch.Generator().manual_seed(self.seed)
         indices = torch.randperm(len(self._require("train")), generator=generator)[: len(self._require("val"))]
         return self._loader("train", indices=indices.sort().values)
@@ -252,8 +252,8 @@ class ImageDataModule(Contents):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         if self.several_labels != (several := bool(state.get("several_labels"))):
             kinds = ("one label", "several labels")
-            own = f"an image of {type(self).__name__} has {kinds[not several]}"
-            raise UserError(f"{own}, but the model is for {kinds[several]}")
+            problem = f"an image of {type(self).__name__} has {kinds[not several]}"
+            raise UserError(f"{problem}, but the model is for {kinds[several]}")
         self.mean, self.std = state["mean"], state["std"]
         self.class_names, self.in_channels = state["class_names"], state["in_channels"]
         self.levels = state.get("levels")

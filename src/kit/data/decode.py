@@ -1,7 +1,7 @@
 """Decode a file or a PIL image to a uint8 tensor.
 
-PIL can decode a JPEG at a fraction of its size. This makes it faster than `torchvision.io.decode_image` at all sizes
-that matter here (benchmarks/image_folder.py).
+PIL can decode a JPEG at a fraction of its size, and so is faster than `torchvision.io.decode_image` at all sizes that
+matter here (benchmarks/image_folder.py).
 """
 
 from collections.abc import Iterator, Sequence
@@ -92,14 +92,14 @@ def verify(path: Path) -> None:
 
 @contextmanager
 def require_shades(image: Image.Image) -> Iterator[None]:
-    """Refuse an image of 16-bit colours that is nearly black in its upper 8 bits. PIL reads no other bits of it.
+    """Refuse a 16-bit colour image that is nearly black in its upper 8 bits, since PIL reads only these bits.
 
     Enter this before the image's pixels are decoded, and leave it afterwards.
 
     Raises:
         ValueError: the upper 8 bits of all pixels are below 16, and not all 0.
     """
-    tiles = getattr(image, "tile", ())  # until the pixels are decoded, they name the bit depth of the file
+    tiles = getattr(image, "tile", ())  # until the pixels are decoded, tiles state the bit depth of the file
     has_sixteen_bits = any(";16" in str(tile.args) for tile in tiles) and not is_deep(image.mode)
     yield
     if has_sixteen_bits and 0 < (largest := int(np.asarray(image).max())) < 16:
@@ -210,7 +210,7 @@ def read_upright_size(path: Path, quick: bool = False) -> tuple[tuple[int, int],
 
 
 def orientation_of(image: Image.Image) -> int:
-    """Return the EXIF orientation, 1 to 8; 1 (upright) if it cannot be read, as in image viewers."""
+    """Return the EXIF orientation, 1 to 8; 1 (upright) if it cannot be read, as image viewers assume."""
     if image.format == "PNG":
         image.load()  # the EXIF data may follow the pixels; errors in the pixels must not be suppressed below
     with suppress(Exception):  # PIL may raise any exception for broken EXIF data

@@ -30,7 +30,7 @@ class SizeRule(NamedTuple):
 LABELS = SizeRule(64 * 64, 8, 32)  # one object usually fills the image, and small images allow many epochs
 BOXES = SizeRule(480 * 640, 32, 64)  # a detector's coarsest level has a stride of 32
 MASKS = SizeRule(256 * 256, 16, 64)  # the net computes an output for each pixel, which takes more time
-MIN_SHARE = 0.125  # of the area that the rule and the images allow: scenes need context, even if objects are large
+MIN_SHARE = 0.125  # large objects shrink the area to at least this fraction, since they need context, too
 SMALL_OBJECTS = 0.25  # the share of objects that may be smaller than `OBJECT_SIDE`
 MAX_IMAGES = 1000  # the largest number of images, evenly spaced, whose sizes are read
 OBJECT_SIDE = 120  # the height and width in pixels at which a detector with a finest stride of 16 locates objects well
@@ -42,9 +42,9 @@ def choose_image_size(image_sizes: ArrayLike, object_shares: ArrayLike, rule: Si
     """Return a height and width for all images.
 
     The aspect ratio is the median of the images' ratios, within `MAX_ASPECT`, or 1 if many images are tall and many are
-    wide. The area is that of the median image, but at most about `rule.max_area`: each side is rounded to a multiple,
-    and is at least `rule.min_side`. The area shrinks to the smallest at which three quarters of the objects still have
-    `OBJECT_SIDE` x `OBJECT_SIDE` pixels, but at most to an eighth: large objects are learned faster in small images.
+    wide. The area is the median of the images' areas, but at most about `rule.max_area`. If objects are large, the area
+    is smaller, since they are learned faster in small images: three quarters of the objects then have at least
+    `OBJECT_SIDE` x `OBJECT_SIDE` pixels. Each side is rounded to `rule.multiple`, and is at least `rule.min_side`.
 
     Args:
         image_sizes: the height and width of each image, Long[N 2].
@@ -55,7 +55,7 @@ def choose_image_size(image_sizes: ArrayLike, object_shares: ArrayLike, rule: Si
     heights, widths = np.asarray(image_sizes, float).reshape(-1, 2).T
     if not len(heights):
         return (max(rule.min_side, math.isqrt(rule.max_area) // rule.multiple * rule.multiple),) * 2
-    aspects = np.log(heights / widths)  # so that turning all images swaps height and width of the result
+    aspects = np.log(heights / widths)  # so that rotating all images swaps the height and width
     is_mixed = min(np.mean(aspects > 0), np.mean(aspects < 0)) > MIXED_SHARE
     aspect = 1.0 if is_mixed else float(np.exp(np.median(aspects)).clip(1 / MAX_ASPECT, MAX_ASPECT))
     area = min(rule.max_area, float(np.median(heights * widths)))

@@ -16,9 +16,9 @@ from torch.nn import functional as F
 from kit.checkpoints import checkpoint
 from kit.config.parser import build
 from kit.data import ImageDataModule, Preprocessing, Samples
+from kit.data.contents import SPLITS
 from kit.data.decode import decode
 from kit.exporting.graph import Run
-from kit.formats.folders import SPLITS
 from kit.ground.errors import UserError, one_line
 from kit.ground.unexpected import doing
 from kit.prediction import Predictor

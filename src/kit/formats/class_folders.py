@@ -30,9 +30,9 @@ class ClassFolders:
 
     Attributes:
         root: the folder that holds the splits or the classes.
-        splits: the folder of each split, or None if there is no such split. Without any, `root` is the folder of train.
+        splits: the folder of each split, or None. If no split has a folder, `root` is the folder of train.
         first_split: the folder of train, or of val or test if there is no train.
-        source: the same, for error messages.
+        source: `first_split`, for error messages.
         report_fault: reports class folders that cannot be used.
         images: returns the images in a class folder; the result is cached.
     """
@@ -108,7 +108,7 @@ class ClassFolders:
         return (paths, torch.tensor(targets), groups) if paths else None
 
     def unused(self) -> Iterator[Fault]:
-        """Yield the faults of images in no class folder, of other files, and of classes with several folders."""
+        """Yield the faults of images outside class folders, of other files, and of classes with several folders."""
         parents = [folder for folder in self.splits.values() if folder is not None]
         class_folders = [folder for parent in parents for _, folder in self.classes(parent)]
         for parent in {self.root, *parents}.difference(class_folders):
@@ -132,8 +132,8 @@ def class_name(folder: Path) -> str:
 def _innermost(root: Path) -> Path:
     """Return the folder that holds the splits or classes: `root`, or a folder inside it.
 
-    A folder that holds a single folder is replaced by that one, unless it is a split or holds no folders, or one of the
-    two holds images. This is repeated.
+    If a folder holds a single folder, the search goes on there, unless the inner folder is a split or holds no folders,
+    or one of the two folders holds images.
     """
     inner = folders(root)
     if len(inner) != 1 or any(split_folders(root).values()) or files_in(root, EXTENSIONS):

@@ -51,9 +51,9 @@ class Document(NamedTuple):
 def read_document(file: Path, root: Path, images_folder: str | None = None) -> Document:
     """Read a JSON file, and find its images.
 
-    The names of images are paths below `images_folder`. If it is None, they are paths below the folders that are named
-    after the same split as the file. If there are none, they are paths below the file's folder, `images/` or `root`.
-    Images are also found by the ends of their paths: see `Finder`.
+    The names of images are paths below `images_folder`. If that is None, they are paths below the folders that are
+    named after the file's split or, without such folders, below the file's folder, `images/` or `root`. Images are also
+    found by the ends of their paths: see `Finder`.
 
     Args:
         root: the folder of the data set.
@@ -119,7 +119,7 @@ def read(file: Path) -> dict[str, Any]:
 
 
 def _id(written: Any) -> int | float | str:
-    if type(written) is int:  # the usual case, first, since there may be millions
+    if type(written) is int:  # a fast path, since there may be millions
         return written
     if isinstance(written, str):
         return int(written) if written.strip().isdecimal() else written
@@ -149,7 +149,7 @@ def _flag(written: Any) -> bool:
     return value == 1
 
 
-# The fields whose values are converted and checked, and the functions that do so. Other fields stay as they are.
+# The fields that are checked, each with the function that checks and converts its values. Other fields are not changed.
 FIELDS: dict[str, dict[str, Callable[[Any], Any]]] = {
     "images": {"id": _id, "file_name": _text, "height": _pixels, "width": _pixels},
     "annotations": {"image_id": _id, "category_id": _id, "iscrowd": _flag},
@@ -188,6 +188,6 @@ def list_crowds(counts: dict[str, tuple[int, int]]) -> str:
 
 
 def crowd_faults(counts: dict[str, tuple[int, int]], file: object) -> list[Fault]:
-    """Return a fault of a file or folder for each class with crowds. counts: the result of `count_crowds`."""
+    """Return a fault of `file`, a file or folder, for each class with crowds. counts: the result of `count_crowds`."""
     message = "{:,} of {:,} annotations of '{}' are crowds, which are ignored; use them with --data.crowds objects"
     return [fault("crowd", file, message.format(*numbers, name)) for name, numbers in counts.items()]

@@ -1,11 +1,11 @@
-"""Find COCO's JSON file of each split, and tell it from other JSON files."""
+"""Find COCO's JSON file of each split among other JSON files."""
 
 import re
 import shlex
 import warnings
 from pathlib import Path
 
-from kit.formats.folders import SPLITS, files_in, folders, folders_by_split, split_in
+from kit.formats.folders import SPLIT_NAMES, files_in, folders, folders_by_split, split_in
 from kit.formats.recognition import SAMPLED_FILES, Evidence
 from kit.ground.errors import UserError
 from kit.ground.files import read_ends
@@ -20,11 +20,11 @@ NOT_INSTANCES = ("captions", "image_info", "panoptic", "notes", ".")  # the begi
 def find(root: Path, files_of_splits: dict[str, str | None]) -> dict[str, Path]:
     """Return the JSON file of each split.
 
-    `root`, its folders `annotations`, `annotation` and `labels`, and the folders of the splits are searched. The name
-    of a file's folder, or else the name of the file, says which split the file is for. A file is for train
-    if neither name says a split. If another file is named for train, the unnamed file is not used, and a warning says
-    so. If a split has several files, the only one in COCO's format is used, or else the one whose name begins with
-    `instances` or `_annotations`.
+    `root`, its folders `annotations`, `annotation` and `labels`, and the folders of the splits are searched. A file is
+    for the split in the name of its folder or, without one, in the name of the file. A file without a split in either
+    name is for train, but if other files are for train, it is not used, and a warning says so. If a split has several
+    files, the only one in COCO's format whose name begins with `instances` or `_annotations` is used. If there is none,
+    the only one in COCO's format is used.
 
     Args:
         root: the folder of the data set.
@@ -32,7 +32,7 @@ def find(root: Path, files_of_splits: dict[str, str | None]) -> dict[str, Path]:
             searched.
 
     Raises:
-        UserError: there is no file, a given file does not exist, or several files may be meant for a split.
+        UserError: there is no file, a given file does not exist, or several files fit a split.
     """
     given = {split: root / name for split, name in files_of_splits.items() if name is not None}
     if missing := [split for split, file in given.items() if not file.is_file()]:
@@ -50,7 +50,7 @@ def find(root: Path, files_of_splits: dict[str, str | None]) -> dict[str, Path]:
     for split, files in by_split.items():
         named = [file for file in files if file.name.startswith(("instances", "_annotations"))]
         chosen = [file for file in named if _has_format(file, LISTS)]
-        if not chosen and len(files) > SAMPLED_FILES:  # LabelMe's may be 100,000, with an image in each
+        if not chosen and len(files) > SAMPLED_FILES:  # LabelMe may have written 100,000 files, each with an image
             refuse_labelme(files[0])
         chosen = chosen or [file for file in files if _has_format(file, LISTS)] or named or files
         if len(chosen) != 1:
@@ -61,13 +61,13 @@ def find(root: Path, files_of_splits: dict[str, str | None]) -> dict[str, Path]:
         by_split[split] = chosen
     if not by_split:
         raise UserError(f"no JSON file in {root}; expected {root}/annotations/instances_train.json, or train/*.json")
-    return {split: by_split[split][0] for split in SPLITS if split in by_split}
+    return {split: by_split[split][0] for split in SPLIT_NAMES if split in by_split}
 
 
 def _files_by_split(root: Path) -> dict[str | None, list[Path]]:
-    """Return the JSON files that may be meant for each split; those whose names say no split are listed for None.
+    """Return the JSON files of each split. The files without a split in their names have the key None.
 
-    A `root` with a single folder and no such file stands for that folder.
+    If `root` has no such file and holds a single folder, that folder is searched.
     """
     split_folders = {folder: split for split, candidates in folders_by_split(root).items() for folder in candidates}
     others = [folder for folder in folders(root) if folder.name.lower() in ("annotations", "annotation", "labels")]
@@ -88,9 +88,9 @@ def find_evidence(root: Path, pattern: re.Pattern[bytes] = LISTS) -> Evidence:
 
 
 def _has_format(file: Path, pattern: re.Pattern[bytes]) -> bool:
-    """Return whether a file is a JSON object, by its first byte, and `pattern` is in its first or last bytes.
+    """Return whether a file begins like a JSON object, and `pattern` matches at its beginning or its end.
 
-    The bytes between them are not read: there may be gigabytes.
+    The bytes in the middle are not read: there may be gigabytes.
     """
     content = read_ends(file, SEARCHED_BYTES)
     return content.lstrip(b"\xef\xbb\xbf\xff\xfe \t\r\n").startswith(b"{") and bool(pattern.search(content))

@@ -1,6 +1,6 @@
 """Find images and the splits of a data set by the names of folders, and report files that are not used.
 
-A folder stands for a split if its name is in `SPLITS`, such as `valid`, perhaps with digits, such as `train2017`.
+A folder is for a split if its name is in `SPLIT_NAMES`, such as `valid`, or if digits are added, such as `train2017`.
 """
 
 import os
@@ -13,16 +13,16 @@ from kit.data.decode import EXTENSIONS
 from kit.ground.errors import UserError
 from kit.ground.faults import Fault
 
-SPLITS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
+SPLIT_NAMES = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
 # Files and folders that macOS, Windows, Linux and Synology's disk stations add, in lower case.
 SYSTEM_NAMES = {"__macosx", "$recycle.bin", "system volume information", "lost+found", "@eadir", "#recycle"}
 SYSTEM_NAMES |= {"thumbs.db", "ehthumbs.db", "desktop.ini"}
 HEIC = (".heic", ".heif")  # extensions of photos that phones take, which PIL cannot read
-_reported_heic = set[str]()  # the HEIC image that was reported since the last call of `data_folder`
+_reported_heic = set[str]()  # the HEIC image of which a warning has been printed since `data_folder` was called
 
 
 def data_folder(root: str) -> Path:
-    """Return the folder of a data set. From now on, the next HEIC image that is found is reported.
+    """Return the folder of a data set. A warning of the first HEIC image that is then found will be printed.
 
     Raises:
         UserError: `root` is not a folder.
@@ -38,7 +38,7 @@ def split_folders(root: Path) -> dict[str, Path | None]:
     """Return the folder of each split in `root`, found by `folders_by_split`; None for a split without a folder.
 
     Raises:
-        UserError: several folders stand for the same split.
+        UserError: several folders are for the same split.
     """
     by_split = folders_by_split(root)
     for split, candidates in by_split.items():
@@ -49,29 +49,29 @@ def split_folders(root: Path) -> dict[str, Path | None]:
 
 
 def folders_by_split(root: Path) -> dict[str, list[Path]]:
-    """Return the folders in `root` that stand for each split.
+    """Return the folders of each split in `root`.
 
     Names with digits (`train2017`) count only if there is no exact name (`train`). Names with other words
     (`coco_train`) count only if all folders in `root` are named after different splits: `bullet_train` may be a class.
     """
     inner = folders(root)
-    by_split = {split: [f for f in inner if f.name.lower() in names] for split, names in SPLITS.items()}
+    by_split = {split: [f for f in inner if f.name.lower() in names] for split, names in SPLIT_NAMES.items()}
     by_split = {split: exact or [f for f in inner if split_of(f.name) == split] for split, exact in by_split.items()}
     by_word = {split_in(folder.name): folder for folder in inner}
     if not any(by_split.values()) and "train" in by_word and None not in by_word and 1 < len(by_word) == len(inner):
-        return {split: [by_word[split]] if split in by_word else [] for split in SPLITS}
+        return {split: [by_word[split]] if split in by_word else [] for split in SPLIT_NAMES}
     return by_split
 
 
 def split_of(name: str) -> str | None:
-    """Return the split that all words of a name stand for (`Valid`, `train2017`, `val_2`), or None."""
+    """Return the split that all words of a name mean (`Valid`, `train2017`, `val_2`), or None."""
     words = _words(name)
-    return next((split for split, names in SPLITS.items() if words and words <= set(names)), None)
+    return next((split for split, names in SPLIT_NAMES.items() if words and words <= set(names)), None)
 
 
 def split_in(name: str) -> str | None:
-    """Return the only split among the words of a name (`instances_train2017`); None for `retrain`, `train_and_val`."""
-    splits = [split for split, names in SPLITS.items() if _words(name) & set(names)]
+    """Return the only split in the words of a name (`instances_train2017`); None for `retrain` or `train_and_val`."""
+    splits = [split for split, names in SPLIT_NAMES.items() if _words(name) & set(names)]
     return splits[0] if len(splits) == 1 else None
 
 
@@ -107,7 +107,7 @@ def images(folder: Path) -> list[Path]:
 
 
 def paths_below(folder: Path) -> Iterator[str]:
-    """Yield all visible files in a folder and below it. The files of a folder that several links lead to come once.
+    """Yield all visible files in a folder and below it. A folder is listed once, even if several links lead to it.
 
     Raises:
         UserError: a folder cannot be listed.
@@ -150,7 +150,7 @@ def _contents(folder: Path) -> tuple[list[str], list[str]]:
 
 
 def _is_skipped(link: Path) -> bool:
-    """Return whether a link is broken, or leads to a folder that contains it, and warn if so.
+    """Return whether a link is broken, or leads to a folder that contains the link, and warn if so.
 
     Return False for a broken link that is named like an image, since reading the image reports it.
     """
@@ -189,7 +189,7 @@ class FaultCollector:
         self.faults.append(Fault(kind, "error", str(file), line, message))
 
     def collect(self, read: Callable[[], object]) -> Iterator[Fault]:
-        """Call `read`, and yield the faults that it reports. If it fails, its error is raised after the last fault."""
+        """Call `read`, and yield the faults that it reports. An error of `read` is raised after the last fault."""
         self.faults = []
         try:
             read()
@@ -198,11 +198,11 @@ class FaultCollector:
 
 
 def groups_by_name(paths: list[Path], pattern: str | None, report: FaultCollector | None = None) -> list[str] | None:
-    """Return the group of each file: the match of the first parentheses of a regular expression in the file's name.
+    """Return the group of each file: the text that the first capture group of `pattern` matches in the file's name.
 
     Args:
         pattern: the regular expression. If it is None, None is returned.
-        report: reports the names without a group. By default, such a name raises an error.
+        report: reports each name without a group. By default, such a name raises an error.
 
     Raises:
         UserError: `pattern` is not a regular expression, or a name has no group and faults are not collected.

@@ -1,7 +1,7 @@
 """Read labels from a table (CSV): a text file with a header and a row for each image.
 
 A cell may hold several labels, such as `cat;dog`. All images of the table may then have any number of labels, and an
-empty cell is an image without labels.
+empty cell means no labels.
 """
 
 import csv
@@ -26,7 +26,7 @@ NAMES = {",": "commas", ";": "semicolons", "\t": "tabs"}  # the separators of ce
 
 
 def column_names(file: Path) -> list[str]:
-    """Return the names in the header of a table, or [] if the header cannot be read. The rows may be broken."""
+    """Return the names in the header of a table, or [] if it cannot be read. Broken rows do not matter."""
     with suppress(BrokenFiles, csv.Error):
         content = read_bytes(file, MAX_LIST_BYTES)
         encoding = next((name for mark, name in MARKS.items() if content.startswith(mark)), "utf-8")
@@ -159,7 +159,7 @@ class LabelTable:
         return names
 
     def labels(self, row: Row, several_labels: bool) -> list[str] | None:
-        """Return the labels of a row. If it needs a label and has none, report this, and return None."""
+        """Return the labels of a row. If a label is required and missing, report this, and return None."""
         if several_labels and self.separator is not None:
             return [label for part in row.label.split(self.separator) if (label := part.strip())]
         if row.label or several_labels:

@@ -24,22 +24,22 @@ def open_labels(
 
     Args:
         root: the folder of the data set.
-        format: `folders` for class folders, `table` for a table. By default, it is found by the files in `root`, or it
-            is `table` if `file` is given.
+        format: `folders` for class folders, `table` for a table. By default, it is `table` if
+            `file` is given, or else recognised from the files in `root`.
         file: the name of the table in `root`. By default, it is `labels.csv`, or the only table with the columns path
             and label.
         separator: see `LabelTable`.
         group: see `ClassFolders`.
 
     Raises:
-        UserError: neither format was found, or both; or there is no such table, or several.
+        UserError: neither or both formats are found, the table does not exist, or there are several tables.
         OtherOptions: an argument does not belong to the format.
     """
     format = format or ("table" if file is not None else None)
     tables = [] if format == "folders" else _find_tables(root)
     folders = None
     if format != "table":
-        # Beside a table, folders with unusable names are no error.
+        # If there is a table, folders with unusable names are ignored.
         with suppress(UserError) if tables else nullcontext():
             folders = ClassFolders(root, group)
     if folders and format is None:
@@ -61,31 +61,31 @@ def open_labels(
 
 
 def _find_tables(root: Path) -> list[Path]:
-    """Return the tables in a folder that list images: `labels.csv` alone, if it is one of them."""
+    """Return the tables in a folder that list images, but only `labels.csv` if it is one of them."""
     tables = [file for file in files_in(root, {".csv", ".tsv"}) if {*COLUMNS} <= {*column_names(file)}]
     return [root / TABLE] if root / TABLE in tables else tables
 
 
 def _recognise(root: Path, folders: ClassFolders, tables: Sequence[Path]) -> str:
-    """Return the format of the data in a folder. Beside a table, a single folder of images is not a class folder."""
+    """Return the format of the data in a folder. If there is a table, a single folder of images is not a class."""
     has_table = bool(tables) or (root / TABLE).is_file()
     classes = folders.classes(folders.first_split)
     names = {name for name, folder in classes if not has_table or folders.images(folder)}
-    found = {}
+    formats = {}
     if names and not (has_table and len(names) == 1):
-        found["folders"] = f"{len(names)} class folder{'s' * (len(names) > 1)} in {folders.first_split}"
-    if tables or (has_table and not found):  # `labels.csv` without these columns is named by an error later
-        found["table"] = f"the table {tables[0].name}" if len(tables) == 1 else f"{len(tables) or 'no'} usable tables"
-    if len(found) == 2 and len(tables) == 1:
+        formats["folders"] = f"{len(names)} class folder{'s' * (len(names) > 1)} in {folders.first_split}"
+    if tables or (has_table and not formats):  # reading a `labels.csv` without these columns raises an error
+        formats["table"] = f"the table {tables[0].name}" if len(tables) == 1 else f"{len(tables) or 'no'} usable tables"
+    if len(formats) == 2 and len(tables) == 1:
         labels = _labels_by_folder(tables[0])
         if labels is not None and not any(labels.values()):
-            del found["table"]
+            del formats["table"]
         elif labels:
             has_mixed_folder = any(len(labels.get(name, ())) > 1 for name in names)
             if has_mixed_folder and all(map(names.isdisjoint, labels.values())):
-                del found["folders"]  # the names of the folders are no classes
+                del formats["folders"]  # the names of the folders are not classes
     expected = f"{folders.first_split}/CLASS/*.jpg (folders named train, val or test are splits), "
-    return choose_format(root, found, f"{expected}or {root / TABLE} with the columns path and label")
+    return choose_format(root, formats, f"{expected}or {root / TABLE} with the columns path and label")
 
 
 def _labels_by_folder(table: Path) -> dict[str, set[str]] | None:

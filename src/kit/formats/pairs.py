@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from kit.data.decode import EXTENSIONS
 from kit.formats.coco_search import refuse_labelme
-from kit.formats.folders import SPLITS, folders, images, paths_below, split_folders, split_of
+from kit.formats.folders import SPLIT_NAMES, folders, images, paths_below, split_folders, split_of
 from kit.formats.paths import Finder, fold_case, split_lists
 from kit.ground.errors import UserError
 
@@ -74,8 +74,8 @@ class Pairs(NamedTuple):
 class _File(NamedTuple):
     """A file below the root.
 
-    is_partner: True for a mask or an XML file, False for an image, None if neither folder nor extension tells.
-    key: the path, in lower case and without extension, below the folder whose name tells `split` or `is_partner`.
+    is_partner: True for a mask or an XML file, False for an image, None if unknown.
+    key: the path below the deepest folder whose name tells `split` or `is_partner`, in lower case, without extension.
     """
 
     path: Path
@@ -85,10 +85,11 @@ class _File(NamedTuple):
 
 
 def may_have_masks(root: Path) -> bool:
-    """Return whether the path of an image below a folder has a word for masks. It is much faster than `find_pairs`."""
+    """Return whether the path of an image below a folder has a word for masks. This is faster than `find_pairs`."""
     ends = "|".join(map(re.escape, MASK_ENDS[1:]))
     words, extensions = re.compile(rf"{MASK_FOLDERS}|({ends})\.\w+$"), tuple(EXTENSIONS)
-    return any(path.endswith(extensions) and words.search(path) for path in map(str.lower, paths_below(root)))
+    inner_paths = (path.removeprefix(str(root)).lower() for path in paths_below(root))
+    return any(path.endswith(extensions) and words.search(path) for path in inner_paths)
 
 
 def find_pairs(
@@ -96,8 +97,8 @@ def find_pairs(
 ) -> dict[str, Pairs]:
     """Return the images and partners of each split. All images of a data set without splits are "train".
 
-    A split without partners is included, with its images in `lone_images`. If nothing in `root` matches and it has a
-    single folder, that folder is searched.
+    A split without partners is included, with its images in `lone_images`. If nothing in `root` matches and `root` has
+    a single folder, that folder is searched.
 
     Args:
         root: the data set's folder.
@@ -124,7 +125,7 @@ def find_pairs(
 
 
 def why_unpaired(pairs: Pairs, partners: Partners) -> str:
-    """Return the number of images and files that have no match, with an example of each."""
+    """Return a text with the number of images and of files without a match, and an example of each."""
     examples = " and ".join(str(path) for path in (*pairs.lone_images[:1], *pairs.lone_files[:1]))
     counts = f"{len(pairs.lone_images)} images and {len(pairs.lone_files)} {partners.noun}"
     return f"{counts} without a partner of the same name{', such as ' if examples else ''}{examples}"
@@ -134,18 +135,18 @@ def _find(root: Path, partners: Partners, image_folders: str) -> dict[str, Pairs
     """Return the images and partners of each split. `image_folders` is a regular expression for folders' names."""
     files = _classify(root, partners, image_folders)
     undivided = [file for file in files if file.split is None]
-    by_split = {split: [file for file in files if file.split == split] for split in SPLITS}
+    by_split = {split: [file for file in files if file.split == split] for split in SPLIT_NAMES}
     shared = [file for file in undivided if file.is_partner]  # such as one folder of masks for all splits
     if not any(by_split.values()) or (not by_split["train"] and _match(undivided, [], partners).images):
         by_split["train"] = undivided
-    result = {split: _match(group, shared, partners) for split, group in by_split.items() if group}
+    result = {split: _match(files, shared, partners) for split, files in by_split.items() if files}
     lists = split_lists(root, partners.lists) if by_split["train"] is undivided else {}  # by Pascal VOC's lists
     return _divide(result["train"], lists, root) if lists else {s: pairs for s, pairs in result.items() if any(pairs)}
 
 
 def _classify(root: Path, partners: Partners, image_folders: str) -> list[_File]:
     """Return the images and partners below a folder, sorted. `image_folders` is a regular expression."""
-    words = "|".join(word for spellings in SPLITS.values() for word in spellings)
+    words = "|".join(word for spellings in SPLIT_NAMES.values() for word in spellings)
     # Such as `train_images`, `trainannot` or `masks`.
     names = re.compile(rf"(?:({words})[\d_-]*)?(?:(?P<images>{image_folders})|(?P<partners>{partners.folders}))")
     folder_of: dict[tuple[str | None, bool], Path] = {}  # the folder of each split's images or partners
@@ -158,7 +159,7 @@ def _classify(root: Path, partners: Partners, image_folders: str) -> list[_File]
     def interpret(folder: Path) -> tuple[str | None, bool | None, Path]:
         """Return the split of a folder's files, whether they are partners, and the deepest folder that tells this.
 
-        Going down from the root, a folder whose name tells nothing, or what is known already, ends the search.
+        The search goes down from the root, and ends at a folder whose name tells nothing new.
         """
         split, is_partner, deepest = None, None, root
         for name in folder.relative_to(root).parts:
@@ -188,13 +189,13 @@ def _classify(root: Path, partners: Partners, image_folders: str) -> list[_File]
     return files
 
 
-def _match(group: list[_File], shared: list[_File], partners: Partners) -> Pairs:
+def _match(split_files: list[_File], shared: list[_File], partners: Partners) -> Pairs:
     """Match the images of a split with its partners, or with `shared` partners if the split has none."""
     ends = partners.ends
-    pictures = [f for f in group if f.is_partner is False] or [f for f in group if f.is_partner is None]
-    of_split = [file for file in group if file.is_partner]
+    pictures = [f for f in split_files if f.is_partner is False] or [f for f in split_files if f.is_partner is None]
+    split_partners = [file for file in split_files if file.is_partner]
     files: dict[str, Path] = {}
-    for file in of_split or shared:
+    for file in split_partners or shared:
         if (other := files.setdefault(file.key, file.path)) != file.path:
             raise UserError(f"{other} and {file.path.name} belong to the same image; remove one of them")
     if not files:  # `a.jpg` and `a_mask.png` in one folder
@@ -213,7 +214,7 @@ def _match(group: list[_File], shared: list[_File], partners: Partners) -> Pairs
             file_of[picture.path] = file
     used = set(file_of.values())
     image_keys = image_keys if file_of else set()  # if nothing matches, all files count as lone
-    candidates = {} if shared and not of_split else files  # shared files may belong to other splits
+    candidates = {} if shared and not split_partners else files  # shared files may belong to other splits
     lone_files = [path for key, path in candidates.items() if path not in used and not _belongs(key, image_keys)]
     return Pairs(list(file_of), list(file_of.values()), lone_images, lone_files)
 

@@ -1,4 +1,4 @@
-"""Find the images that an annotation file or a list names, and images that no file names."""
+"""Find the images that annotation files or lists name, and the images that none of them names."""
 
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
@@ -9,7 +9,7 @@ from urllib.parse import unquote
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from kit.data.decode import EXTENSIONS
-from kit.formats.folders import SPLITS, files_in, subfolder
+from kit.formats.folders import SPLIT_NAMES, files_in, subfolder
 from kit.formats.text import read_lines
 from kit.ground.files import is_file
 from kit.ground.terminal import escape
@@ -23,7 +23,7 @@ class Finder:
 
     These are tried in this order:
 
-    1. The path as it is written, in the folders.
+    1. The written path, in each of the folders.
     2. The path with `/` for `\\` and without percent-encoding, or the path in a URL of Label Studio or others.
     3. The same path with composed or decomposed accents (Unicode's NFC or NFD).
     4. The shortest end of the path that only one of `files` has: `1.png`, or `cam0/1.png`, for `/home/me/cam0/1.png`.
@@ -38,7 +38,7 @@ class Finder:
 
     def __init__(self, files: Callable[[], Sequence[Path]], folders: Sequence[Path] = ()) -> None:
         self.files, self.folders, self._by_end = cache(files), folders, cache(self._files_by_end)
-        self._other_paths: dict[str, Path] = {}  # from a written path to the file that was found elsewhere
+        self._other_paths: dict[str, Path] = {}  # from written paths to files found elsewhere
 
     def __call__(self, written: str) -> Path | None:
         """Return the file that a written path means, or None if no file or several files match."""
@@ -66,7 +66,7 @@ class Finder:
             rank_zero_only(print)(escape(f"{count}, such as {path} for '{written}'"))
 
     def _find_by_end(self, written: str, form: Callable[[str], str]) -> Path | None:
-        """Return the only file with the shortest possible end of a path, or None. `form` normalises the ends."""
+        """Return the file for the shortest unique end of a path, or None. `form` normalises the ends."""
         parts, has_extension = Path(form(written)).parts, Path(written).suffix.lower() in EXTENSIONS
         for depth in range(1, len(parts) + 1):
             files, end = self._by_end(depth, has_extension, form), "/".join(parts[-depth:])
@@ -107,7 +107,7 @@ def split_lists(root: Path, kind: str) -> dict[str, list[str]]:
     image_sets = subfolder(root, "imagesets")
     folder = subfolder(image_sets, kind)
     files = {path.stem.lower(): path for path in files_in(folder if folder.is_dir() else image_sets, {".txt"})}
-    spellings = {**SPLITS, "train": (*SPLITS["train"], "trainval", "default")}
+    spellings = {**SPLIT_NAMES, "train": (*SPLIT_NAMES["train"], "trainval", "default")}
     chosen = {split: next((files[name] for name in names if name in files), None) for split, names in spellings.items()}
     lists = {split: [line for _, line in read_lines(file)] for split, file in chosen.items() if file is not None}
     return {split: lines for split, lines in lists.items() if lines}

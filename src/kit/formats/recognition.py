@@ -8,11 +8,11 @@ from kit.data.samples import evenly_spaced_part
 from kit.formats.folders import folders, images
 from kit.ground.errors import UserError
 
-SAMPLED_FILES = 20  # the largest number of files, evenly spaced, whose content is looked at
+SAMPLED_FILES = 20  # the largest number of files, evenly spaced, whose content is read
 
 
 class OtherOptions(UserError):
-    """Options do not describe the data.
+    """Options were given that do not apply to the data.
 
     Args:
         options: their names.
@@ -41,10 +41,10 @@ class Evidence(NamedTuple):
 
 
 def found_formats(evidence: Mapping[str, Evidence]) -> dict[str, str]:
-    """Return what was found of each format, such as `3 XML files`.
+    """Return the formats that are found, each with a description of its files, such as `3 XML files`.
 
-    A format counts if one of a sample of its files has the right content. If there is no such format, as when all files
-    are broken, those that have files count: reading these files gives an error that says what is wrong.
+    A format is found if one of a sample of its files has the right content. If this holds for no format, for example
+    because all files are broken, each format with files is found: reading the files then raises a helpful error.
     """
     present = {name: one for name, one in evidence.items() if one.files}
     sure = {name: one for name, one in present.items() if one.is_sure()}
@@ -56,8 +56,8 @@ def refuse_other_options(format: str, options: Mapping[tuple[str, ...], Mapping[
     """Raise an error for an option of another format than `format`.
 
     Args:
-        options: for formats, the options of the data module that belong only to them, each with its value, or with None
-            if it was not given.
+        options: a dict from formats to the options that belong only to these formats. The value of an option is None if
+            the user has not given it.
 
     Raises:
         OtherOptions: there is such an option.
@@ -68,23 +68,23 @@ def refuse_other_options(format: str, options: Mapping[tuple[str, ...], Mapping[
             raise OtherOptions([name], f"{belongs}; leave it out (--data.{name} null)")
 
 
-def choose_format(root: Path, found: Mapping[str, str], expected: str) -> str:
+def choose_format(root: Path, formats: Mapping[str, str], expected: str) -> str:
     """Return the only format of a data set that was found.
 
     Args:
         root: the folder of the data set.
-        found: for each format of which there are files, what was found, such as `3 XML files`.
+        formats: the formats that were found, each with a description of its files, such as `3 XML files`.
         expected: what the folder should hold, for the error if nothing was found.
 
     Raises:
         UserError: nothing was found, or several formats were found.
     """
-    if not found:
+    if not formats:
         inner = ", ".join(f"{folder.name}/ ({len(images(folder))} images)" for folder in folders(root)) or "no folders"
         problem = f"the format of the data is not recognised; the folder holds {inner}"
         raise UserError(f"{root}: {problem}; expected {expected}; or give the format with --data.format")
-    if len(found) > 1:
-        listed = " and ".join(f"{files} ({name})" for name, files in found.items())
-        choices = " or ".join(f"--data.format {name}" for name in found)
+    if len(formats) > 1:
+        listed = " and ".join(f"{files} ({name})" for name, files in formats.items())
+        choices = " or ".join(f"--data.format {name}" for name in formats)
         raise UserError(f"{root} holds {listed}: which should be used? Give {choices}")
-    return next(iter(found))
+    return next(iter(formats))

@@ -23,8 +23,8 @@ XML_ENCODING = re.compile(rb"""(?i)<\?xml[^>]*?\sencoding\s*=\s*["']((?!utf-?16|
 
 
 def number(written: Any) -> float | None:
-    """Return a number from JSON or XML, or from a text, as a float. Return None for anything but a finite number."""
-    if type(written) is float:  # the usual case, first, since there may be millions
+    """Convert a number in JSON, or a text, to a float. Return None for anything but a finite number."""
+    if type(written) is float:  # a fast path, since there may be millions
         return written if math.isfinite(written) else None
     if isinstance(written, bool) or (isinstance(written, str) and "_" in written):
         return None  # Python would read True as 1 and "1_000" as 1000
@@ -36,7 +36,7 @@ def number(written: Any) -> float | None:
 
 
 def describe_size(size: Sequence[int]) -> str:
-    """Return a height and width in pixels in words."""
+    """Describe a height and width in pixels in words."""
     return f"{size[0]} high and {size[1]} wide"
 
 

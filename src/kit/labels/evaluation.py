@@ -68,8 +68,8 @@ class LabelEvaluation(Evaluation):
         """Return the numbers of correct images, of images and of predictions of each class, Long[K] each."""
         predicted, targets = self._classes()
         values = targets[predicted == targets], targets, predicted
-        correct, annotated, named = (torch.bincount(part, minlength=len(self.class_names)) for part in values)
-        return correct, annotated, named
+        counts = [torch.bincount(part, minlength=len(self.class_names)) for part in values]
+        return counts[0], counts[1], counts[2]
 
     def _classes(self) -> tuple[Tensor, Tensor]:
         """Return the predicted classes and the targets, Long[N] each."""
@@ -77,15 +77,15 @@ class LabelEvaluation(Evaluation):
         return predicted, targets
 
 
-RECALLS = (torch.arange(101).double() / 100).clamp(min=1e-6)  # of a precision-recall curve
+RECALLS = (torch.arange(101).double() / 100).clamp(min=1e-6)  # of the points of a precision-recall curve
 
 
 class MultiLabelEvaluation(Evaluation):
     """Binary cross-entropy (`loss`), the mean average precision `map`, and the macro `f1`.
 
-    Both metrics are means over the classes that some image has. The average precision of a class is the mean of the
-    precisions at its images, sorted by probability, as in scikit-learn. `f1` counts a label as predicted if its
-    probability is at least the threshold of its class.
+    `map` and `f1` are means over the classes that some image has. The average precision of a class is the mean of the
+    precisions at the ranks of its images, as in scikit-learn. `f1` counts a label as predicted if its probability is at
+    least the threshold of its class.
 
     `outputs` are logits, Float[B K], and `targets` are 0 or 1, Float[B K]. An entry is Float[2K]: logits and targets.
 
@@ -143,9 +143,9 @@ class MultiLabelEvaluation(Evaluation):
         curves = {}
         for name, scores, counts, last in zip(self.class_names, ranked.T, hits.T, is_last.T, strict=True):
             if positives := int(counts[-1]):
-                counts, places = counts[last], last.nonzero()[:, 0] + 1  # after each group of equal probabilities
-                reached = torch.searchsorted(counts / positives, RECALLS)  # the first group that reaches each recall
-                curve = torch.stack([scores[last][reached], (counts / places)[reached], RECALLS])
+                counts, ranks = counts[last], last.nonzero()[:, 0] + 1  # after each group of equal probabilities
+                groups = torch.searchsorted(counts / positives, RECALLS)  # the first group that reaches each recall
+                curve = torch.stack([scores[last][groups], (counts / ranks)[groups], RECALLS])
                 curves[name] = {"curve": curve, "positives": positives}
         return {"precision_recall": curves}
 
@@ -174,18 +174,17 @@ class MultiLabelEvaluation(Evaluation):
     def _average_precision(self) -> Tensor:
         """Return the average precision of each class, Float[K]; NaN for a class without positive samples."""
         _, hits, is_last = self.once(self._ranking)
-        # Positives up to the last complete group of equal probabilities.
-        reached = hits.where(is_last, 0).cummax(0).values
-        gains = reached.diff(dim=0, prepend=torch.zeros_like(reached[:1]))
+        complete = hits.where(is_last, 0).cummax(0).values  # positives in complete groups of equal probabilities
+        gains = complete.diff(dim=0, prepend=torch.zeros_like(complete[:1]))
         return (gains * hits / torch.arange(1, len(hits) + 1)[:, None]).sum(0) / hits[-1]
 
     def _best_thresholds(self) -> Tensor:
-        """Return thresholds, Float[K], half way between two probabilities; 0.5 for a class without positive samples."""
+        """Return the thresholds with the highest F1 scores, Float[K]; 0.5 for a class without positive samples."""
         ranked, hits, is_last = self.once(self._ranking)
         scores = 2 * hits / (hits[-1] + torch.arange(1, len(hits) + 1)[:, None])
         best = scores.where(is_last, -1).argmax(0, keepdim=True)
         lowest, below = (part.gather(0, best)[0] for part in (ranked, F.pad(ranked[1:], (0, 0, 0, 1))))
         middle = ((lowest + below) / 2).float()
-        # Floats of 32 bits may not tell the two probabilities apart.
-        at_most_lowest = lowest.float().nextafter(torch.zeros(()))
-        return middle.where((middle > below) & (middle <= lowest), at_most_lowest).where(hits[-1] > 0, 0.5)
+        # Rounding to float32 may move the middle to `below`, or above `lowest`.
+        just_below = lowest.float().nextafter(torch.zeros(()))
+        return middle.where((middle > below) & (middle <= lowest), just_below).where(hits[-1] > 0, 0.5)

@@ -18,9 +18,9 @@ class EMA(WeightAveraging):
     The callback acts only in `fit`. In a test, the weights of the checkpoint are averaged already.
 
     Args:
-        decay: at each step, the average becomes decay * average + (1 - decay) * weights. It covers about
-            1 / (1 - decay) steps. After n steps, the decay is at most (1 + n) / (10 + n), so that a short run forgets
-            its initial weights.
+        decay: at each step, the average becomes decay * average + (1 - decay) * weights. The average
+            covers about 1 / (1 - decay) steps. After n steps, the decay is at most (1 + n) / (10 + n), so that a
+            short run forgets its initial weights.
     """
 
     def __init__(self, decay: ShareBelowOne = 0.998) -> None:
@@ -43,5 +43,5 @@ class EMA(WeightAveraging):
 def average(decay: float, averaged: Sequence[Tensor], current: Sequence[Tensor], updates: Tensor) -> None:
     """Update averaged tensors in place with the current ones. `updates` is the number of updates so far."""
     n = int(updates)
-    current = [new.to(old.dtype) for old, new in zip(averaged, current, strict=True)]  # it may be in half precision
+    current = [new.to(old.dtype) for old, new in zip(averaged, current, strict=True)]  # `new` may be in half precision
     get_ema_multi_avg_fn(min(decay, (1 + n) / (10 + n)))(averaged, current, n)

@@ -26,26 +26,26 @@ L2 = 1e-2  # the weight of the penalty on a fitted head, for inputs scaled to a 
 
 
 class FineTuning(L.Callback):
-    """Fit the head to the features of the pretrained weights, then train the whole net, with small steps at its start.
+    """Fit the head to the features of the pretrained net, then train all layers, the first ones with lower rates.
 
     Before the first step, the net computes the features of the training images once, in evaluation mode and without
-    augmentation. Multinomial logistic regression on them gives the weights of the head, and a validation shows how good
-    this model is. Its checkpoint competes with the later ones.
+    augmentation. Logistic regression on these features gives the weights of the head. This model is then validated, and
+    its checkpoint may become the best one.
 
     Then the net is trained, except for `frozen_parts`. The layers with pretrained weights are divided into `PARTS`
     consecutive parts. Each part has `layer_decay` times the learning rate of the next one (Bao et al. 2022, BEiT). The
     head, and all layers without pretrained weights, have the full learning rate.
 
-    Nothing of this applies to a net without pretrained weights. The head is fitted only if `net.head` (or the module's
-    own `head`) is one linear layer, or a convolution after global pooling, and if the data module is an
+    A net without pretrained weights is trained as usual. The head is fitted only if `net.head` (or `head` of a module
+    without `net`) is one linear layer, or a convolution after global pooling, and if the data module is an
     `ImageDataModule`. The learning rates need `kit.training.optimizer_and_schedule`.
 
     Args:
         fit_head: whether to fit the head before training.
         layer_decay: see above; 1 trains all layers with the full learning rate.
         frozen_parts: the number of the parts, from the first, that are not trained. A step then takes less time.
-        freeze_norms: keep the running statistics of pretrained batch normalisation layers. Those of small batches
-            would be too inexact.
+        freeze_norms: keep the running statistics of pretrained batch normalisation layers, since the statistics of
+            small batches are inaccurate.
     """
 
     def __init__(
@@ -76,13 +76,13 @@ class FineTuning(L.Callback):
         self._module.rates = rates
         for name, parameter in self._module.named_parameters():
             if rates.get(name) == 0:
-                parameter.requires_grad_(False)  # the backward pass ends before it
+                parameter.requires_grad_(False)  # shortens the backward pass
 
     def state_dict(self) -> dict[str, Any]:
         return {"pretrained": self.pretrained}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        if self._module is not None:  # a resumed run has not loaded the weights again
+        if self._module is not None:  # a resumed run does not load pretrained weights
             self._use(state_dict["pretrained"])
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -189,7 +189,7 @@ def fit_linear(
     Returns:
         the weights, Float[K D], and the biases, Float[K].
     """
-    # One scale for all features: scaling each by its own would magnify those that hardly vary.
+    # All features have the same scale. A scale for each would magnify features that hardly vary.
     mean = features.mean(0)
     scale = (features - mean).square().mean().sqrt().clamp(min=1e-6)
     centred = (features - mean) / scale

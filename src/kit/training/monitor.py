@@ -31,8 +31,8 @@ def resolve_monitor(pl_module: L.LightningModule, monitor: str | None, mode: Mod
 
     Args:
         monitor: the log key that the user gives, or None for the task's `monitor`.
-        mode: the mode that the user gives. By default, the task's `monitor` has the task's `mode`. If there is no such
-            mode, it is `min` for a key that ends with `loss` and `max` for any other key.
+        mode: the mode that the user gives, or None for the task's `mode` if the key is the task's `monitor`. Without
+            either, the mode is `min` for a key that ends with `loss`, and `max` for any other key.
     """
     task = as_task(pl_module)
     key = str(monitor or task.monitor)

@@ -18,10 +18,10 @@ from kit.ground._torch import is_compiled
 from kit.task import Task
 
 FULL, MIXED = "32-true", "bf16-mixed"
-MIN_SPEEDUP = 1.2  # of `MIXED`; a smaller one is hardly worth it, and chance would decide more often
+MIN_SPEEDUP = 1.2  # a smaller speedup of `MIXED` saves little time, and may be due to chance
 ROUNDS = 4  # timed steps in each precision, after one that is not timed
 MIN_STEPS = 500  # the ten steps of a measurement are then at most 2 % of the run
-MIN_PIXELS = 100e6  # height * width * images of all steps: a run with fewer takes seconds, see `make fit`
+MIN_PIXELS = 100e6  # height * width * images of all steps: a run with fewer takes only seconds
 
 
 class AutoPrecision(L.Callback):
@@ -29,9 +29,9 @@ class AutoPrecision(L.Callback):
 
     Before the first step, a copy of the task and of its optimizer makes steps with the first batch, alternately in both
     precisions. This changes neither the weights, nor random numbers, nor the order of the images. The result is printed
-    and written into `config.yaml`. So the config repeats the run exactly, and a resumed run measures nothing.
+    and written into `config.yaml`, so that the config repeats the run exactly, and a resumed run measures nothing.
 
-    Nothing is measured unless `is_measurable` and `is_long` hold. The precision is then `32-true`, whatever the time.
+    If `is_measurable` or `is_long` is False, nothing is measured, and the precision is not changed.
 
     Args:
         config: the config that `SavedConfig` writes. Its key `trainer.precision` is set.
@@ -49,10 +49,10 @@ class AutoPrecision(L.Callback):
         try:
             with isolate_rng():
                 speedup = speedup_of(time_steps(trainer, pl_module))
-        except Exception:  # whatever fails here may fail in training too, which then explains it
+        except Exception:  # if training fails in the same way, it raises the error
             speedup = 0.0
         device = trainer.strategy.root_device
-        speedup = float(trainer.strategy.reduce(torch.tensor(speedup, device=device), reduce_op="min"))  # of processes
+        speedup = float(trainer.strategy.reduce(torch.tensor(speedup, device=device), reduce_op="min"))
         self.config["trainer.precision"] = choose(speedup)
         message = f"{FULL}, since {MIXED} is {speedup:.2f} times as fast, less than {MIN_SPEEDUP}"
         if choose(speedup) == MIXED:
@@ -66,7 +66,7 @@ def is_measurable(trainer: L.Trainer, pl_module: L.LightningModule) -> bool:
     """Return whether the training step can be timed, and whether bfloat16 can pay on this device.
 
     The module must be a `Task` that is not compiled, on one device or with DDP, and have an `ImageDataModule`. The run
-    must not demand deterministic algorithms, which it would for exactly equal results.
+    must not require deterministic algorithms, since a measured precision may differ between equal runs.
     """
     return (
         isinstance(pl_module, Task)
@@ -94,7 +94,7 @@ def is_long(steps: float, batch_size: int, size: tuple[int, int] | None) -> bool
     Args:
         steps: the number of optimizer steps.
         batch_size: the number of images in a step.
-        size: the height and width of the images. If they differ, it is None, and one batch says little about others.
+        size: the height and width of the images, or None if images differ in size, since one batch is then not typical.
     """
     return size is not None and steps >= MIN_STEPS and steps * batch_size * size[0] * size[1] >= MIN_PIXELS
 
@@ -116,8 +116,8 @@ def speedup_of(seconds: Mapping[str, Sequence[float]]) -> float:
 def time_steps(trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, list[float]]:
     """Return the seconds that training steps of a copy take, by precision.
 
-    On a CPU, one thread computes its share of the batch, and only its own time counts. Several threads wait for each
-    other, so that other programs on the machine would change the result.
+    On a CPU, a single thread computes one thread's share of the batch, and CPU time is measured. Several threads would
+    wait for each other, so that other programs on the machine would change the result.
     """
     device, threads = trainer.strategy.root_device, torch.get_num_threads()
     batch = first_batch(trainer, pl_module, threads if device.type == "cpu" else 1)
@@ -144,7 +144,7 @@ def time_steps(trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, li
 
 
 def first_batch(trainer: L.Trainer, pl_module: L.LightningModule, parts: int) -> Batch:
-    """Return the first training batch on the device, or one of its parts. This does not use the loader of the run."""
+    """Return the first 1 / `parts` of the first training batch, on the device. The run's loader is not used."""
     loader = data_module(trainer).train_dataloader()
     keys = next(iter(loader.batch_sampler))
     batch = loader.dataset.__getitems__(keys[: max(2, len(keys) // parts)])  # batch norm needs two images

@@ -60,12 +60,12 @@ def optimizer_and_schedule(
 ) -> OptimizerLRScheduler:
     """Make the optimizer and the schedule of a task, in the form that `configure_optimizers` must return.
 
-    Some arguments of a schedule have a default. For its length, `total_steps` or `T_max`, this is the run's length. For
-    `max_lr`, it is the optimizer's learning rate. A number that is given for `max_lr` or `base_lr` is multiplied by the
+    The user may omit some arguments of a schedule. The default of `total_steps` and `T_max` is the run's length. The
+    default of `max_lr` is the optimizer's learning rate. If `max_lr` or `base_lr` is given, it is multiplied by the
     task's `rates`, as the optimizer's learning rate is.
 
     `ReduceLROnPlateau` follows the task's `monitor` and steps after each validated epoch. A schedule steps after each
-    optimizer step if it has an argument `total_steps`, or if its length is the default. Any other schedule steps after
+    optimizer step if it has an argument `total_steps`, or if its length is omitted. Any other schedule steps after
     each epoch. The first process prints when the schedule steps.
 
     Args:
@@ -154,7 +154,7 @@ def _class_and_arguments(schedule: Callable[..., Any]) -> tuple[Callable[..., An
 
 
 def _call(key: str, function: Callable[..., Any], *arguments: Any, **filled_in: Any) -> Any:
-    """Call a function of an optimizer or a schedule.
+    """Call a function that makes or steps an optimizer or a schedule.
 
     Raises:
         UserError: a library raises an exception, which the arguments at the config key `key` have caused.
@@ -170,7 +170,7 @@ def _call(key: str, function: Callable[..., Any], *arguments: Any, **filled_in: 
 
 
 def _try_out(optimizer: OptimizerCallable, schedule: Schedule | None, filled: dict[str, Any], device: Any) -> None:
-    """Make a step with tiny parameters, since many classes check their arguments or gradients only then.
+    """Make a step with tiny parameters, since many classes check their arguments only in a step.
 
     Args:
         filled: the defaults of the schedule's arguments that the user has omitted.

@@ -16,8 +16,8 @@ from kit.ground.checkpoint_limits import require_weights
 from kit.ground.errors import UserError, one_line
 
 RANDOM_OR_FILE = "--model.net.weights FILE, or random weights with --model.net.pretrained false"
-# The state of a data module in a checkpoint is recognised by these keys. `in_channels` tells it from the data module's
-# hyper-parameters, whose mean may be None.
+# The state of a data module in a checkpoint is recognised by these keys. The data module's hyper-parameters, whose mean
+# may be None, do not have `in_channels`.
 DATA_STATE = {"mean", "std", "in_channels"}
 
 
@@ -63,14 +63,14 @@ class Weights:
     image_size: tuple[int, int] | None = None
 
     def trained_with(self, mean: Any, std: Any, image_size: Any = None) -> "Weights":
-        """Return the same weights, with these values filled in where they are not known yet."""
+        """Return the same weights, with these values in place of unknown ones."""
         known = {"mean": mean, "std": std} if self.mean is None else {}
         return replace(self, **known, image_size=self.image_size or image_size)
 
 
 @dataclass(frozen=True)
 class Start(Weights):
-    """The weights that a net, or a part of it, has started from. `tensors` are the net's own that were loaded.
+    """The weights that a net, or a part of it, has started from. `tensors` are the loaded tensors of the net.
 
     sha256: a hash of all tensors of the source, which does not depend on their order or on the format of the file.
     """
@@ -136,19 +136,20 @@ def load_weights(net: nn.Module, weights: Weights | str, head: str | tuple[str, 
         weights = read_weights(weights)
         if head is None:  # a trunk may have been trained for another task, with images of another kind
             weights = replace(weights, image_size=None)
-    own = net.state_dict()
-    state = _without_prefix(weights.tensors, own)
+    net_state = net.state_dict()
+    state = _without_prefix(weights.tensors, net_state)
     first_conv = next((f"{name}.weight" for name, m in net.named_modules() if isinstance(m, nn.Conv2d)), "")
     if first_conv in state and state[first_conv].ndim == 4:
-        state[first_conv] = _for_channels(state[first_conv], own[first_conv].shape[1])
-    fitting = {key: value for key, value in state.items() if key in own and own[key].shape == value.shape}
-    unfit = [key for key in own if key not in fitting and (head is None or not key.startswith(head))]
+        state[first_conv] = _for_channels(state[first_conv], net_state[first_conv].shape[1])
+    shapes = {key: value.shape for key, value in net_state.items()}
+    fitting = {key: value for key, value in state.items() if shapes.get(key) == value.shape}
+    unfit = [key for key in net_state if key not in fitting and (head is None or not key.startswith(head))]
     unfit = [key for key in unfit if not key.endswith("num_batches_tracked")]  # missing in old files
     if head is None and not any(value.ndim > 1 for value in fitting.values()):
         problem = f"does not fit: none of its tensors fits the net, which has for example {unfit[0]}"
         raise UserError(f"{weights.source} {problem}; train both with the same model.net.widths and depth")
     if head is not None and unfit:
-        problem = f"{len(unfit)} of {len(own)} tensors are missing or have another shape"
+        problem = f"{len(unfit)} of {len(net_state)} tensors are missing or have another shape"
         raise UserError(f"{weights.source} does not fit: {problem}, such as {unfit[0]}")
     net.load_state_dict(fitting, strict=False)
     if unfit:
@@ -163,10 +164,10 @@ def set_start(net: nn.Module, weights: Weights, names: Iterable[str]) -> None:
     Args:
         net: the net, or the part of it that has loaded the weights.
         weights: the weights, with all tensors of the source.
-        names: the names of the net's own tensors that were loaded.
+        names: the names of the net's tensors that were loaded.
     """
-    own = net.state_dict(keep_vars=True)
-    fields = {"tensors": {name: own[name] for name in names}, "sha256": hash_tensors(weights.tensors)}
+    tensors = net.state_dict(keep_vars=True)
+    fields = {"tensors": {name: tensors[name] for name in names}, "sha256": hash_tensors(weights.tensors)}
     net.start = Start(**{**vars(weights), **fields})
 
 
@@ -180,15 +181,15 @@ def hash_tensors(tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _without_prefix(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors whose names begin with a prefix, without it, and leave out the others.
+def _without_prefix(state: Mapping[str, Tensor], net_state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors whose names begin with a prefix, by their names without this prefix.
 
-    Of all prefixes, the empty one included, it is the one that makes most names match those in `own`.
+    The prefix, which may be empty, is the one with which most names match those in `net_state`.
     """
-    ends = [key for key in own if own[key].ndim > 1][:3]  # a few suffice, also if one of them is missing in `state`
+    ends = [key for key in net_state if net_state[key].ndim > 1][:3]  # several, since one may be missing in `state`
     prefixes = {key.removesuffix(end) for key in state for end in ends if f".{key}".endswith(f".{end}")} | {""}
     renamed = ({key.removeprefix(p): state[key] for key in state if key.startswith(p)} for p in sorted(prefixes))
-    return max(renamed, key=lambda tensors: len(tensors.keys() & own.keys()))
+    return max(renamed, key=lambda tensors: len(tensors.keys() & net_state.keys()))
 
 
 def _load_file(file: str) -> Any:

@@ -68,21 +68,21 @@ class ImageFolder(ImageDataModule):
     folders: a folder for each class, `root/train|val|test/CLASS/*.jpg`, or `root/CLASS/*.jpg` without splits.
     table: a file with the columns `path` and `label`, and optionally `split` (train, val or test) and `group`. The
         paths are relative to `root`. The separator is a comma, a semicolon or a tab. If a validation part is split off
-        from train, no `group` is divided.
+        from train, each `group` stays in one part.
 
     Args:
         root: the folder of the data set.
-        format: the format; by default, it is recognised by the files in `root`.
-        image_size: the height and width to which every image is resized; by default, those for which the
-            pretrained weights are, or, without such weights, chosen by the sizes of the training images: see
+        format: the format; by default, it is recognised from the files in `root`.
+        image_size: the height and width to which every image is resized; by default, the size that the net was
+            pretrained with or, without pretrained weights, a size chosen from those of the training images: see
             `kit.data.image_size`.
         file: the file name of the table; by default, it is `labels.csv`, or the only table in `root`.
-        label_separator: the text between two labels in a cell of the table, such as `cat;dog`. With None, every cell is
-            one label.
-        several_labels: whether an image may have any number of labels; by default, if a cell of train has several.
-        group: for folders, a regular expression such as `^(patient\\d+)_`. Files in whose names its first capture group
-            has the same text are one group.
-        channels: 1, 3 or 4; by default, 1 if a sample of the images is all grey, else 3.
+        label_separator: the text between two labels in a cell of the table, such as `cat;dog`. If it is None, each
+            cell is one label.
+        several_labels: whether an image may have any number of labels; by default, True if a cell of train has several.
+        group: for folders, a regular expression such as `^(patient\\d+)_`. The text that its first capture
+            group matches in a file name is the group of the image.
+        channels: 1 (grey), 3 (RGB) or 4 (RGBA); by default, 1 if up to 63 evenly spaced images are all grey, else 3.
     """
 
     takes_pretraining_size = True
@@ -114,8 +114,8 @@ class ImageFolder(ImageDataModule):
     def find_class_names(self) -> list[str]:
         names = self.reader.names(self.several_labels)
         if len(names) < 2:
-            found = f"'{names[0]}' is the only class" if names else "no class folders"
-            raise UserError(f"{self.reader.source}: {found}, but there must be at least two")
+            problem = f"'{names[0]}' is the only class" if names else "no class folders"
+            raise UserError(f"{self.reader.source}: {problem}, but there must be at least two")
         return names
 
     def find_in_channels(self) -> int:

@@ -12,7 +12,7 @@ class CNN(nn.Module):
 
     Args:
         dropout: the probability of dropout before the linear layer.
-        weights: a run, or a checkpoint file, whose trunk this net starts from; see `kit.training.weights`.
+        weights: a run or a checkpoint file from which the trunk is loaded; see `kit.training.weights`.
     """
 
     def __init__(

@@ -36,11 +36,11 @@ class Classifier(Task):
             Float[B K], and has a `head`, its last layer.
         num_classes, in_channels, class_names, class_counts, several_labels: set by the data module, not on the command
             line.
-        optimizer: called with two parameter groups; the second (norms and biases) has no weight decay.
-        schedule: called with the optimizer, see `kit.training.schedule`; None keeps the learning rate.
-        schedule_interval: advance the schedule each `step` or each `epoch`; by default, this depends on its kind.
+        optimizer: called with the parameter groups; those of norms and biases have no weight decay.
+        schedule: called with the optimizer, see `kit.training.schedule`; None keeps the learning rate constant.
+        schedule_interval: advance the schedule after each `step` or `epoch`; the default depends on the schedule.
         label_smoothing: the share of each target that is spread over all classes (Szegedy et al. 2016, section 7).
-        mixing: a list of torchvision's `v2.MixUp` and `v2.CutMix`. Each batch is mixed by a random one of the list.
+        mixing: a list of torchvision's `v2.MixUp` and `v2.CutMix`. Each batch is mixed by a random one of them.
         weighted: weight the loss of each class by the inverse of its frequency.
         compile: `torch.compile` the net. The first step then takes a minute.
     """
@@ -133,8 +133,8 @@ class Classifier(Task):
 
 
 def _class_weights(counts: list[int] | None) -> Tensor:
-    """Return class weights, Float[K]: all labels / (K * labels of the class); 0 for a class without any."""
+    """Return class weights, Float[K]: all labels / (K * labels of the class); 0 for a class without labels."""
     if not counts:
         raise UserError("model.weighted needs model.class_counts, the number of training images of each class")
-    images = torch.tensor(counts, dtype=torch.float)
-    return torch.where(images > 0, images.sum() / (len(counts) * images.clamp(min=1)), 0.0)
+    labels = torch.tensor(counts, dtype=torch.float)
+    return torch.where(labels > 0, labels.sum() / (len(counts) * labels.clamp(min=1)), 0.0)

@@ -83,9 +83,9 @@ class BoxFolder(BoxDataModule):
         format: `coco`, `voc` or `yolo`; by default, the format is recognised.
         image_size: the height and width into which every image is fitted; by default, they are chosen from the sizes of
             the training images and their objects, see `kit.data.image_size`.
-        group: a regular expression such as `^(patient\\d+)_`. Files in whose names its first capture group has the same
-            text are one group. If a validation part is split off from train, no group is divided.
-        channels: 1, 3 or 4; by default, 1 if a sample of the images is all grey, else 3.
+        group: a regular expression such as `^(patient\\d+)_`. The text that its first capture group matches in a file
+            name is the group of the image. If a validation part is split off from train, each group stays in one part.
+        channels: 1 (grey), 3 (RGB) or 4 (RGBA); by default, 1 if up to 63 evenly spaced images are all grey, else 3.
         train, val, test: COCO's JSON files, relative to `root`; by default they are found by their names.
         images: the folder of COCO's images, relative to `root`; by default it is found.
         crowds: `ignore` ignores the regions of crowds, which are COCO's annotations with `iscrowd` 1 and Pascal VOC's
@@ -161,7 +161,7 @@ class BoxFolder(BoxDataModule):
         return choose_image_size(readable, targets.object_shares(train), BOXES)
 
     def cleaned(self, split: str) -> BoxSplit | None:
-        """Return a split without unusable boxes, with the list of its faults, or None if there is no such split."""
+        """Return a split without unusable boxes and with a list of its faults, or None if there is no such split."""
         if split in self.reader.sources and split not in self._cleaned:
             self._cleaned[split] = clean_split(self.reading(split), self._known_class_names())
         return self._cleaned.get(split)
@@ -173,7 +173,7 @@ class BoxFolder(BoxDataModule):
             return [name for reading in self._readings.values() for name in reading.class_names]
 
     def load_split(self, split: str) -> Samples | None:
-        """Return a split without unusable boxes, and warn of these. If there are too many, raise an error."""
+        """Return a split without unusable boxes, and warn of its faults. Raise an error if a fault stops training."""
         cleaned = self.cleaned(split)
         if cleaned is None:
             return None
@@ -203,7 +203,7 @@ class BoxFolder(BoxDataModule):
         for split, source in self.reader.sources.items():
             try:
                 self.reading(split)
-            except UserError as error:  # a JSON file; unreadable XML and text files are faults of the reading
+            except UserError as error:  # a broken JSON file; broken XML and text files are faults of the reading
                 yield unreadable_fault(source, error)
         yield from self.reader.faults(self._readings.values())
         for split in self._readings:

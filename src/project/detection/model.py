@@ -1,4 +1,4 @@
-"""Detectors with torchvision's interface: images and targets to losses in training, else images to detections.
+"""Detectors with torchvision's interface. They return losses in training, and detections in evaluation.
 
 Images are Float[B C H W], normalised and of one size. Targets and detections are one dict for each image: `boxes`
 Float[N 4] XYXY in pixels of these images, `labels` Long[N] from 1 to K and, for detections, `scores` Float[N]. The
@@ -6,7 +6,7 @@ losses are a dict of means over the images. If the dict also has the number of f
 Long[], the losses are means over these locations instead.
 
 Each net has a `backbone`, which maps images to feature maps, and may have an attribute `additive`. It is True if the
-losses are exactly means over the images or the foreground locations, so that those of the parts of a batch add up.
+losses are exact means over the images or the foreground locations. The memory guard can then add up parts of a batch.
 """
 
 from collections.abc import Sequence
@@ -38,7 +38,7 @@ class CnnFcos(FCOS):
         convs: the number of convolutions before the last layer of the head.
         score_thresh: detections with a lower score are dropped.
         nms_thresh: if two detections of a class overlap by more than this IoU, the one with the lower score is dropped.
-        weights: a run, or a checkpoint file, whose trunk this net starts from; see `kit.training.weights`.
+        weights: a run or a checkpoint file from which the trunk is loaded; see `kit.training.weights`.
     """
 
     additive = True
@@ -81,7 +81,7 @@ class CnnFcos(FCOS):
 class FeaturePyramid(nn.Module):
     """Map images to feature maps, as Feature Pyramid Networks do (Lin et al. 2017): Float[B C H W] to a dict by level.
 
-    The map of a level, Float[B channels h w], is computed from the sum of this level and all deeper ones of the trunk.
+    The map of a level, Float[B channels h w], is computed from the sum of this and all deeper levels of the trunk.
     """
 
     def __init__(self, trunk: Trunk, levels: Sequence[int], channels: int) -> None:

@@ -20,16 +20,16 @@ from kit.zoo.detection import limit_detections
 
 
 class Detector(Task):
-    """Minimise the net's losses. `kit.boxes.evaluation` has the metric: average precision, at the original size.
+    """Minimise the net's losses. `kit.boxes.evaluation` has the metric: average precision at the original size.
 
     Args:
         net: called with `num_classes` and `in_channels`; returns a detector as `project.detection.model` describes it.
         num_classes, in_channels, class_names, most_objects: set by the data module, not on the command line.
             `most_objects` is the largest number of objects in a training image. The net returns up to
             max(100, most_objects) detections per image, and the metric counts as many of each class.
-        optimizer: called with two parameter groups; the second (norms and biases) has no weight decay.
-        schedule: called with the optimizer, see `kit.training.schedule`; None keeps the learning rate.
-        schedule_interval: advance the schedule each `step` or each `epoch`; by default, this depends on its kind.
+        optimizer: called with the parameter groups; those of norms and biases have no weight decay.
+        schedule: called with the optimizer, see `kit.training.schedule`; None keeps the learning rate constant.
+        schedule_interval: advance the schedule after each `step` or `epoch`; the default depends on the schedule.
         flips: except in training, also detect objects in mirror images, and merge these detections with the others:
             `horizontal`, `vertical` or `both` (rotated by 180 degrees). Each costs one more forward pass.
         compile: `torch.compile` the backbone of the net. The first step then takes a minute.
@@ -126,6 +126,6 @@ class Detector(Task):
 
 
 def _without_crowds(target: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Drop crowds: it is unknown how many objects their boxes contain."""
+    """Return a target without crowds, since the number of objects in a crowd is unknown."""
     is_single = ~target["crowd"]
     return {"boxes": target["boxes"][is_single], "labels": target["labels"][is_single]}

@@ -1,4 +1,4 @@
-"""Generation: images out of noise."""
+"""Generation: images made from noise."""
 
 from project.generation.data import Digits, ImageFolder, TorchvisionDataset
 from project.generation.flow import Euler, Heun

@@ -33,7 +33,7 @@ class ImageFolder(SignedImages):
     Args:
         root: the folder of the data set.
         image_size: the height and width to which every image is resized.
-        channels: 1, 3 or 4; by default, 1 if a sample of the images is all grey, else 3.
+        channels: 1 (grey), 3 (RGB) or 4 (RGBA); by default, 1 if up to 63 evenly spaced images are all grey, else 3.
     """
 
     format_name = "images in folders"
@@ -65,7 +65,7 @@ class ImageFolder(SignedImages):
 
 
 class _OptionalClassFolders(ClassFolders):
-    """Class folders. Folders without images are no classes. Without any class, all images are of the class `image`."""
+    """Class folders. A folder without images is not a class. Without classes, all images are of the class `image`."""
 
     def classes(self, parent: Path) -> list[tuple[str, Path]]:
         return [pair for pair in super().classes(parent) if self.images(pair[1])] or [("image", parent)]

@@ -70,7 +70,7 @@ class Solver(ABC):
 
     Args:
         steps: the number of steps.
-        churn: before each step but the first, add noise that raises the noise level by the factor 1 + churn. It
+        churn: before each step but the first, add noise that raises the noise level by the factor 1 + churn. This
             corrects errors of earlier steps without more calls of the net (Karras et al. 2022, Elucidating the Design
             Space of Diffusion-Based Generative Models, algorithm 2, where churn is called gamma and is at most 0.41).
     """
@@ -95,7 +95,7 @@ class Solver(ABC):
         return x
 
     def replace(self, name: str | None = None, steps: int | None = None, churn: float | None = None) -> "Solver":
-        """Return a copy with another method (`euler` or `heun`), number of steps or churn; None keeps it."""
+        """Return a copy with another method (`euler` or `heun`), number of steps or churn; None keeps the value."""
         kind = {"euler": Euler, "heun": Heun, None: type(self)}[name]
         return kind(self.steps if steps is None else steps, self.churn if churn is None else churn)
 

@@ -25,7 +25,7 @@ NUM_SHOWN = 20  # the number of samples in the picture of `draw_generated`
 
 
 class Generator(Task):
-    """Flow matching. The loss is the velocity's mean squared error. `kit.samples.evaluation` has the metrics.
+    """Minimise the mean squared error of the velocity (flow matching). `kit.samples.evaluation` has the metrics.
 
     The final report also compares samples (generated images) with real images, see `kit.samples.comparison`.
 
@@ -33,12 +33,12 @@ class Generator(Task):
         net: called with `num_classes` and `in_channels`; returns a module that maps points Float[B C H W], times
             Float[B] and classes Long[B] to velocities Float[B C H W]. Class K means that no class is given.
         num_classes, in_channels, class_names: set by the data module, not on the command line.
-        optimizer: called with two parameter groups; the second (norms and biases) has no weight decay.
-        schedule: called with the optimizer, see `kit.training.schedule`; None keeps the learning rate.
-        schedule_interval: advance the schedule each `step` or each `epoch`; by default, this depends on its kind.
+        optimizer: called with the parameter groups; those of norms and biases have no weight decay.
+        schedule: called with the optimizer, see `kit.training.schedule`; None keeps the learning rate constant.
+        schedule_interval: advance the schedule after each `step` or `epoch`; the default depends on the schedule.
         solver: generates samples; by default `Heun`.
         guidance: see `flow.guided_velocity`. 1 is no guidance; a higher value makes samples clearer and more alike.
-        unlabelled: the share of training images shown without their class; guidance needs some.
+        unlabelled: the share of training images that the net sees without their class; guidance needs a share above 0.
         samples: the number of samples in the final report, at most the number of training images.
         inception: a file with Inception's weights, for the standard FID: see `kit.samples.inception`.
         compile: `torch.compile` the net. The first step then takes a minute.

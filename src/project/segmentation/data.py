@@ -59,9 +59,9 @@ class MaskFolder(MaskDataModule):
             `kit.data.image_size`. `native` keeps the size of each image. The images of a training batch are then padded
             to one size, and evaluation takes one image at a time.
         keep_aspect: fit images into `image_size` and pad them, instead of stretching them.
-        group: a regular expression such as `^(patient\\d+)_`. Files in whose names its first capture group has the same
-            text are one group. If a validation part is split off from train, no group is divided.
-        channels: 1, 3 or 4; by default, 1 if a sample of the images is all grey, else 3.
+        group: a regular expression such as `^(patient\\d+)_`. The text that its first capture group matches in a file
+            name is the group of the image. If a validation part is split off from train, each group stays in one part.
+        channels: 1 (grey), 3 (RGB) or 4 (RGBA); by default, 1 if up to 63 evenly spaced images are all grey, else 3.
         images: the folder of the images: its name, in `root` or in the folder of each split, or its path relative to
             `root` in COCO's format; by default it is found.
         masks: the name of the folder of the mask files; by default it is found.
@@ -107,9 +107,10 @@ class MaskFolder(MaskDataModule):
         elif format is None and any(json_files.values()):
             format = "coco"
         pairs = find_masks(self.root, format, images, masks)
-        of_masks = {"masks": masks, "class_names": class_names, "ids": ids, "colors": colors, "ignore": ignore}
-        of_coco = {**json_files, "crowds": None if crowds == "ignore" else crowds}
-        refuse_other_options("coco" if pairs is None else "masks", {("masks",): of_masks, ("coco",): of_coco})
+        mask_options = {"masks": masks, "class_names": class_names, "ids": ids, "colors": colors, "ignore": ignore}
+        coco_options = {**json_files, "crowds": None if crowds == "ignore" else crowds}
+        options = {("masks",): mask_options, ("coco",): coco_options}
+        refuse_other_options("coco" if pairs is None else "masks", options)
         self.format_name = "COCO" if pairs is None else "mask files"
         self.source: MaskFormat
         if pairs is None:
@@ -148,7 +149,7 @@ class MaskFolder(MaskDataModule):
 class DigitMasks(MaskDataModule):
     """Scenes of handwritten digits on a textured background. The classes are `background` and the ten digits.
 
-    No image of a digit is in two splits, unless `val` is 0. A fifth of the digits is for test, whatever the seed.
+    No image of a digit is in two splits, unless `val` is 0. The digits of the test split do not depend on the seed.
 
     Args:
         train, val, test: the number of scenes in each split. If `val` is 0, a tenth of the train scenes is for

@@ -18,7 +18,7 @@ class CnnUnet(nn.Module):
 
     Args:
         dropout: the probability of dropout before the head.
-        weights: a run, or a checkpoint file, whose trunk this net starts from; see `kit.training.weights`.
+        weights: a run or a checkpoint file from which the trunk is loaded; see `kit.training.weights`.
     """
 
     def __init__(

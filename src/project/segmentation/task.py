@@ -26,9 +26,9 @@ class Segmenter(Task):
         net: called with `num_classes` and `in_channels`; returns a module that maps Float[B C H W] to logits,
             Float[B K H W], and has a `head`, its last layer.
         num_classes, in_channels, class_names, class_counts: set by the data module, not on the command line.
-        optimizer: called with two parameter groups; the second (norms and biases) has no weight decay.
-        schedule: called with the optimizer, see `kit.training.schedule`; None keeps the learning rate.
-        schedule_interval: advance the schedule each `step` or each `epoch`; by default, this depends on its kind.
+        optimizer: called with the parameter groups; those of norms and biases have no weight decay.
+        schedule: called with the optimizer, see `kit.training.schedule`; None keeps the learning rate constant.
+        schedule_interval: advance the schedule after each `step` or `epoch`; the default depends on the schedule.
         losses: the losses to add up, by default cross-entropy. Each gets logits, targets and class weights; see
             `kit.masks.losses`.
         weighted: give rare classes a higher weight in the losses, as ENet does.
@@ -138,6 +138,6 @@ def _class_weights(counts: list[int] | None) -> Tensor:
     """Return class weights, Float[K]: 1 / ln(1.02 + share of the pixels) (ENet, Paszke et al. 2016, section 5.2)."""
     if not counts:
         raise UserError("model.weighted needs model.class_counts, the number of training pixels of each class")
-    # -1, an unknown count, counts as no pixels: the highest weight.
+    # An unknown count, -1, is treated as 0, which gives the highest weight.
     pixels = torch.tensor(counts, dtype=torch.float).clamp(min=0)
     return 1 / (1.02 + pixels / pixels.sum().clamp(min=1)).log()

@@ -26,7 +26,7 @@ class Photos(SignedImages):
     Args:
         root: the folder of the data set.
         image_size: the height and width to which every image is resized for training and validation.
-        channels: 1, 3 or 4; by default, 1 if a sample of the images is all grey, else 3.
+        channels: 1 (grey), 3 (RGB) or 4 (RGBA); by default, 1 if up to 63 evenly spaced images are all grey, else 3.
     """
 
     format_name = "photographs"

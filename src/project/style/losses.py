@@ -21,7 +21,7 @@ def statistics(maps: Tensor) -> Statistics:
 
 
 def with_colours(images: Tensor, maps: list[Tensor]) -> list[Tensor]:
-    """Add the images, scaled to [0, 1], as the first map, since the other maps hardly encode which colours meet."""
+    """Add the images, scaled to [0, 1], as the first map, since the other maps hardly encode colours."""
     return [(images + 1) / 2, *maps]
 
 

@@ -1,4 +1,4 @@
-"""The net that paints: it maps images to painted images of the same size."""
+"""The net that maps images to painted images of the same size."""
 
 from collections.abc import Sequence
 from itertools import pairwise

@@ -25,7 +25,7 @@ LOSSES = ("content", "style", "total_variation")
 
 
 class Stylizer(Task):
-    """Perceptual losses (Johnson et al. 2016). The metrics are their means (`kit.samples.evaluation`).
+    """Minimise perceptual losses (Johnson et al. 2016). The metrics are the mean losses (`kit.samples.evaluation`).
 
     The *content* loss compares a deep feature map of the painted image with that of the photograph. The *style* loss
     compares the means and covariances of all feature maps with those of the style image (`project.style.losses`). Both
@@ -33,13 +33,13 @@ class Stylizer(Task):
     difference of vertical neighbours plus that of horizontal neighbours.
 
     Args:
-        net: called with `in_channels`; returns a module from Float[B C H W] in [-1, 1] to the same shape and range.
+        net: called with `in_channels`; returns a module that maps images, Float[B C H W] in [-1, 1], to such images.
         style: the file of the style image.
         features: the features in which images are compared, see `kit.samples.features`.
         in_channels, num_classes, class_names: set by the data module, not on the command line.
-        optimizer: called with two parameter groups; the second (norms and biases) has no weight decay.
-        schedule: called with the optimizer, see `kit.training.schedule`; None keeps the learning rate.
-        schedule_interval: advance the schedule each `step` or each `epoch`; by default, this depends on its kind.
+        optimizer: called with the parameter groups; those of norms and biases have no weight decay.
+        schedule: called with the optimizer, see `kit.training.schedule`; None keeps the learning rate constant.
+        schedule_interval: advance the schedule after each `step` or `epoch`; the default depends on the schedule.
         style_size: a style image whose shorter side has more pixels than this is shrunk to it. A lower value gives
             finer strokes.
         style_weight, variation_weight: the weights of these losses. The content loss has the weight 1.

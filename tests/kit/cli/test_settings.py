@@ -11,8 +11,8 @@ from jsonargparse import Namespace
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from kit.cli import verbs
+from kit.cli.pretrained import save_arguments
 from kit.cli.settings import check_net, check_settings, explain
-from kit.cli.starts import save_arguments
 from kit.ground.errors import UserError
 
 RUN = {

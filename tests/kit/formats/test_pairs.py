@@ -95,6 +95,11 @@ def test_images_of_coco_are_no_masks(monkeypatch):
     assert not may_have_masks(Path())
 
 
+def test_words_above_the_root_name_no_masks():
+    write("labels/gt/a.jpg")
+    assert may_have_masks(Path("root")) and not may_have_masks(Path("root/labels/gt"))
+
+
 VOC = ["JPEGImages/a.jpg", "JPEGImages/b.jpg", "JPEGImages/c.jpg", "JPEGImages/d.jpg", "SegmentationObject/a.png"]
 VOC += ["SegmentationClass/a.png", "SegmentationClass/c.png"]
 

@@ -1,7 +1,6 @@
-"""Read boxes from COCO, Pascal VOC and YOLO. Faults are listed, not raised.
+"""Read boxes from COCO, Pascal VOC and YOLO, and list faults instead of raising them.
 
-`recognition` finds out the format of a data set. `coco`, `voc` and `yolo` each have a subclass of `BoxFormat`, which
-reads a split into a `Reading`. This has an `Annotation` for each image: see `annotation`, which also has
-`PackedTargets`. `yolo_layout` finds the images of YOLO's format. `cleaning.clean_split` converts a `Reading` to
-targets.
+`recognition` recognises the format of a data set. `coco`, `voc` and `yolo` each have a subclass of `BoxFormat`, which
+reads a split into a `Reading`, with an `Annotation` for each image. `yolo_layout` finds the images of YOLO's format.
+`cleaning.clean_split` converts a `Reading` to `PackedTargets`. `annotation` defines these classes.
 """

@@ -1,7 +1,4 @@
-"""Boxes as they are annotated, in `Annotation` and `Reading`, and as targets, in `PackedTargets`.
-
-Every format is read into `Annotation` and `Reading`.
-"""
+"""Define the annotated boxes of a data set in any format (`Reading`, `Annotation`), and the targets for training."""
 
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,13 +14,13 @@ from kit.ground.faults import Fault, Severity
 
 Corners = tuple[float, float, float, float]  # XYXY
 Size = tuple[int, int]
-Row = tuple[Sequence[float], int, bool]  # the corners of a box, its label, and whether it is a crowd
+BoxRow = tuple[Sequence[float], int, bool]  # the corners of a box, its label, and whether it is a crowd
 
 
 class PackedTargets(Sequence[dict[str, Any]]):
     """The targets of N images, see `kit.boxes.targets`. Three tensors for each image would take ten times the memory.
 
-    The processes that load images share this memory, since they only read it.
+    The worker processes share the memory of these targets, since they only read it.
 
     Args:
         boxes: Float[M 4], the boxes of the first image, of the second image, and so on.
@@ -38,7 +35,7 @@ class PackedTargets(Sequence[dict[str, Any]]):
         self.ends = counts.cumsum(0)
 
     @classmethod
-    def of(cls, images: Iterable[tuple[Iterable[Row], Size]]) -> Self:
+    def of(cls, images: Iterable[tuple[Iterable[BoxRow], Size]]) -> Self:
         """Pack the rows and the size of each image."""
         boxes, labels, crowd, ends, sizes = array("f"), array("q"), array("b"), array("q", [0]), array("q")
         for rows, size in images:
@@ -71,16 +68,16 @@ class PackedTargets(Sequence[dict[str, Any]]):
         """Return the target of an image, or the packed targets of several images."""
         if isinstance(index, (Tensor, slice)):
             counts = self.counts[index]
-            distances = self.ends[index] - counts.cumsum(0)  # by which the rows of each image move to the front
+            distances = self.ends[index] - counts.cumsum(0)  # how far the rows of each image move to the front
             rows = torch.arange(int(counts.sum())) + distances.repeat_interleave(counts)
             return PackedTargets(self.boxes[rows], self.labels[rows], self.crowd[rows], counts, self.sizes[index])
         end, count = int(self.ends[index]), int(self.counts[index])
-        # Copies, since a process that sends a part of a tensor to another one would send all of it.
+        # Copies, since sending a part of a tensor to another process would send the whole tensor.
         tensors = {name: vars(self)[name][end - count : end].clone() for name in ("boxes", "labels", "crowd")}
         return {**tensors, "size": tuple(self.sizes[index].tolist())}
 
 
-TOLERANCE = 1.0  # pixels by which a box may leave its image: programs round, and count from 0 or from 1
+TOLERANCE = 1.0  # pixels by which a box may stick out: some programs round, or count pixels from 1
 
 
 class Box(NamedTuple):
@@ -136,7 +133,7 @@ class Reading(NamedTuple):
 
 
 class BoxFormat(Protocol):
-    """The base class of data sets with boxes, one for each format.
+    """The interface of a data set with boxes. Each format has a class that implements it.
 
     sources: for each split that exists, the files that `read` needs, in any form; train first, if there is one.
     """
@@ -147,7 +144,7 @@ class BoxFormat(Protocol):
         """Read the annotations of a split.
 
         Raises:
-            UserError: they cannot be read. Its message begins with the file's path.
+            UserError: the files cannot be read. The message begins with the path of a file.
         """
 
     def faults(self, readings: Iterable[Reading]) -> Iterable[Fault]:

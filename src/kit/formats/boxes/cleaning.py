@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from kit.data.decode import read_upright_size
-from kit.formats.boxes.annotation import TOLERANCE, Annotation, Corners, PackedTargets, Reading, Row, Size
+from kit.formats.boxes.annotation import TOLERANCE, Annotation, BoxRow, Corners, PackedTargets, Reading, Size
 from kit.formats.coco import count_crowds, only_crowds_message
 from kit.formats.text import describe_size
 from kit.ground.errors import BrokenFiles, UserError, did_you_mean
 from kit.ground.faults import Fault, Severity
 from kit.ground.threads import map_files
 
-MAX_SHARE = 1.001  # a box is in shares (fractions of the image's height and width) if no value is larger
+MAX_SHARE = 1.001  # boxes with larger values are not in shares (fractions of the image's height and width)
 MAX_DISTANCE = 2  # a value that should be a share is in pixels if it is farther than this from the centre, 0.5
 DROPPED = ("box-without-area", "box-wrong-unit")  # kinds of faults for which a box is always left out
 UNUSABLE = ("annotation-unreadable", "class-unknown")  # kinds of faults that stop a run
@@ -50,8 +50,8 @@ class BoxSplit(NamedTuple):
     def why_unusable(self, split: str) -> str:
         """Return why the split must not be used, or "" if it can be used or no image can be read.
 
-        It must not be used if most of its boxes have a fault in `DROPPED`. Train must also have a usable box, and no
-        class whose boxes are all crowds.
+        A split must not be used if most of its boxes have a fault in `DROPPED`. Train must also have a usable box, and
+        no class whose boxes are all crowds.
         """
         if self.annotations and len(self.unreadable) == len(self.annotations):
             return ""  # decoding the images will raise an error with a better message
@@ -91,7 +91,7 @@ def clean_split(reading: Reading, class_names: Sequence[str]) -> BoxSplit:
     # All headers are read before boxes are converted: threads that read at the same time would slow this down.
     headers = list(map_files(read_upright_size, [annotation.image for annotation in reading.annotations]))
 
-    def targets() -> Iterator[tuple[list[Row], Size]]:
+    def targets() -> Iterator[tuple[list[BoxRow], Size]]:
         for annotation, header in zip(reading.annotations, headers, strict=True):
             if header is None:
                 unreadable.append(annotation.image)
@@ -104,11 +104,11 @@ def clean_split(reading: Reading, class_names: Sequence[str]) -> BoxSplit:
     return BoxSplit(reading.annotations, PackedTargets.of(targets()), faults, unreadable, class_names)
 
 
-def _rows(annotation: Annotation, size: Size, orientation: int, labels: dict[str, int]) -> list[Row]:
+def _rows(annotation: Annotation, size: Size, orientation: int, labels: dict[str, int]) -> list[BoxRow]:
     """Return the usable boxes of an image, and add the faults of its boxes to the annotation.
 
-    Swapped corners are swapped back. Boxes of the stored image are turned as EXIF turns it. Boxes are clipped to the
-    image. Boxes without area, outside the image, in a wrong unit, or of an unknown class are left out.
+    Swapped corners are swapped back. Boxes of the stored image are turned as EXIF turns the image. Boxes are clipped to
+    the image. Boxes without area, outside the image, in a wrong unit, or of an unknown class are left out.
 
     Args:
         size: the height and width of the image that EXIF has turned upright.
@@ -117,7 +117,7 @@ def _rows(annotation: Annotation, size: Size, orientation: int, labels: dict[str
     """
     is_turned = _is_turned(annotation, size, orientation)
     height, width = size if annotation.relative else (1, 1)
-    rows: list[Row] = []
+    rows: list[BoxRow] = []
     keys: set[tuple[int, ...]] = set()  # the label and the corners of each box in `rows`, in half pixels
     for box in annotation.boxes:
         name, (x1, y1, x2, y2) = box.name, box.corners
@@ -152,7 +152,7 @@ def _is_wrong_unit(corners: Corners, relative: bool) -> bool:
 
 
 def _is_turned(annotation: Annotation, size: Size, orientation: int) -> bool:
-    """Return whether the boxes were drawn on the stored image, before EXIF turns it, and report a wrong size.
+    """Return whether the boxes were drawn on the stored image, which EXIF then turns, and report faults of the size.
 
     The annotated height and width show this if EXIF swaps them and they differ.
     """
@@ -173,7 +173,7 @@ def _clip(box: Corners, size: Size) -> tuple[Corners | None, list[tuple[str, Sev
     """Return the part of a box inside the image, or None, and (kind, severity, message) of each problem."""
     height, width = size
     if 0 <= box[0] < box[2] <= width and 0 <= box[1] < box[3] <= height:
-        return box, []  # the usual case, first, since there may be millions
+        return box, []  # a fast path, since there may be millions
     problems: list[tuple[str, Severity, str]] = []
     x1, x2 = sorted(box[::2])
     y1, y2 = sorted(box[1::2])

@@ -12,7 +12,7 @@ from kit.ground.faults import Fault
 from kit.ground.files import is_file
 from kit.ground.memory import garbage_collection_paused
 
-CLEARLY_OUTSIDE = 1.1  # times the image's width or height; an edge nearer to the image may be a careless drawing
+CLEARLY_OUTSIDE = 1.1  # times the image's width or height; an edge nearer to the image may be drawn carelessly
 
 
 class CocoBoxes(BoxFormat):
@@ -81,9 +81,9 @@ def _corners(bbox: Any) -> tuple[float, ...] | None:
 
 
 def _are_two_corners(annotations: list[Annotation]) -> bool:
-    """Return whether the numbers of boxes, which were read as corner and size, look like two corners.
+    """Return whether boxes that were read as x, y, width and height look like two corners.
 
-    As two corners, all boxes are inside their images. As corner and size, at least a third are clearly outside.
+    Two corners would put all boxes inside their images, but x, y, width and height put a third or more clearly outside.
     """
     boxes = outside = 0
     for annotation in annotations:

@@ -21,8 +21,8 @@ EXPECTED = (
 def recognise(root: Path, format: str | None) -> str:
     """Return `format` if it is not None, or else the format of the files below a folder: see `choose_format`.
 
-    YOLO's text files are named like an image. If there are none, files in `root` that list classes and images count,
-    since the images may be in another folder.
+    YOLO's text files are named like an image. If there are none, a YAML file with `names`, or `obj.data`, in `root`
+    counts, since the images may be in another folder.
     """
     if format is not None:
         return format
@@ -38,7 +38,7 @@ def recognise(root: Path, format: str | None) -> str:
         "voc": Evidence(list(stems[".xml"]), "XML file", voc.has_format),
         "yolo": Evidence(texts or listings(root), "text file" if texts else "YAML or data file", yolo.has_format),
     }
-    found = found_formats(evidence)
-    if not found and stems[".json"]:
+    formats = found_formats(evidence)
+    if not formats and stems[".json"]:
         refuse_labelme(Path(next(iter(stems[".json"]))))
-    return choose_format(root, found, EXPECTED)
+    return choose_format(root, formats, EXPECTED)

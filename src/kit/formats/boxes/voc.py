@@ -61,7 +61,7 @@ def _parse(image: Path, xml: Path) -> Annotation:
     elif height and width:  # some programs write 0
         annotation.size = int(height), int(width)
     objects = tree.findall("object")
-    # The line of each object. Comments may contain objects: then the counts differ, and no line is known.
+    # The line of each object. If comments contain objects, the counts differ, and no line is known.
     lines = [row for row, line in enumerate(text.split("\n"), 1) for _ in re.findall(r"<object\b", line)]
     for i, node in enumerate(objects):
         line = lines[i] if len(lines) == len(objects) else None

@@ -56,7 +56,7 @@ def read(image_files: Sequence[Path], layout: Layout) -> Reading:
         annotations.append(annotation)
     for text_folder, inner in sorted(image_folders.items()):
         stems = {compose(path.stem) for folder in inner for path in files_in(folder, EXTENSIONS)}
-        # Text files beside images are not reported, since they may be anything.
+        # Text files beside images are not reported, since they may have another purpose.
         for text in files_in(text_folder, {".txt"}) if text_folder not in inner else ():
             if compose(text.stem) not in stems and text.name not in CLASS_FILES:
                 faults.append(no_image(text, f"{text.stem}.* that belongs to it"))
@@ -85,7 +85,7 @@ def _parse(annotation: Annotation, layout: Layout) -> None:
 
 
 def _numbers(line: str) -> tuple[float, list[float]]:
-    """Return the class and the other numbers of a line; nan and no numbers if it has other words."""
+    """Return the class and the other numbers of a line; nan and no numbers if a word is not a number."""
     try:
         label, *values = map(float, line.split())
     except ValueError:
@@ -104,16 +104,16 @@ def _corners(values: list[float]) -> Corners | None:
 
 
 def _text_file(image: Path) -> Path:
-    """Return the path of an image's text file, or the first path where it could be if there is no such file.
+    """Return the path of an image's text file, or its usual path if there is no such file.
 
-    It is searched in the folder of the same path with `labels` for `images`, beside the image, and in a folder `labels`
-    beside the image or beside the image's folder.
+    The file is searched for in the image's folder with `images` in the path replaced by `labels`, beside the image, and
+    in a folder `labels` beside the image or beside the image's folder.
     """
     parts = image.parent.parts
     index = max((i for i, part in enumerate(parts) if part.lower() == "images"), default=None)
     labels = () if index is None else ("labels", "Labels")
-    usual = [Path(*parts[:index], name, *parts[index + 1 :]) for name in labels]
-    near = [image.parent, image.parent / "labels", image.parent.parent / "labels"]
+    replaced = [Path(*parts[:index], name, *parts[index + 1 :]) for name in labels]
+    others = [image.parent, image.parent / "labels", image.parent.parent / "labels"]
     stems = dict.fromkeys([image.stem, compose(image.stem), decompose(image.stem)])
-    texts = [folder / f"{stem}.txt" for folder in (*usual, *near) for stem in stems]
+    texts = [folder / f"{stem}.txt" for folder in (*replaced, *others) for stem in stems]
     return next(filter(is_file, texts), texts[0])

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from lightning.pytorch.utilities.rank_zero import rank_zero_only, rank_zero_warn
 
 from kit.data.decode import EXTENSIONS
-from kit.formats.folders import SPLITS, files_in, folders, images, split_folders, subfolder
+from kit.formats.folders import SPLIT_NAMES, files_in, folders, images, split_folders, subfolder
 from kit.formats.paths import Finder, first_file
 from kit.formats.text import number, read_lines
 from kit.ground.errors import UserError
@@ -36,9 +36,9 @@ class Layout(NamedTuple):
 def find(root: Path, names: Sequence[str] | None = None) -> Layout:
     """Find the images of each split and the class names.
 
-    A YAML file or `obj.data` lists them. If there is neither, they are found by the names of folders: `images/train`,
-    `train/images`, or one folder for all images, and a file of class names. A `root` with a single folder and neither
-    images nor class names stands for that folder.
+    A YAML file or `obj.data` lists them. If there is neither, images are found by the names of folders, `images/train`,
+    `train/images`, or one folder for all images, and class names in a file. If `root` holds a single folder and neither
+    images nor text files, that folder is searched.
 
     Args:
         root: the folder of the data set, or its YAML file.
@@ -57,8 +57,8 @@ def find(root: Path, names: Sequence[str] | None = None) -> Layout:
         return _listed_layout(files[0], names)
     inner = subfolder(root, "images") if subfolder(root, "images").is_dir() else root
     splits = {split: folder for parent in (inner, root) for split, folder in split_folders(parent).items() if folder}
-    if not splits and inner == root and len(only := folders(root)) == 1 and not files_in(root, {*EXTENSIONS, ".txt"}):
-        return find(only[0], names)  # the folder that an archive contains
+    if not splits and inner == root and len(nested := folders(root)) == 1 and not files_in(root, {*EXTENSIONS, ".txt"}):
+        return find(nested[0], names)  # the folder that an archive contains
     class_names = names or _listed_classes(root, splits.values())
     return Layout({split: images(folder) for split, folder in (splits or {"train": inner}).items()}, class_names)
 
@@ -72,7 +72,7 @@ def listings(root: Path) -> list[Path]:
 def _has_names(file: Path) -> bool:
     try:
         content = read_yaml(file)
-    except UserError:  # reading the layout raises it again
+    except UserError:  # `_listed_layout` raises it again
         return True
     return isinstance(content, dict) and "names" in content
 
@@ -90,7 +90,7 @@ def _listed_layout(file: Path, names: list[str]) -> Layout:
         class_names = names or _class_names(file, content)
     bases = [file.parent / str(content["path"]), file.parent] if content.get("path") else [file.parent]
     splits: dict[str, list[Path]] = {}
-    for split, spellings in SPLITS.items():
+    for split, spellings in SPLIT_NAMES.items():
         entry = next((content[name] for name in spellings if content.get(name)), [])
         entries = entry if isinstance(entry, list) else [entry]
         if not all(isinstance(path, str) for path in entries):
@@ -111,7 +111,7 @@ def _listed_layout(file: Path, names: list[str]) -> Layout:
 def _class_names(file: Path, content: dict[str, Any]) -> list[str]:
     """Return the class names of a YAML file, from a list or from a mapping of numbers to names.
 
-    If the mapping lacks a number, its class is named by the number. Names such as `yes` and `1.0` stay text.
+    If the mapping lacks a number, the number is the name of its class. Names such as `yes` and `1.0` stay text.
     """
     names = read_yaml_as_text(file)["names"]
     if isinstance(names, dict) and names and all(key.isdecimal() for key in names):
@@ -131,8 +131,8 @@ def _images_at(entry: str, bases: list[Path]) -> list[Path] | None:
     """Return the images in a folder, or those that a text file lists, or None if neither exists.
 
     Exports may write `../train/images` for `train/images`. A path that does not exist may be a path on another machine.
-    Then the longest end of it that exists is used and printed. The end `images` is not used, since it may mean another
-    split. Listed images that do not exist are included; `read` reports them.
+    The longest end of the path that exists is then used and printed. The end `images` is not used, since it may be the
+    folder of another split. Listed images that do not exist are included; `yolo.read` reports them.
 
     Args:
         entry: the path of the folder or the text file.
@@ -142,7 +142,7 @@ def _images_at(entry: str, bases: list[Path]) -> list[Path] | None:
     ends = [Path(*relative.parts[start:]) for start in range(1, len(relative.parts))]
     names = [str(relative).removeprefix("../"), relative, *(end for end in ends if str(end) != "images")]
     paths = [base / name for name in names for base in bases]
-    path = next(filter(os.path.exists, paths), None)  # unlike `Path.exists`, False for too long a name
+    path = next(filter(os.path.exists, paths), None)  # `Path.exists` raises an error if a name is too long
     if path is None:
         return None
     if path not in paths[: 2 * len(bases)]:

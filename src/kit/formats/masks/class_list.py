@@ -53,7 +53,7 @@ class ClassList:
     def entries(self) -> list[Entry]:
         """The id, name and colour of each class.
 
-        A checkpoint's entries are used, unless `ids` is given or the given class names differ from the checkpoint's.
+        Those of a checkpoint are used, unless `ids` is given, or other arguments or a class table name other classes.
         """
         named = self._named_entries()
         if self.ids is not None:
@@ -61,9 +61,9 @@ class ClassList:
                 raise UserError(f"data.ids has {len(self.ids)} ids, but there are {len(named)} class names")
             named = named or [Entry(id, str(id), None) for id in self.ids]
             return [entry._replace(id=id) for entry, id in zip(named, self.ids, strict=True)]
-        known = self.entries_of_checkpoint
-        if known and (named is None or [entry[1:] for entry in named] == [entry[1:] for entry in known]):  # without ids
-            return known
+        stored = self.entries_of_checkpoint
+        if stored and (named is None or [entry[1:] for entry in named] == [entry[1:] for entry in stored]):  # not ids
+            return stored
         masks = [mask for pairs in self.pairs.values() for mask in pairs.files]
         return classes.infer_entries(named, lambda: classes.read_pixel_values(masks), self.ignore or (), self.root)
 
@@ -87,7 +87,7 @@ class ClassList:
         names = list(dict.fromkeys(entry.name for entry in self.entries if not self._is_ignored(entry)))
         if len(names) < 2:
             listed = ", ".join(entry.name for entry in self.entries)
-            problem = f"fewer than two classes, since classes are ignored or share a name: {listed}"
+            problem = f"fewer than two classes ({listed}); ignored ones do not count, and equal names count once"
             raise UserError(f"{self.root}: {problem}; give --data.class_names or --data.ignore '[]'")
         if len(names) > MAX_CLASSES:
             problem = f"{len(names)} classes, but at most {MAX_CLASSES} are allowed"
@@ -118,7 +118,7 @@ def class_number(name: str, class_names: Sequence[str], root: Path) -> int:
 
 
 def reader_of_all_ids() -> MaskImages:
-    """Return a reader for which no id is unknown, to look for other faults in masks whose classes are unknown."""
+    """Return a reader that accepts all ids, to find other faults in masks if the classes are unknown."""
     return MaskImages(tuple((id, IGNORED if id == IGNORED else 0) for id in range(HIGHEST_ID + 1)))
 
 

@@ -1,4 +1,4 @@
-"""Find the class of each pixel value in a data set's mask files, by a class table or by the values in all masks.
+"""Find the class of each pixel value in a data set's mask files, from a class table or the values in all masks.
 
 A class table is a text file that lists the names of the classes, and perhaps their ids or colours. The id of a class is
 its pixel value in the masks.
@@ -129,7 +129,7 @@ def infer_entries(
         root: the data set's folder, for messages.
 
     Raises:
-        UserError: the values do not tell the classes. The message has a remedy.
+        UserError: the classes cannot be inferred from the values. The message has a remedy.
     """
     if named is not None and len(named) != 2:
         return list(named)

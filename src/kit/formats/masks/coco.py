@@ -15,8 +15,8 @@ from kit.ground.errors import BrokenFiles
 from kit.ground.faults import Fault, Severity
 from kit.ground.files import max_pixels
 
-# The largest length of a polygon's outline, in pixels, since drawing it takes memory and time in proportion: 20,000
-# corners in a zigzag may take 5 GB and a minute.
+# The largest length of a polygon's outline, in pixels. The memory and time for drawing are proportional to the length:
+# 20,000 corners in a zigzag may take 5 GB and a minute.
 MAX_OUTLINE = 2_000_000
 MAX_PIXELS = max_pixels()
 Problem = tuple[str, Severity, str]  # the kind, the severity and the message of a fault
@@ -28,7 +28,7 @@ class Shape(NamedTuple):
 
     id: the annotation's id in the JSON, or None; used in messages.
     category: the id of the category.
-    crowd: whether the region has many objects.
+    crowd: whether the region is a crowd: a region of many objects.
     segmentation: polygons, each Float64[2 V] (x, y, x, y, ...), or run lengths as in the JSON.
     """
 
@@ -178,7 +178,7 @@ def _polygon(written: Any) -> np.ndarray:
         raise ValueError("a polygon has fewer than three corners, or an odd count of numbers")
     if len(polygon) * np.abs(polygon).max() > MAX_OUTLINE:
         corners = polygon.reshape(-1, 2)
-        # The sides' lengths, and the largest coordinate, since drawing far from 0 also takes memory.
+        # The lengths of the sides, plus the largest coordinate, since drawing far from 0 also takes memory.
         length = np.abs(corners - np.roll(corners, 1, axis=0)).max(1).sum() + np.abs(corners).max()
         if length > MAX_OUTLINE:
             raise ValueError(f"its outline is {length:,.0f} pixels long, but may have at most {MAX_OUTLINE:,}")

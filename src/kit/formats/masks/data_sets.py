@@ -1,4 +1,4 @@
-"""Data sets of masks: mask files, or COCO's JSON files. Recognise which, and list their classes, masks and faults."""
+"""Recognise whether a data set has mask files or COCO's JSON files, and list its classes, masks and faults."""
 
 import warnings
 from collections import Counter
@@ -8,11 +8,9 @@ from typing import Any, NamedTuple, Protocol
 
 from kit.formats import coco_search
 from kit.formats.coco import Crowds, Document, list_crowds, only_crowds_message
-from kit.formats.coco_search import find
 from kit.formats.masks import coco, faults
 from kit.formats.masks.class_list import ClassList, class_number, reader_of_all_ids
 from kit.formats.masks.classes import Entry
-from kit.formats.masks.faults import pair_faults
 from kit.formats.masks.masks import Reader
 from kit.formats.pairs import MASKS, Pairs, find_pairs, may_have_masks, why_unpaired
 from kit.formats.recognition import Evidence, choose_format, found_formats
@@ -22,7 +20,7 @@ from kit.ground.faults import Fault
 
 
 class MaskSplit(NamedTuple):
-    """The images of a split, for each an entry from which `reader` reads its mask, and the name of the format."""
+    """The images of a split, a target for each image, which `reader` reads as a mask, and the name of the format."""
 
     images: list[Path]
     targets: Sequence[Any]
@@ -37,7 +35,7 @@ class MaskFormat(Protocol):
         """Return the names of the classes.
 
         Raises:
-            UserError: the files do not tell the classes.
+            UserError: the files do not define the classes.
         """
 
     def example_images(self) -> list[Path]:
@@ -51,11 +49,11 @@ class MaskFormat(Protocol):
         """
 
     def pixel_values(self) -> list[tuple[Any, ...]]:
-        """Return the pixel values of each class, for the checkpoint: other data are then read with the same classes."""
+        """Return the pixel values of the classes, which a checkpoint stores to read other data with these classes."""
         return []
 
     def use_pixel_values(self, values: Iterable[Sequence[Any]]) -> None:
-        """Read masks with the pixel values that a checkpoint has kept. An empty list changes nothing."""
+        """Read masks with the pixel values that a checkpoint has stored. An empty list changes nothing."""
 
     def faults(self, class_names: Callable[[], Sequence[str]]) -> Iterable[Fault]:
         """Yield the faults of all splits. class_names: returns those of the data module, or raises a `UserError`."""
@@ -88,8 +86,8 @@ def find_masks(
             raise
         return None
     masks = [file for split in pairs.values() for file in split.files]
-    found = found_formats({"masks": Evidence(masks, "mask", lambda _: True), "coco": json_files})
-    return pairs if (format or choose_format(root, found, "")) == "masks" else None
+    formats = found_formats({"masks": Evidence(masks, "mask", lambda _: True), "coco": json_files})
+    return pairs if (format or choose_format(root, formats, "")) == "masks" else None
 
 
 class MaskPairs(MaskFormat):
@@ -130,7 +128,7 @@ class MaskPairs(MaskFormat):
         return MaskSplit(pairs.images, pairs.files, reader, reader.describe_format(pairs.files[0]))
 
     def _is_unlabelled(self, split: str) -> bool:
-        """Return whether a split is a test set whose images all lack masks, as is common."""
+        """Return whether a split is a test set without masks, which is common."""
         return split == "test" and not self.pairs[split].images and not self.pairs[split].lone_files
 
     def pixel_values(self) -> list[tuple[Any, ...]]:
@@ -145,7 +143,7 @@ class MaskPairs(MaskFormat):
         except UserError:  # the classes are unknown
             reader = reader_of_all_ids()
         for split, pairs in self.pairs.items():
-            yield from pair_faults(pairs, reader, "warning" if self._is_unlabelled(split) else "error")
+            yield from faults.pair_faults(pairs, reader, "warning" if self._is_unlabelled(split) else "error")
 
 
 BACKGROUND = "background"  # class 0: all pixels without an annotation
@@ -166,7 +164,7 @@ class CocoFiles(MaskFormat):
 
     def __init__(self, root: Path, files: dict[str, str | None], images_folder: str | None, crowds: Crowds) -> None:
         self.root, self.images_folder, self.crowds = root, images_folder, crowds
-        self.files = find(root, files)
+        self.files = coco_search.find(root, files)
         self._documents: dict[str, Document] = {}
 
     def document(self, split: str) -> Document:

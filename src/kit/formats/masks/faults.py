@@ -93,7 +93,7 @@ def _size_and_content_faults(mask: np.ndarray, image: Path, file: Path) -> list[
     """Return the faults of a mask's size and content. `file` is the mask file, or the image if the mask was drawn."""
     faults = []
     if (mask == IGNORED).all():
-        faults.append(_fault("mask-all-ignored", file, "all pixels are ignored, so it teaches nothing", "warning"))
+        faults.append(_fault("mask-all-ignored", file, "all pixels are ignored, so it has no effect", "warning"))
     try:
         size, orientation = read_orientation(image)
     except (OSError, ValueError, SyntaxError):

@@ -1,4 +1,4 @@
-"""Images stacked with their masks as an extra channel, so that both are decoded, cached and augmented together."""
+"""Stack images with their masks as an extra channel, so that both are decoded, cached and augmented together."""
 
 import hashlib
 import math
@@ -156,8 +156,8 @@ def hashable_target(samples: MaskFiles, index: int) -> Hashable:
 def count_pixels(samples: Samples, num_classes: int) -> list[int]:
     """Return the number of pixels of each class in at most `COUNTED_MASKS` masks.
 
-    If these lack a class, all masks are counted. If some pixels belong to no class or a mask cannot be read, classes
-    without pixels have the count -1: unknown.
+    If these lack a class, all masks are counted. If some pixels belong to no class or a mask cannot be read, the
+    count of a class without pixels is unknown, and is -1.
     """
     step = math.ceil(len(samples) / COUNTED_MASKS) or 1
     pixel_counts = partial(_pixel_counts, samples)
@@ -172,9 +172,9 @@ def count_pixels(samples: Samples, num_classes: int) -> list[int]:
 def rarest_classes(samples: Samples, num_classes: int) -> Tensor:
     """Return for each image its class that is in the fewest images, Long[N]; K for an image without classes."""
     counts = list(map_in_threads(partial(_pixel_counts, samples), range(len(samples))))
-    shown = torch.from_numpy(np.stack([pixels[:num_classes] > 0 for pixels in counts]))
-    image_counts = torch.where(shown, shown.sum(0), len(samples) + 1)
-    return torch.where(shown.any(1), image_counts.argmin(1), num_classes)
+    occurs = torch.from_numpy(np.stack([pixels[:num_classes] > 0 for pixels in counts]))  # Bool[N K]
+    image_counts = torch.where(occurs, occurs.sum(0), len(samples) + 1)
+    return torch.where(occurs.any(1), image_counts.argmin(1), num_classes)
 
 
 def _pixel_counts(samples: Samples, index: int) -> np.ndarray:

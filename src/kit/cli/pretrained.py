@@ -1,4 +1,4 @@
-"""Store in a run's config what its net needs to be built again, and which weights it starts from."""
+"""Store the arguments of the net and the hash of its pretrained weights in the config of a run."""
 
 from typing import Any
 
@@ -17,12 +17,12 @@ def save_arguments(model: L.LightningModule, config: Namespace) -> None:
     """Store a net's `saved_arguments` in the hyper-parameters of its model and in the config of the run.
 
     A net has this attribute, a dict, if its arguments name something on the internet, such as a model on the Hugging
-    Face hub. With the arguments in the dict, it can be built again offline.
+    Face hub. With the arguments in the dict, the net can be built again offline.
     """
-    built, saved = getattr(model, "net", None), model.hparams.get("net")  # a plain LightningModule may have neither
-    for key, value in getattr(built, "saved_arguments", {}).items() if isinstance(saved, dict) else ():
+    net, net_config = getattr(model, "net", None), model.hparams.get("net")  # a plain LightningModule may have neither
+    for key, value in getattr(net, "saved_arguments", {}).items() if isinstance(net_config, dict) else ():
         config[f"{restarting.NET}.{key}"] = value
-        saved["init_args"][key] = value
+        net_config["init_args"][key] = value
 
 
 def use_start(model: L.LightningModule, data: Any, config: Namespace, resumed: bool, force: bool) -> None:
@@ -32,15 +32,15 @@ def use_start(model: L.LightningModule, data: Any, config: Namespace, resumed: b
         model: the model.
         data: the data module, or None.
         config: the config of the run. It gets the hash of the weights and the new arguments of the data module.
-        resumed: whether the run is resumed. Its weights must have the hash in the config.
+        resumed: whether the run is resumed. Its pretrained weights must then have the hash in the config.
         force: whether a resumed run may start from other weights.
 
     Raises:
-        UserError: other weights are required.
+        UserError: a resumed run would start from other weights, and `force` is False.
     """
-    part, start = find_start(model) or ("", None)
+    start_prefix, start = find_start(model) or ("", None)
     if start is None:
-        if not resumed:  # the config may be that of a run with pretrained weights
+        if not resumed:  # the config may be a copy of that of a run with pretrained weights
             config.weights_sha256 = None
         return
     if resumed and not force and config.weights_sha256 not in (None, start.sha256):
@@ -50,11 +50,11 @@ def use_start(model: L.LightningModule, data: Any, config: Namespace, resumed: b
     matched = data.match_weights(*images) if isinstance(data, ImageDataModule) else {}
     for key, value in matched.items():
         config[f"data.init_args.{key}"] = value
-    prefix = f"{part.partition('.')[0]}." if part else ""  # of the names of the net's tensors
-    names = [name for name in model.state_dict() if name.startswith(prefix)]
-    loaded = {f"{part}{name}" for name in start.tensors}
-    others = list(dict.fromkeys(name.rpartition(".")[0] for name in names if name not in loaded))
-    rest = f", all but {', '.join(others[:SHOWN])}{', ...' * (len(others) > SHOWN)}" if others else ""
+    net_prefix = f"{start_prefix.partition('.')[0]}." if start_prefix else ""  # such as `net.`
+    names = [name for name in model.state_dict() if name.startswith(net_prefix)]
+    loaded = {f"{start_prefix}{name}" for name in start.tensors}
+    layers = list(dict.fromkeys(name.rpartition(".")[0] for name in names if name not in loaded))
+    rest = f", all but {', '.join(layers[:SHOWN])}{', ...' * (len(layers) > SHOWN)}" if layers else ""
     settings = "".join(f"; data.{key} {value}" for key, value in matched.items())
     licence = start.licence or "no licence stated"
     rank_zero_only(print)(f"weights: {start.source} ({licence}), {len(loaded)} of {len(names)} tensors{rest}{settings}")
