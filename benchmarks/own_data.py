@@ -65,10 +65,17 @@ class Case:
     variants: dict[str, list[str]] = field(default_factory=dict)
 
 
+def steps(count: int) -> list[str]:
+    """Return the arguments for a run of this many steps. A run of the length in its config takes minutes longer."""
+    return ["--trainer.max_epochs", "-1", "--trainer.max_steps", str(count)]
+
+
 NO_EMA = ["--trainer.callbacks", "[]"]
-NO_FLIPS = "[{class_path: kit.boxes.Zoom, init_args: {scale: [0.7, 1.4]}}]"
+FLIP = "class_path: torchvision.transforms.v2.RandomHorizontalFlip"
+ZOOM = "class_path: kit.boxes.Zoom, init_args: {scale: [0.7, 1.4]"
 BOX_VARIANTS = {
-    "no flips": ["--data.augment", NO_FLIPS],
+    "no flips": ["--data.augment", f"[{{{ZOOM}, ratio: [0.625, 1.6]}}}}]", "--model.flips", "[]"],
+    "no stretching": ["--data.augment", f"[{{{FLIP}}}, {{{ZOOM}}}}}]"],
     "no EMA": NO_EMA,
     "256x256": ["--data.image_size", "[256, 256]"],
     "384x384": ["--data.image_size", "[384, 384]"],
@@ -98,15 +105,19 @@ PRETRAINED_CASE = Case(
     per_class=10,
 )
 CASES = {
-    "kangaroo": [Case("kangaroo", "detection_folder", BOXES, BOX_PEERS, CELLS, variants=BOX_VARIANTS)],
-    "pennfudan_boxes": [Case("pennfudan", "detection_folder", BOXES, BOX_PEERS, CELLS, variants=BOX_VARIANTS)],
+    "kangaroo": [
+        Case("kangaroo", "detection_folder", BOXES, BOX_PEERS, CELLS, arguments=steps(2500), variants=BOX_VARIANTS)
+    ],
+    "pennfudan_boxes": [
+        Case("pennfudan", "detection_folder", BOXES, BOX_PEERS, CELLS, arguments=steps(2000), variants=BOX_VARIANTS)
+    ],
     "pennfudan_masks": [
         Case(
             "pennfudan",
             "segmentation_folder",
             MASKS,
             {"smp Unet-resnet18": ["unet"]},
-            arguments=["--data.format", "masks"],  # the folder also has files in COCO's format
+            arguments=[*steps(250), "--data.format", "masks"],  # the folder also has files in COCO's format
             variants={
                 "no EMA": NO_EMA,
                 "weighted": ["--model.weighted", "true"],
@@ -206,9 +217,6 @@ class Bench:
 
     def as_long(self, config: str) -> Callable[[int, float], Run]:
         """Return a function that trains a config for the steps which take as many CPU seconds."""
-
-        def steps(count: int) -> list[str]:
-            return ["--trainer.max_epochs", "-1", "--trainer.max_steps", str(count)]
 
         short, long = (self.ours(config, 0, steps(count)).seconds for count in (SHORT, LONG))
         of_a_step = max(long - short, 0.1) / (LONG - SHORT)
