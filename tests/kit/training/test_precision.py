@@ -7,6 +7,7 @@ import tiny_task
 import torch
 import yaml
 from lightning.pytorch.strategies import SingleDeviceStrategy
+from torch.nn.utils import get_total_norm
 
 from kit.training import precision
 from kit.training.precision import FULL, MIXED, choose, is_long, speedup_of
@@ -114,6 +115,22 @@ def test_faster_precision_is_saved_and_resumed_without_a_measurement(fit, measur
     assert autocasts == [True] * 8 and measurements.count == 1 and saved_precision(run) == MIXED
     again = fit("--config", str(run / "config.yaml"))
     assert again != run and autocasts == [True] * 16 and measurements.count == 1
+
+
+@pytest.mark.parametrize(("option", "limit"), [([], 1.0), (["--trainer.gradient_clip_val", "0.001"], 0.001)])
+@pytest.mark.parametrize("explicit", [[], ["--trainer.precision", MIXED]], ids=["chosen", "explicit"])
+def test_gradients_of_a_fused_optimizer_are_clipped(explicit, option, limit, fit, measurements, autocasts, monkeypatch):
+    def configure_optimizers(self):
+        optimizer = torch.optim.AdamW(self.parameters(), 0.01, fused=True)
+        optimizer.register_step_post_hook(
+            lambda *_: norms.append(get_total_norm([p.grad for p in self.parameters()]).item())
+        )
+        return optimizer
+
+    norms = []
+    monkeypatch.setattr(tiny_task.Drawn, "configure_optimizers", configure_optimizers)
+    assert saved_precision(fit(*ARGS, *explicit, *option)) == MIXED and autocasts == [True] * 4
+    assert len(norms) == 4 and max(norms) <= limit * 1.001
 
 
 def test_slower_precision_is_not_used(fit, measurements, autocasts, capsys):
