@@ -11,6 +11,7 @@ from lightning.pytorch.plugins.precision import MixedPrecision, Precision
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.utilities.seed import isolate_rng
+from torch.utils.data import DataLoader
 
 from kit.data import Batch, ImageDataModule
 from kit.ground._lightning import data_module, prepare_batch
@@ -140,14 +141,18 @@ def speedup_of(seconds: Mapping[str, Sequence[float]]) -> float:
 def time_steps(trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, list[float]]:
     """Return the seconds that training steps of a copy take, by precision.
 
+    The copy also evaluates two images in `MIXED`, since evaluation may use an operation that bfloat16 does not have.
+
     On a CPU, one thread computes its share of the batch, and only its own time counts. Several threads wait for each
     other, so that other programs on the machine would change the result.
     """
     device, threads = trainer.strategy.root_device, torch.get_num_threads()
-    batch = first_batch(trainer, pl_module, threads if device.type == "cpu" else 1)
+    data = data_module(trainer)
+    batch = first_batch(trainer, pl_module, data.train_dataloader(), threads if device.type == "cpu" else 1)
     task, optimizers = copy.deepcopy((pl_module, trainer.optimizers))  # together, since they share parameters
     task.trainer = trainer
     task.log = task.log_dict = lambda *_, **__: None
+    vars(task).pop("evaluate", None)  # the memory guard's replacement, which would call the original task
     plugins: dict[str, Precision] = {FULL: trainer.precision_plugin, MIXED: BFloat16Mixed(device.type)}
     seconds: dict[str, list[float]] = {name: [] for name in plugins}
     torch.set_num_threads(1)
@@ -162,14 +167,16 @@ def time_steps(trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, li
                     optimizer.step()
                     optimizer.zero_grad()
                 seconds[name].append(_now(device) - began)
+        batch = first_batch(trainer, pl_module, data.val_dataloader(), data.batch_size)
+        with torch.no_grad(), plugins[MIXED].val_step_context():
+            task.eval().measure(task.evaluation("val"), batch)
     finally:
         torch.set_num_threads(threads)
     return {name: times[1:] for name, times in seconds.items()}
 
 
-def first_batch(trainer: L.Trainer, pl_module: L.LightningModule, parts: int) -> Batch:
-    """Return the first training batch on the device, or one of its parts. This does not use the loader of the run."""
-    loader = data_module(trainer).train_dataloader()
+def first_batch(trainer: L.Trainer, pl_module: L.LightningModule, loader: DataLoader[Any], parts: int) -> Batch:
+    """Return the first batch of a loader on the device, or one of its parts, without starting the loader's workers."""
     keys = next(iter(loader.batch_sampler))
     batch = loader.dataset.__getitems__(keys[: max(2, len(keys) // parts)])  # batch norm needs two images
     return trainer.strategy.batch_to_device(prepare_batch(pl_module, batch))

@@ -183,3 +183,26 @@ def test_measurement_does_not_change_the_weights(fit, short_runs, monkeypatch):
     assert measured["global_step"] == other["global_step"] > 0
     for key, weights in other["state_dict"].items():
         assert torch.equal(measured["state_dict"][key], weights), key
+
+
+def test_evaluation_that_fails_in_bfloat16_keeps_float32(fit, short_runs, monkeypatch, capsys):
+    def evaluate(self, batch):
+        outputs = self.net(batch.images.flatten(1))
+        return torch.from_numpy(outputs.numpy())  # numpy has no bfloat16
+
+    monkeypatch.setattr(precision, "MIN_SPEEDUP", 1e-9)
+    monkeypatch.setattr(tiny_task.Drawn, "evaluate", evaluate)
+    assert saved_precision(fit(*ARGS)) == FULL
+
+
+def test_evaluation_in_bfloat16_is_tried_once(fit, short_runs, monkeypatch):
+    def evaluate(self, batch):
+        if torch.is_autocast_enabled("cpu"):
+            tried.append((self.training, torch.is_grad_enabled(), len(batch.keys)))
+        return outputs(self, batch)
+
+    tried, outputs = [], tiny_task.Drawn.evaluate
+    monkeypatch.setattr(precision, "MIN_SPEEDUP", float("inf"))
+    monkeypatch.setattr(tiny_task.Drawn, "evaluate", evaluate)
+    fit(*ARGS)
+    assert tried == [(False, False, 2)]
