@@ -1,13 +1,14 @@
 """Choose the precision of a run by the time of its training step."""
 
 import copy
+import gc
 import time
 from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.plugins.precision import MixedPrecision, Precision
+from lightning.pytorch.plugins.precision import Precision
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.utilities.seed import isolate_rng
@@ -16,37 +17,15 @@ from torch.utils.data import DataLoader
 from kit.data import Batch, ImageDataModule
 from kit.ground._lightning import data_module, prepare_batch
 from kit.ground._torch import is_compiled
+from kit.ground.errors import one_line
 from kit.task import Task
+from kit.training.bfloat16 import MIXED, BFloat16Mixed, computes_bfloat16
 
-FULL, MIXED = "32-true", "bf16-mixed"
+FULL = "32-true"
 MIN_SPEEDUP = 1.2  # of `MIXED`; a smaller one is hardly worth it, and chance would decide more often
 ROUNDS = 4  # timed steps in each precision, after one that is not timed
 MIN_STEPS = 500  # the ten steps of a measurement are then at most 2 % of the run
 MIN_PIXELS = 100e6  # height * width * images of all steps: a run with fewer takes seconds, see `make fit`
-
-
-class BFloat16Mixed(MixedPrecision):
-    """Lightning's `bf16-mixed`, which also clips the gradients of fused optimizers.
-
-    Lightning refuses to clip them in any mixed precision. The reason holds only for fp16: a fused optimizer divides the
-    gradients by the loss scale within its step, which is after clipping. In bfloat16 there is no loss scale.
-
-    Args:
-        device: the type of the device, such as `cuda`.
-    """
-
-    def __init__(self, device: str) -> None:
-        super().__init__(MIXED, device)
-
-    def clip_gradients(self, *args: Any, **kwargs: Any) -> None:
-        Precision.clip_gradients(self, *args, **kwargs)
-
-
-def clip_fused(trainer: L.Trainer) -> None:
-    """Let a trainer in `bf16-mixed` clip the gradients of fused optimizers: see `BFloat16Mixed`."""
-    plugin = trainer.precision_plugin
-    if type(plugin) is MixedPrecision and plugin.precision == MIXED:
-        trainer.strategy.precision_plugin = BFloat16Mixed(plugin.device)
 
 
 class AutoPrecision(L.Callback):
@@ -56,7 +35,7 @@ class AutoPrecision(L.Callback):
     precisions. This changes neither the weights, nor random numbers, nor the order of the images. The result is printed
     and written into `config.yaml`. So the config repeats the run exactly, and a resumed run measures nothing.
 
-    Nothing is measured unless `is_measurable` and `is_long` hold. The precision is then `32-true`, whatever the time.
+    Nothing is measured unless `is_measurable`, `is_long` and `computes_bfloat16` hold. The precision is then `32-true`.
 
     Args:
         config: the config that `SavedConfig` writes. Its key `trainer.precision` is set.
@@ -67,28 +46,53 @@ class AutoPrecision(L.Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         data: Any = data_module(trainer)
-        if not is_measurable(trainer, pl_module):
+        if not is_measurable(trainer, pl_module):  # this is the same for all processes, as is the next line
             return
         if not is_long(trainer.estimated_stepping_batches, data.batch_size, data.preprocessing.size):
             return
-        try:
-            with isolate_rng():
-                speedup = speedup_of(time_steps(trainer, pl_module))
-        except Exception:  # whatever fails here may fail in training too, which then explains it
-            speedup = 0.0
         device = trainer.strategy.root_device
-        speedup = float(trainer.strategy.reduce(torch.tensor(speedup, device=device), reduce_op="min"))  # of processes
+        own_speedup, why_not = measure(trainer, pl_module) if computes_bfloat16(device) else (0.0, "")
+        own = torch.tensor(own_speedup, device=device)
+        speedup = float(trainer.strategy.reduce(own, reduce_op="min"))  # of all processes, so each must come here
+        if not own_speedup and not why_not:
+            return  # the device has no bfloat16
         self.config["trainer.precision"] = choose(speedup)
-        message = f"{FULL}, since {MIXED} is {speedup:.2f} times as fast, less than {MIN_SPEEDUP}"
         if choose(speedup) == MIXED:
             trainer.strategy.precision_plugin = BFloat16Mixed(device.type)
             message = f"{MIXED}, {speedup:.1f} times as fast as {FULL} (--auto_precision false keeps {FULL})"
-        if speedup:
-            rank_zero_only(print)(f"precision: {message}", flush=True)
+        elif speedup:
+            message = f"{FULL}, since {MIXED} is {speedup:.2f} times as fast, less than {MIN_SPEEDUP}"
+        else:
+            message = f"{FULL}, since {MIXED} failed in a trial ({why_not or 'of another process'})"
+        rank_zero_only(print)(f"precision: {message}", flush=True)
+
+
+def measure(trainer: L.Trainer, pl_module: L.LightningModule) -> tuple[float, str]:
+    """Return how many times as fast as `FULL` the precision `MIXED` is, and "".
+
+    If it cannot be measured, return 0.0 and the reason. The cause may also be in `FULL`, such as too little memory for
+    the copy; if it remains, training ends with the same error.
+    """
+    speedup, why_not = 0.0, ""
+    try:
+        with isolate_rng():
+            speedup = speedup_of(time_steps(trainer, pl_module))
+    except Exception as error:
+        why_not = f"{type(error).__name__}: {one_line(error)}"
+    free_memory(trainer.strategy.root_device)
+    return speedup, why_not
+
+
+def free_memory(device: torch.device) -> None:
+    """Free the GPU memory of the copy, so that the run's peak memory is its own."""
+    if device.type == "cuda":
+        gc.collect()
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
 
 
 def is_measurable(trainer: L.Trainer, pl_module: L.LightningModule) -> bool:
-    """Return whether the training step can be timed, and whether bfloat16 can pay on this device.
+    """Return whether the training step can be timed on a device that computes in bfloat16.
 
     The module must be a `Task` that is not compiled, on one device or with DDP, and have an `ImageDataModule`. The run
     must not demand deterministic algorithms, which it would for exactly equal results.
@@ -101,16 +105,7 @@ def is_measurable(trainer: L.Trainer, pl_module: L.LightningModule) -> bool:
         and pl_module.automatic_optimization
         and not torch.are_deterministic_algorithms_enabled()
         and not is_compiled(pl_module)
-        and computes_bfloat16(trainer.strategy.root_device)
     )
-
-
-def computes_bfloat16(device: torch.device) -> bool:
-    """Return whether a device has instructions for bfloat16. Others emulate it slowly."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    features = torch.cpu.get_capabilities() if device.type == "cpu" else {}
-    return bool(features.get("avx512_bf16") or features.get("amx_bf16"))
 
 
 def is_long(steps: float, batch_size: int, size: tuple[int, int] | None) -> bool:

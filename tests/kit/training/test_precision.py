@@ -160,14 +160,31 @@ def test_deterministic_run_is_not_measured(fit, measurements, monkeypatch):
 
 
 def test_failed_measurement_changes_nothing(fit, measurements, autocasts, capsys):
-    measurements.result = torch.OutOfMemoryError("out of memory")
+    measurements.result = torch.OutOfMemoryError("out of\nmemory")
     assert saved_precision(fit(*ARGS)) == FULL
-    assert autocasts == [False] * 4 and "precision:" not in capsys.readouterr().out
+    message = "precision: 32-true, since bf16-mixed failed in a trial (OutOfMemoryError: out of memory)\n"
+    assert autocasts == [False] * 4 and message in capsys.readouterr().out
 
 
 def test_slowest_process_decides(fit, measurements, monkeypatch):
     monkeypatch.setattr(SingleDeviceStrategy, "reduce", lambda self, tensor, reduce_op: tensor - 0.5)
     assert saved_precision(fit(*ARGS)) == FULL and measurements.count == 1
+
+
+@pytest.mark.parametrize("has_bfloat16", [True, False])
+def test_all_processes_compare_their_speedups(has_bfloat16, fit, measurements, monkeypatch, capsys):
+    def reduce(self, tensor, reduce_op):
+        if reduce_op != "min" or own:  # of another callback
+            return tensor
+        own.append(float(tensor))
+        return tensor * 0  # another process has no bfloat16
+
+    own = []
+    monkeypatch.setattr(SingleDeviceStrategy, "reduce", reduce)
+    monkeypatch.setattr(precision, "computes_bfloat16", lambda device: has_bfloat16)
+    assert saved_precision(fit(*ARGS)) == (FULL if has_bfloat16 else None)
+    assert own == [1.5 if has_bfloat16 else 0.0] and measurements.count == int(has_bfloat16)
+    assert ("another process" in capsys.readouterr().out) == has_bfloat16
 
 
 def test_measurement_does_not_change_the_weights(fit, short_runs, monkeypatch):
@@ -185,6 +202,16 @@ def test_measurement_does_not_change_the_weights(fit, short_runs, monkeypatch):
         assert torch.equal(measured["state_dict"][key], weights), key
 
 
+def test_memory_of_a_measurement_is_freed_before_the_peak_is_reset(monkeypatch):
+    calls = []
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: calls.append("free"))
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: calls.append(device))
+    precision.free_memory(torch.device("cpu"))
+    assert calls == []
+    precision.free_memory(torch.device("cuda", 1))
+    assert calls == ["free", torch.device("cuda", 1)]
+
+
 def test_evaluation_that_fails_in_bfloat16_keeps_float32(fit, short_runs, monkeypatch, capsys):
     def evaluate(self, batch):
         outputs = self.net(batch.images.flatten(1))
@@ -193,6 +220,7 @@ def test_evaluation_that_fails_in_bfloat16_keeps_float32(fit, short_runs, monkey
     monkeypatch.setattr(precision, "MIN_SPEEDUP", 1e-9)
     monkeypatch.setattr(tiny_task.Drawn, "evaluate", evaluate)
     assert saved_precision(fit(*ARGS)) == FULL
+    assert "failed in a trial (TypeError: " in capsys.readouterr().out
 
 
 def test_evaluation_in_bfloat16_is_tried_once(fit, short_runs, monkeypatch):
