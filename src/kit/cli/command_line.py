@@ -146,6 +146,8 @@ class CLI(LightningCLI):
             old, new = parser.read(["--config", str(folder / "config.yaml")]).as_flat(), self.config.as_flat()
             differences = restarting.config_differences(old, new)
             restarting.refuse("config", differences, self.force)
+            if change := restarting.precision_change(old, new):
+                rank_zero_only(print)(change)
             self.has_new_config = bool(differences)
             self.config = set_log_folder(folder, self.config)
             refuse_foreign_paths(self.config.as_dict(), args, folder)

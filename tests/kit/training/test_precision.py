@@ -117,6 +117,16 @@ def test_faster_precision_is_saved_and_resumed_without_a_measurement(fit, measur
     assert again != run and autocasts == [True] * 16 and measurements.count == 1
 
 
+@pytest.mark.parametrize("other", [FULL, "64-true", "bf16-true"])
+def test_resumed_run_may_change_the_precision(other, fit, measurements, autocasts, capsys):
+    run = fit(*ARGS)
+    assert fit("--resume", str(run), "--trainer.max_epochs", "2", "--trainer.precision", other) == run
+    assert f"precision bf16-mixed before, {other} now" in capsys.readouterr().out
+    assert autocasts == [True] * 4 + [False] * 4 and saved_precision(run) == other
+    fit("--resume", str(run), "--trainer.max_epochs", "3")
+    assert " before, " not in capsys.readouterr().out and autocasts[8:] == [False] * 4
+
+
 @pytest.mark.parametrize(("option", "limit"), [([], 1.0), (["--trainer.gradient_clip_val", "0.001"], 0.001)])
 @pytest.mark.parametrize("explicit", [[], ["--trainer.precision", MIXED]], ids=["chosen", "explicit"])
 def test_gradients_of_a_fused_optimizer_are_clipped(explicit, option, limit, fit, measurements, autocasts, monkeypatch):
