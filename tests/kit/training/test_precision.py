@@ -9,6 +9,7 @@ import yaml
 from lightning.pytorch.strategies import SingleDeviceStrategy
 from torch.nn.utils import get_total_norm
 
+from kit.cli import verbs
 from kit.training import precision
 from kit.training.precision import FULL, MIXED, choose, is_long, speedup_of
 
@@ -115,6 +116,29 @@ def test_faster_precision_is_saved_and_resumed_without_a_measurement(fit, measur
     assert autocasts == [True] * 8 and measurements.count == 1 and saved_precision(run) == MIXED
     again = fit("--config", str(run / "config.yaml"))
     assert again != run and autocasts == [True] * 16 and measurements.count == 1
+
+
+@pytest.mark.parametrize(
+    ("config", "option", "expected"),
+    [
+        (None, [], True),
+        (None, ["--trainer.precision", FULL], False),
+        ("", [], False),
+        ("trainer: {precision: no-such}", [], False),
+        ("trainer: [", [], False),
+    ],
+)
+def test_test_takes_the_precision_of_the_run(config, option, expected, fit, measurements, monkeypatch):
+    def evaluate(self, batch):
+        found.append(torch.is_autocast_enabled("cpu"))
+        return self.net(batch.images.flatten(1))
+
+    run, found = fit(*ARGS), []
+    if config is not None:
+        (run / "config.yaml").write_text(config)
+    monkeypatch.setattr(tiny_task.Drawn, "evaluate", evaluate)
+    verbs.test([str(run), *option])
+    assert set(found) == {expected}
 
 
 @pytest.mark.parametrize("other", [FULL, "64-true", "bf16-true"])
