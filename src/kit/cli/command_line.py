@@ -33,6 +33,7 @@ from kit.ground.yaml_files import read_yaml
 from kit.safeguards import Checkpoint, EarlyStopping, ExactResume, MemoryGuard, NanGuard, Overfitting
 from kit.safeguards.resume import restarting
 from kit.training import AutoPrecision
+from kit.training.bfloat16 import clip_fused
 
 OVERLAYS = "trainer"  # a folder in CONFIGS; its files set a few keys and are not complete runs
 
@@ -145,6 +146,8 @@ class CLI(LightningCLI):
             old, new = parser.read(["--config", str(folder / "config.yaml")]).as_flat(), self.config.as_flat()
             differences = restarting.config_differences(old, new)
             restarting.refuse("config", differences, self.force)
+            if change := restarting.precision_change(old, new):
+                rank_zero_only(print)(change)
             self.has_new_config = bool(differences)
             self.config = set_log_folder(folder, self.config)
             refuse_foreign_paths(self.config.as_dict(), args, folder)
@@ -187,6 +190,7 @@ class CLI(LightningCLI):
         root = {"default_root_dir": str(self.folder)} if self.folder else {}  # for other files that Lightning writes
         check_settings(self.config.trainer)
         trainer = super().instantiate_trainer(enable_progress_bar=has_bar, **root, **kwargs)
+        clip_fused(trainer)
         self.config_init.exact_resume.changed = self.has_new_config
         trainer.folder = self.folder
         if self.resumed_folder:

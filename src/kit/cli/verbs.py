@@ -25,8 +25,11 @@ from kit.ground.checkpoint_limits import Budget
 from kit.ground.errors import BrokenFiles, RunFailed, Stopped, UserError
 from kit.ground.files import require_writable, write_text
 from kit.ground.unexpected import doing
+from kit.ground.yaml_files import read_yaml
 from kit.safeguards.resume import restarting
 from kit.training.weights import NotDownloaded
+
+PRECISIONS = ("16-mixed", "16-true", "32-true", "64-true", "bf16-mixed", "bf16-true")  # without other packages
 
 
 def fit(args: list[str]) -> None:
@@ -154,6 +157,8 @@ def test(args: list[str]) -> None:
     file = checkpoint.find(args[0])
     trusted, options = extract_option(args[1:], "--trust")
     content, base = checkpoint.load(file, trusted)
+    if precision := _precision_of(checkpoint.run_folder_of(file)):
+        base["trainer.precision"] = precision
     with doing(f"testing {file}"):
         cli = _test_cli(options, base, file)
         cli.datamodule.load_state_dict(checkpoint.data_state(content, base))
@@ -163,6 +168,18 @@ def test(args: list[str]) -> None:
     if cli.trainer.is_global_zero and metrics is not None:
         report(metrics, {}, None, reading.summary(_left_out(cli.datamodule)))
         require_measured(metrics)
+
+
+def _precision_of(run: Path) -> str | None:
+    """Return `trainer.precision` in the config of a run, with which `test` repeats the metrics of the run's report.
+
+    Return None if it is not set, or if the config is missing or damaged: the weights can be tested without it.
+    """
+    try:
+        trainer = read_yaml(run / "config.yaml")["trainer"]
+        return trainer["precision"] if trainer["precision"] in PRECISIONS else None
+    except (UserError, KeyError, TypeError):
+        return None
 
 
 def _test_cli(options: list[str], base: dict[str, Any], file: Path) -> CLI:

@@ -4,6 +4,7 @@ tests/kit/ground/test_private_names.py fails if a name is missing.
 """
 
 from torch import Tensor, nn
+from torch._dynamo import OptimizedModule
 from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm  # noqa: F401
 from torch.optim.lr_scheduler import ChainedScheduler, LRScheduler, SequentialLR
 from torch.utils._pytree import tree_leaves, tree_map, tree_map_only  # noqa: F401
@@ -16,8 +17,9 @@ def version_of(tensor: Tensor) -> int:
 
 
 def is_compiled(module: nn.Module) -> bool:
-    """Return whether a module or one of its submodules was compiled in place."""
-    return any(part._compiled_call_impl is not None for part in module.modules())
+    """Return whether a module or one of its submodules was compiled, in place or by `torch.compile(module)`."""
+    parts = list(module.modules())
+    return any(isinstance(part, OptimizedModule) or part._compiled_call_impl is not None for part in parts)
 
 
 def inner_schedules(schedule: LRScheduler) -> list[LRScheduler]:

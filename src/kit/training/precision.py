@@ -1,23 +1,27 @@
 """Choose the precision of a run by the time of its training step."""
 
 import copy
+import gc
 import time
 from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.plugins.precision import MixedPrecision, Precision
+from lightning.pytorch.plugins.precision import Precision
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.utilities.seed import isolate_rng
+from torch.utils.data import DataLoader
 
 from kit.data import Batch, ImageDataModule
 from kit.ground._lightning import data_module, prepare_batch
 from kit.ground._torch import is_compiled
+from kit.ground.errors import one_line
 from kit.task import Task
+from kit.training.bfloat16 import MIXED, BFloat16Mixed, computes_bfloat16
 
-FULL, MIXED = "32-true", "bf16-mixed"
+FULL = "32-true"
 MIN_SPEEDUP = 1.2  # a smaller speedup of `MIXED` saves little time, and may be due to chance
 ROUNDS = 4  # timed steps in each precision, after one that is not timed
 MIN_STEPS = 500  # the ten steps of a measurement are then at most 2 % of the run
@@ -31,7 +35,7 @@ class AutoPrecision(L.Callback):
     precisions. This changes neither the weights, nor random numbers, nor the order of the images. The result is printed
     and written into `config.yaml`, so that the config repeats the run exactly, and a resumed run measures nothing.
 
-    If `is_measurable` or `is_long` is False, nothing is measured, and the precision is not changed.
+    Nothing is measured unless `is_measurable`, `is_long` and `computes_bfloat16` hold. The precision is then `32-true`.
 
     Args:
         config: the config that `SavedConfig` writes. Its key `trainer.precision` is set.
@@ -42,28 +46,53 @@ class AutoPrecision(L.Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         data: Any = data_module(trainer)
-        if not is_measurable(trainer, pl_module):
+        if not is_measurable(trainer, pl_module):  # this is the same for all processes, as is the next line
             return
         if not is_long(trainer.estimated_stepping_batches, data.batch_size, data.preprocessing.size):
             return
-        try:
-            with isolate_rng():
-                speedup = speedup_of(time_steps(trainer, pl_module))
-        except Exception:  # if training fails in the same way, it raises the error
-            speedup = 0.0
         device = trainer.strategy.root_device
-        speedup = float(trainer.strategy.reduce(torch.tensor(speedup, device=device), reduce_op="min"))
+        own_speedup, why_not = measure(trainer, pl_module) if computes_bfloat16(device) else (0.0, "")
+        own = torch.tensor(own_speedup, device=device)
+        speedup = float(trainer.strategy.reduce(own, reduce_op="min"))  # of all processes, so each must come here
+        if not own_speedup and not why_not:
+            return  # the device has no bfloat16
         self.config["trainer.precision"] = choose(speedup)
-        message = f"{FULL}, since {MIXED} is {speedup:.2f} times as fast, less than {MIN_SPEEDUP}"
         if choose(speedup) == MIXED:
-            trainer.strategy.precision_plugin = MixedPrecision(MIXED, device.type)
+            trainer.strategy.precision_plugin = BFloat16Mixed(device.type)
             message = f"{MIXED}, {speedup:.1f} times as fast as {FULL} (--auto_precision false keeps {FULL})"
-        if speedup:
-            rank_zero_only(print)(f"precision: {message}", flush=True)
+        elif speedup:
+            message = f"{FULL}, since {MIXED} is {speedup:.2f} times as fast, less than {MIN_SPEEDUP}"
+        else:
+            message = f"{FULL}, since {MIXED} failed in a trial ({why_not or 'of another process'})"
+        rank_zero_only(print)(f"precision: {message}", flush=True)
+
+
+def measure(trainer: L.Trainer, pl_module: L.LightningModule) -> tuple[float, str]:
+    """Return how many times as fast as `FULL` the precision `MIXED` is, and "".
+
+    If it cannot be measured, return 0.0 and the reason. The cause may also be in `FULL`, such as too little memory for
+    the copy; if it remains, training ends with the same error.
+    """
+    speedup, why_not = 0.0, ""
+    try:
+        with isolate_rng():
+            speedup = speedup_of(time_steps(trainer, pl_module))
+    except Exception as error:
+        why_not = f"{type(error).__name__}: {one_line(error)}"
+    free_memory(trainer.strategy.root_device)
+    return speedup, why_not
+
+
+def free_memory(device: torch.device) -> None:
+    """Free the GPU memory of the copy, so that the run's peak memory is its own."""
+    if device.type == "cuda":
+        gc.collect()
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
 
 
 def is_measurable(trainer: L.Trainer, pl_module: L.LightningModule) -> bool:
-    """Return whether the training step can be timed, and whether bfloat16 can pay on this device.
+    """Return whether the training step can be timed on a device that computes in bfloat16.
 
     The module must be a `Task` that is not compiled, on one device or with DDP, and have an `ImageDataModule`. The run
     must not require deterministic algorithms, since a measured precision may differ between equal runs.
@@ -76,16 +105,7 @@ def is_measurable(trainer: L.Trainer, pl_module: L.LightningModule) -> bool:
         and pl_module.automatic_optimization
         and not torch.are_deterministic_algorithms_enabled()
         and not is_compiled(pl_module)
-        and computes_bfloat16(trainer.strategy.root_device)
     )
-
-
-def computes_bfloat16(device: torch.device) -> bool:
-    """Return whether a device has instructions for bfloat16. Others emulate it slowly."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    features = torch.cpu.get_capabilities() if device.type == "cpu" else {}
-    return bool(features.get("avx512_bf16") or features.get("amx_bf16"))
 
 
 def is_long(steps: float, batch_size: int, size: tuple[int, int] | None) -> bool:
@@ -118,13 +138,17 @@ def time_steps(trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, li
 
     On a CPU, a single thread computes one thread's share of the batch, and CPU time is measured. Several threads would
     wait for each other, so that other programs on the machine would change the result.
+
+    The copy also evaluates two images in `MIXED`, since evaluation may use an operation that bfloat16 does not have.
     """
     device, threads = trainer.strategy.root_device, torch.get_num_threads()
-    batch = first_batch(trainer, pl_module, threads if device.type == "cpu" else 1)
+    data = data_module(trainer)
+    batch = first_batch(trainer, pl_module, data.train_dataloader(), threads if device.type == "cpu" else 1)
     task, optimizers = copy.deepcopy((pl_module, trainer.optimizers))  # together, since they share parameters
     task.trainer = trainer
     task.log = task.log_dict = lambda *_, **__: None
-    plugins: dict[str, Precision] = {FULL: trainer.precision_plugin, MIXED: MixedPrecision(MIXED, device.type)}
+    vars(task).pop("evaluate", None)  # the memory guard's replacement, which would call the original task
+    plugins: dict[str, Precision] = {FULL: trainer.precision_plugin, MIXED: BFloat16Mixed(device.type)}
     seconds: dict[str, list[float]] = {name: [] for name in plugins}
     torch.set_num_threads(1)
     try:
@@ -138,14 +162,16 @@ def time_steps(trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, li
                     optimizer.step()
                     optimizer.zero_grad()
                 seconds[name].append(_now(device) - began)
+        batch = first_batch(trainer, pl_module, data.val_dataloader(), data.batch_size)
+        with torch.no_grad(), plugins[MIXED].val_step_context():
+            task.eval().measure(task.evaluation("val"), batch)
     finally:
         torch.set_num_threads(threads)
     return {name: times[1:] for name, times in seconds.items()}
 
 
-def first_batch(trainer: L.Trainer, pl_module: L.LightningModule, parts: int) -> Batch:
-    """Return the first 1 / `parts` of the first training batch, on the device. The run's loader is not used."""
-    loader = data_module(trainer).train_dataloader()
+def first_batch(trainer: L.Trainer, pl_module: L.LightningModule, loader: DataLoader[Any], parts: int) -> Batch:
+    """Return the first batch of a loader on the device, or one of its parts, without starting the loader's workers."""
     keys = next(iter(loader.batch_sampler))
     batch = loader.dataset.__getitems__(keys[: max(2, len(keys) // parts)])  # batch norm needs two images
     return trainer.strategy.batch_to_device(prepare_batch(pl_module, batch))

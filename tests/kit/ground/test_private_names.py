@@ -55,7 +55,11 @@ def test_private_name_exists(owner, name):
 
 def test_private_functions_work():
     assert _torch.version_of(torch.zeros(2).add_(1)) == 1
-    assert not _torch.is_compiled(torch.nn.Linear(1, 1))
+    assert not _torch.is_compiled(torch.nn.Sequential(torch.nn.Linear(1, 1)))
+    assert _torch.is_compiled(torch.nn.Sequential(torch.compile(torch.nn.Linear(1, 1))))
+    in_place = torch.nn.Linear(1, 1)
+    in_place.compile()
+    assert _torch.is_compiled(torch.nn.Sequential(in_place))
 
 
 def private(name: str) -> bool:

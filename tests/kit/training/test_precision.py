@@ -7,7 +7,9 @@ import tiny_task
 import torch
 import yaml
 from lightning.pytorch.strategies import SingleDeviceStrategy
+from torch.nn.utils import get_total_norm
 
+from kit.cli import verbs
 from kit.training import precision
 from kit.training.precision import FULL, MIXED, choose, is_long, speedup_of
 
@@ -116,6 +118,55 @@ def test_faster_precision_is_saved_and_resumed_without_a_measurement(fit, measur
     assert again != run and autocasts == [True] * 16 and measurements.count == 1
 
 
+@pytest.mark.parametrize(
+    ("config", "option", "expected"),
+    [
+        (None, [], True),
+        (None, ["--trainer.precision", FULL], False),
+        ("", [], False),
+        ("trainer: {precision: no-such}", [], False),
+        ("trainer: [", [], False),
+    ],
+)
+def test_test_takes_the_precision_of_the_run(config, option, expected, fit, measurements, monkeypatch):
+    def evaluate(self, batch):
+        found.append(torch.is_autocast_enabled("cpu"))
+        return self.net(batch.images.flatten(1))
+
+    run, found = fit(*ARGS), []
+    if config is not None:
+        (run / "config.yaml").write_text(config)
+    monkeypatch.setattr(tiny_task.Drawn, "evaluate", evaluate)
+    verbs.test([str(run), *option])
+    assert set(found) == {expected}
+
+
+@pytest.mark.parametrize("other", [FULL, "64-true", "bf16-true"])
+def test_resumed_run_may_change_the_precision(other, fit, measurements, autocasts, capsys):
+    run = fit(*ARGS)
+    assert fit("--resume", str(run), "--trainer.max_epochs", "2", "--trainer.precision", other) == run
+    assert f"precision bf16-mixed before, {other} now" in capsys.readouterr().out
+    assert autocasts == [True] * 4 + [False] * 4 and saved_precision(run) == other
+    fit("--resume", str(run), "--trainer.max_epochs", "3")
+    assert " before, " not in capsys.readouterr().out and autocasts[8:] == [False] * 4
+
+
+@pytest.mark.parametrize(("option", "limit"), [([], 1.0), (["--trainer.gradient_clip_val", "0.001"], 0.001)])
+@pytest.mark.parametrize("explicit", [[], ["--trainer.precision", MIXED]], ids=["chosen", "explicit"])
+def test_gradients_of_a_fused_optimizer_are_clipped(explicit, option, limit, fit, measurements, autocasts, monkeypatch):
+    def configure_optimizers(self):
+        optimizer = torch.optim.AdamW(self.parameters(), 0.01, fused=True)
+        optimizer.register_step_post_hook(
+            lambda *_: norms.append(get_total_norm([p.grad for p in self.parameters()]).item())
+        )
+        return optimizer
+
+    norms = []
+    monkeypatch.setattr(tiny_task.Drawn, "configure_optimizers", configure_optimizers)
+    assert saved_precision(fit(*ARGS, *explicit, *option)) == MIXED and autocasts == [True] * 4
+    assert len(norms) == 4 and max(norms) <= limit * 1.001
+
+
 def test_slower_precision_is_not_used(fit, measurements, autocasts, capsys):
     measurements.result = SLOWER
     run = fit(*ARGS)
@@ -143,14 +194,31 @@ def test_deterministic_run_is_not_measured(fit, measurements, monkeypatch):
 
 
 def test_failed_measurement_changes_nothing(fit, measurements, autocasts, capsys):
-    measurements.result = torch.OutOfMemoryError("out of memory")
+    measurements.result = torch.OutOfMemoryError("out of\nmemory")
     assert saved_precision(fit(*ARGS)) == FULL
-    assert autocasts == [False] * 4 and "precision:" not in capsys.readouterr().out
+    message = "precision: 32-true, since bf16-mixed failed in a trial (OutOfMemoryError: out of memory)\n"
+    assert autocasts == [False] * 4 and message in capsys.readouterr().out
 
 
 def test_slowest_process_decides(fit, measurements, monkeypatch):
     monkeypatch.setattr(SingleDeviceStrategy, "reduce", lambda self, tensor, reduce_op: tensor - 0.5)
     assert saved_precision(fit(*ARGS)) == FULL and measurements.count == 1
+
+
+@pytest.mark.parametrize("has_bfloat16", [True, False])
+def test_all_processes_compare_their_speedups(has_bfloat16, fit, measurements, monkeypatch, capsys):
+    def reduce(self, tensor, reduce_op):
+        if reduce_op != "min" or own:  # of another callback
+            return tensor
+        own.append(float(tensor))
+        return tensor * 0  # another process has no bfloat16
+
+    own = []
+    monkeypatch.setattr(SingleDeviceStrategy, "reduce", reduce)
+    monkeypatch.setattr(precision, "computes_bfloat16", lambda device: has_bfloat16)
+    assert saved_precision(fit(*ARGS)) == (FULL if has_bfloat16 else None)
+    assert own == [1.5 if has_bfloat16 else 0.0] and measurements.count == int(has_bfloat16)
+    assert ("another process" in capsys.readouterr().out) == has_bfloat16
 
 
 def test_measurement_does_not_change_the_weights(fit, short_runs, monkeypatch):
@@ -166,3 +234,37 @@ def test_measurement_does_not_change_the_weights(fit, short_runs, monkeypatch):
     assert measured["global_step"] == other["global_step"] > 0
     for key, weights in other["state_dict"].items():
         assert torch.equal(measured["state_dict"][key], weights), key
+
+
+def test_memory_of_a_measurement_is_freed_before_the_peak_is_reset(monkeypatch):
+    calls = []
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: calls.append("free"))
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: calls.append(device))
+    precision.free_memory(torch.device("cpu"))
+    assert calls == []
+    precision.free_memory(torch.device("cuda", 1))
+    assert calls == ["free", torch.device("cuda", 1)]
+
+
+def test_evaluation_that_fails_in_bfloat16_keeps_float32(fit, short_runs, monkeypatch, capsys):
+    def evaluate(self, batch):
+        outputs = self.net(batch.images.flatten(1))
+        return torch.from_numpy(outputs.numpy())  # numpy has no bfloat16
+
+    monkeypatch.setattr(precision, "MIN_SPEEDUP", 1e-9)
+    monkeypatch.setattr(tiny_task.Drawn, "evaluate", evaluate)
+    assert saved_precision(fit(*ARGS)) == FULL
+    assert "failed in a trial (TypeError: " in capsys.readouterr().out
+
+
+def test_evaluation_in_bfloat16_is_tried_once(fit, short_runs, monkeypatch):
+    def evaluate(self, batch):
+        if torch.is_autocast_enabled("cpu"):
+            tried.append((self.training, torch.is_grad_enabled(), len(batch.keys)))
+        return outputs(self, batch)
+
+    tried, outputs = [], tiny_task.Drawn.evaluate
+    monkeypatch.setattr(precision, "MIN_SPEEDUP", float("inf"))
+    monkeypatch.setattr(tiny_task.Drawn, "evaluate", evaluate)
+    fit(*ARGS)
+    assert tried == [(False, False, 2)]

@@ -23,11 +23,11 @@ from kit.training.weights import hash_tensors, read_weights
 
 NET = "model.init_args.net.init_args"
 # Config keys that may change when a run is resumed: the run's length, the hardware, what is shown, and where files are.
-# If the length or the number of processes changes, `ExactResume` prints what else changes.
+# If the length or the number of processes changes, `ExactResume` prints what else changes; see also `precision_change`.
 CHANGEABLE = (
     *(f"trainer.{key}" for key in ("max_epochs", "min_epochs", "max_steps", "min_steps", "max_time", "accelerator")),
     *(f"trainer.{key}" for key in ("devices", "num_nodes", "strategy", "profiler", "logger", "default_root_dir")),
-    *(f"trainer.{key}" for key in ("enable_progress_bar", "enable_model_summary")),
+    *(f"trainer.{key}" for key in ("precision", "enable_progress_bar", "enable_model_summary")),
     *(f"data.init_args.{key}" for key in ("root", "cache", "cache_dir", "num_workers", "download")),
     *("name", "check", "config", "exact_resume", "auto_precision"),  # a resumed run measures no precision
 )
@@ -102,6 +102,12 @@ def config_differences(before: Namespace, now: Namespace) -> list[str]:
         for key in old | new
         if old.get(key) != new.get(key) and not any(f"{key}.".startswith(f"{prefix}.") for prefix in changeable)
     ]
+
+
+def precision_change(before: Namespace, now: Namespace) -> str:
+    """Return a sentence about a changed precision, or "" if it is the same. The arguments are flat configs."""
+    old, new = (vars(config).get("trainer.precision") or "32-true" for config in (before, now))
+    return f"precision {old} before, {new} now: the weights differ from here on" if str(old) != str(new) else ""
 
 
 def refuse_other_data(content: dict[str, Any], datamodule: Any, force: bool) -> None:
