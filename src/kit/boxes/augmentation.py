@@ -47,8 +47,9 @@ class Zoom(v2.Transform):
     def forward(self, image: tv_tensors.Image, target: dict[str, Any]) -> tuple[tv_tensors.Image, dict[str, Any]]:
         """Return the changed image, uint8 [C H W], and the changed target. See `kit.boxes.targets.sample`."""
         size = tuple(image.shape[-2:])
-        uniform, across, down, uniform_ratio = torch.rand(4).tolist()
-        factor, stretch = between(self.scale, uniform), math.sqrt(between(self.ratio, uniform_ratio))
+        uniform, across, down = torch.rand(3).tolist()
+        factor = between(self.scale, uniform)
+        stretch = 1.0 if self.ratio == (1, 1) else math.sqrt(between(self.ratio, float(torch.rand(()))))
         rows = scale_side(size[0], size[0], factor / stretch, down)
         columns = scale_side(size[1], size[1], factor * stretch, across)
         window = image.as_subclass(Tensor)[:, rows.start : rows.end, columns.start : columns.end]

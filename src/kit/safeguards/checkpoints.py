@@ -54,7 +54,10 @@ class Checkpoint(ModelCheckpoint):
             super()._save_topk_checkpoint(trainer, monitor_candidates)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Let a run that is shorter than the interval between validations end with a validation."""
+        """Let a run end with a validation if it is shorter than the interval, or if the interval is given in steps.
+
+        An interval in steps is shortened for this: a run of 2,400 steps is validated every 480 steps instead of 500.
+        """
         super().on_train_start(trainer, pl_module)
         interval, max_epochs = trainer.check_val_every_n_epoch, trainer.max_epochs or -1
         if interval is not None:
@@ -64,7 +67,8 @@ class Checkpoint(ModelCheckpoint):
         if trainer.val_check_batch is not None and math.isfinite(batches) and math.isfinite(steps):
             accumulated = trainer.accumulate_grad_batches
             epochs, rest = divmod(int(steps), math.ceil(batches / accumulated))  # an epoch's last step may be smaller
-            trainer.val_check_batch = min(trainer.val_check_batch, epochs * int(batches) + rest * accumulated)
+            total = epochs * int(batches) + rest * accumulated
+            trainer.val_check_batch = total // max(1, math.ceil(total / trainer.val_check_batch))
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         super().on_validation_end(trainer, pl_module)
