@@ -76,7 +76,7 @@ def test_fit_test_predict_export_and_resume(name, way, fit, repository, tiny, mo
     net_class = "kit.zoo.TorchvisionDetector" if name else "project.detection.CnnFcos"
     # The images' own size: an untrained net may amplify a pixel that resizing rounds otherwise in the exported file.
     given = ["--config", config, "--data.root", str(tmp_path / "data"), "--data.image_size", "[22, 30]"]
-    given += ["--data.batch_size", "2", "--data.cache", "ram", "--model.net", net_class]
+    given += ["--data.batch_size", "2", "--data.cache", "ram", "--data.augment", "[]", "--model.net", net_class]
     given += ["--data.mean", "[0.485, 0.456, 0.406]", "--data.std", "[0.229, 0.224, 0.225]"]  # scores differ more
     monkeypatch.setattr(fcos, "resnet50", thin_resnet50)  # a thin RetinaNet gives boxes of equal scores in any order
     net = {"widths": [4, 8], "depth": 1, "levels": [1], "neck": 32, "score_thresh": 0.5}  # untrained, all score alike
