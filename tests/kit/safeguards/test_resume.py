@@ -437,6 +437,15 @@ def test_signal_with_one_batch_per_epoch_and_no_validation(at, monkeypatch):
     assert_same(fit("whole", *words), run)
 
 
+@pytest.mark.parametrize(("interval", "validated"), [(5, [4, 8]), (100, [8]), (4, [4, 8])])
+def test_run_whose_validations_are_counted_in_steps_ends_with_one(monkeypatch, interval, validated):
+    steps = []
+    monkeypatch.setattr(Judge, "on_validation_end", lambda self: steps.append(self.global_step), raising=False)
+    words = ["--trainer.max_epochs", "-1", "--trainer.max_steps", "8", "--trainer.check_val_every_n_epoch", "null"]
+    fit("steps", "--model", "tiny_task.Judge", *words, "--trainer.val_check_interval", str(interval))
+    assert [step for step in dict.fromkeys(steps) if step] == validated
+
+
 @pytest.mark.slow
 def test_validation_while_gradients_are_accumulated(killed):
     """No checkpoint holds the gradients that were accumulated so far."""
