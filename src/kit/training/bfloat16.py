@@ -12,8 +12,9 @@ MIXED: Literal["bf16-mixed"] = "bf16-mixed"
 class BFloat16Mixed(MixedPrecision):
     """Lightning's `bf16-mixed`, which also clips the gradients of fused optimizers.
 
-    Lightning refuses to clip them in any mixed precision. The reason holds only for fp16: a fused optimizer divides the
-    gradients by the loss scale within its step, which is after clipping. In bfloat16 there is no loss scale.
+    Lightning refuses to clip the gradients of fused optimizers in mixed precision. This is necessary only in fp16,
+    where a fused optimizer divides the gradients by the loss scale within its step, after clipping. bfloat16 has no
+    loss scale.
 
     Args:
         device: the type of the device, such as `cuda`.

@@ -23,7 +23,7 @@ from kit.training.bfloat16 import MIXED, BFloat16Mixed, computes_bfloat16
 
 FULL = "32-true"
 MIN_SPEEDUP = 1.2  # a smaller speedup of `MIXED` saves little time, and may be due to chance
-ROUNDS = 4  # timed steps in each precision, after one that is not timed
+ROUNDS = 4  # the number of steps timed in each precision, after one warm-up step
 MIN_STEPS = 500  # the ten steps of a measurement are then at most 2 % of the run
 MIN_PIXELS = 100e6  # height * width * images of all steps: a run with fewer takes only seconds
 
@@ -35,7 +35,7 @@ class AutoPrecision(L.Callback):
     precisions. This changes neither the weights, nor random numbers, nor the order of the images. The result is printed
     and written into `config.yaml`, so that the config repeats the run exactly, and a resumed run measures nothing.
 
-    Nothing is measured unless `is_measurable`, `is_long` and `computes_bfloat16` hold. The precision is then `32-true`.
+    The time is measured only if `is_measurable`, `is_long` and `computes_bfloat16` return True, else it is `32-true`.
 
     Args:
         config: the config that `SavedConfig` writes. Its key `trainer.precision` is set.
@@ -51,10 +51,10 @@ class AutoPrecision(L.Callback):
         if not is_long(trainer.estimated_stepping_batches, data.batch_size, data.preprocessing.size):
             return
         device = trainer.strategy.root_device
-        own_speedup, why_not = measure(trainer, pl_module) if computes_bfloat16(device) else (0.0, "")
-        own = torch.tensor(own_speedup, device=device)
-        speedup = float(trainer.strategy.reduce(own, reduce_op="min"))  # of all processes, so each must come here
-        if not own_speedup and not why_not:
+        local_speedup, failure = measure(trainer, pl_module) if computes_bfloat16(device) else (0.0, "")
+        local = torch.tensor(local_speedup, device=device)
+        speedup = float(trainer.strategy.reduce(local, reduce_op="min"))  # of all processes, so each must come here
+        if not local_speedup and not failure:
             return  # the device has no bfloat16
         self.config["trainer.precision"] = choose(speedup)
         if choose(speedup) == MIXED:
@@ -63,24 +63,24 @@ class AutoPrecision(L.Callback):
         elif speedup:
             message = f"{FULL}, since {MIXED} is {speedup:.2f} times as fast, less than {MIN_SPEEDUP}"
         else:
-            message = f"{FULL}, since {MIXED} failed in a trial ({why_not or 'of another process'})"
+            message = f"{FULL}, since {MIXED} failed in a trial ({failure or 'on another device'})"
         rank_zero_only(print)(f"precision: {message}", flush=True)
 
 
 def measure(trainer: L.Trainer, pl_module: L.LightningModule) -> tuple[float, str]:
     """Return how many times as fast as `FULL` the precision `MIXED` is, and "".
 
-    If it cannot be measured, return 0.0 and the reason. The cause may also be in `FULL`, such as too little memory for
-    the copy; if it remains, training ends with the same error.
+    If it cannot be measured, return 0.0 and the reason. The failure may be unrelated to bfloat16, such as too little
+    memory for the copy. If its cause persists, training fails with the same error.
     """
-    speedup, why_not = 0.0, ""
+    speedup, failure = 0.0, ""
     try:
         with isolate_rng():
             speedup = speedup_of(time_steps(trainer, pl_module))
     except Exception as error:
-        why_not = f"{type(error).__name__}: {one_line(error)}"
+        failure = f"{type(error).__name__}: {one_line(error)}"
     free_memory(trainer.strategy.root_device)
-    return speedup, why_not
+    return speedup, failure
 
 
 def free_memory(device: torch.device) -> None:
@@ -128,7 +128,7 @@ def speedup_of(seconds: Mapping[str, Sequence[float]]) -> float:
     """Return how many times as fast as `FULL` the precision `MIXED` is.
 
     Args:
-        seconds: the times of steps in each precision. The shortest one is the least disturbed.
+        seconds: the times of steps in each precision. The shortest is taken, since other programs disturbed it least.
     """
     return min(seconds[FULL]) / min(seconds[MIXED])
 
