@@ -1,21 +1,23 @@
 """Data modules of images for pretraining. Their classes are only used to measure the features.
 
-The target of a sample is the index of its class in `class_names`. Both data modules also take the arguments of
+The target of a sample is the index of its class in `class_names`, or -1. Both data modules also take the arguments of
 `kit.data.ImageDataModule`, such as batch_size, augment and cache.
 """
 
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from kit.data import Files, ImageDataModule, Samples
-from kit.data.decode import Channels, ImageSize, find_channels
+from kit.data.decode import EXTENSIONS, Channels, ImageSize, find_channels
 from kit.data.digits import DigitsDataModule
 from kit.data.image_size import LABELS, choose_image_size, read_image_sizes
-from kit.formats.class_folders import ClassFolders
-from kit.formats.folders import data_folder, images, unused_files
+from kit.formats.class_folders import ClassFolders, class_name
+from kit.formats.folders import data_folder, files_in, folders, unused_files
 from kit.ground.errors import UserError
 from kit.ground.faults import Fault
 
@@ -25,9 +27,10 @@ class Digits(DigitsDataModule):
 
 
 class ImageFolder(ImageDataModule):
-    """All images in a folder and below it, or in its folders `train`, `val` and `test`.
+    """All images in a folder and below it, or in its folders `train`, `val` and `test` and below these.
 
-    If there are several folders with images in `root` (or in `train`), they are the classes.
+    If there are several folders with images in `root` (or in `train`), their names are the classes. The target of an
+    image that is in none of them is -1. Without several such folders, all images are of the class `image`.
 
     Args:
         root: the folder of the images.
@@ -43,38 +46,68 @@ class ImageFolder(ImageDataModule):
     ) -> None:
         super().__init__(**kwargs)
         self.root, self.image_size, self.channels = data_folder(root), image_size and tuple(image_size), channels
-        self.folders = _FilledClassFolders(self.root)
-        if not images(self.folders.first_split):
+        self.folders = ClassFolders(self.root)  # finds the splits
+        if not self._training_images():
             raise UserError(f"no images in {self.root} (.jpg, .png, ...); give another folder with --data.root")
+        for folder, message in self._beside_the_splits():
+            warnings.warn(f"{folder}: {message}", stacklevel=1)
+
+    def _training_images(self) -> list[Path]:
+        return self.folders.images(self.folders.first_split)
+
+    def _beside_the_splits(self) -> Iterator[tuple[Path, str]]:
+        """Yield each folder that is not used, and a message: folders and images beside the folders of the splits."""
+        root, splits = self.folders.root, self.folders.splits.values()
+        if self.folders.first_split != root:
+            for folder in folders(root):
+                if folder not in splits and self.folders.images(folder):
+                    yield folder, "not used, since its name is none of train, val and test; rename or remove it"
+            if loose := files_in(root, EXTENSIONS):
+                yield root, f"{len(loose):,} image(s) beside train, val and test are not used; move them into train"
 
     def find_class_names(self) -> list[str]:
-        names = self.folders.names()
-        return names if len(names) > 1 else ["image"]
+        parent = self.folders.first_split
+        names = {name for path in self._training_images() if (name := _folder_name(path, parent)) is not None}
+        return sorted(names) if len(names) > 1 else ["image"]
 
     def find_in_channels(self) -> int:
-        return self.channels or find_channels(images(self.folders.first_split))
+        return self.channels or find_channels(self._training_images())
 
     def find_image_size(self) -> tuple[int, int]:
-        return choose_image_size(read_image_sizes(images(self.folders.first_split)), [], LABELS)
+        return choose_image_size(read_image_sizes(self._training_images()), [], LABELS)
 
     def load_split(self, split: str) -> Samples | None:
         folder = self.folders.splits[split]
-        if folder is not None and len(self.class_names) == 1:
-            paths = images(folder)
-            return Files(torch.zeros(len(paths), dtype=torch.long), paths, self.in_channels, self.input_size)
-        labelled = self.folders.read(split, self.class_names)
-        if labelled is None:
+        if folder is None:
             return None
-        paths, targets, _ = labelled
-        return Files(targets, paths, self.in_channels, self.input_size)
+        paths = self.folders.images(folder)
+        if not paths:
+            raise UserError(f"no images in {folder} (.jpg, .png, ...); add some, or remove the folder")
+        numbers: dict[str | None, int] = {name: number for number, name in enumerate(self.class_names)}
+        targets = [numbers.get(_folder_name(path, folder), -1) for path in paths]
+        return _Images(torch.tensor(targets) * (len(numbers) > 1), paths, self.in_channels, self.input_size)
+
+    def count_classes(self, samples: Samples) -> list[int]:
+        """Return -1 for each class, which means unknown: `check` then says nothing of classes with few images."""
+        return [-1] * self.num_classes
+
+    def strata(self, samples: Samples) -> Tensor:
+        """Return zeros, Long[N]: the validation part is a tenth of all images, whatever their classes."""
+        return torch.zeros_like(samples.targets)
 
     def annotation_faults(self) -> Iterable[Fault]:
-        yield from self.folders.report_fault.collect(self.load_splits)
-        yield from self.folders.unused() if self.num_classes > 1 else unused_files(self.root)
+        for folder, message in self._beside_the_splits():
+            yield Fault("annotation-missing", "warning", str(folder), None, message)
+        yield from unused_files(self.root)
 
 
-class _FilledClassFolders(ClassFolders):
-    """Class folders. Folders without images are no classes."""
+class _Images(Files):
+    """Images of which some have no class, so that `check` does not compare the classes of equal images."""
 
-    def classes(self, parent: Path) -> list[tuple[str, Path]]:
-        return [pair for pair in super().classes(parent) if self.images(pair[1])]
+    has_class_numbers = False
+
+
+def _folder_name(path: Path, parent: Path) -> str | None:
+    """Return the name of the folder in `parent` that contains an image below it; None if it is in `parent` itself."""
+    inner = path.parts[len(parent.parts) :]
+    return class_name(Path(inner[0])) if len(inner) > 1 else None

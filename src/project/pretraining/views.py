@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from kit.ground.errors import UserError
 from kit.ground.ranges import NonNegativeFloat, PositiveInt, Share
 
 ASPECT = 4 / 3  # the largest aspect ratio of a cut part, relative to the image's; the smallest is the inverse
@@ -16,11 +17,11 @@ class RandomViews:
     """Cut a random part out of each image, turn and mirror it, resize it to a square, and change its colours.
 
     The colours are changed as in SimCLR (Chen et al. 2020, section 3), without blur. The images are normalised: one
-    standard deviation is 1.
+    standard deviation is 1. Opacity, the fourth channel, is not changed.
 
     Args:
         size: the height and width of a view in pixels.
-        scale: the smallest and the largest area of the part, as a share of the image's area.
+        scale: the smallest and the largest area of the part, as a share of the image's area, above 0.
         angle_deg: the largest angle that a view is turned by, clockwise or anticlockwise.
         mirror: whether half of the views are mirrored left to right.
         brightness: the largest change of all values, in standard deviations.
@@ -42,6 +43,8 @@ class RandomViews:
         tint: NonNegativeFloat = 0.3,
         grey: Share = 0.2,
     ) -> None:
+        if len(scale) != 2 or not 0 < scale[0] <= scale[1] <= 1:
+            raise UserError(f"model.views.scale is {list(scale)}; give [LOW, HIGH], with 0 < LOW <= HIGH <= 1")
         self.size, self.scale, self.angle_deg, self.mirror = size, tuple(scale), angle_deg, mirror
         self.brightness, self.contrast, self.saturation = brightness, contrast, saturation
         self.tint, self.grey = tint, grey
@@ -53,20 +56,35 @@ class RandomViews:
             generator: the generator of the random numbers, on the CPU; None for the default one.
         """
 
+        with torch.autocast(images.device.type, enabled=False):
+            views = self._views(images.float(), generator)
+        return views.to(images.dtype, memory_format=torch.channels_last)
+
+    def _views(self, images: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Return a view of each image, as `__call__` does, in single precision."""
+
         def uniform(low: float, high: float, channels: int = 1) -> Tensor:
             values = torch.empty(len(images), channels, 1, 1).uniform_(low, high, generator=generator)
-            return values.to(images.device, images.dtype)
+            return values.to(images.device)
 
         grid = F.affine_grid(self._transforms(uniform), [*images.shape[:2], self.size, self.size], align_corners=False)
-        views = F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
-        views = views + uniform(-self.brightness, self.brightness)
-        views = views + uniform(-self.tint, self.tint, images.shape[1])
-        mean = views.mean((1, 2, 3), keepdim=True)
-        views = mean + (views - mean) * (1 + uniform(-self.contrast, self.contrast))
-        shades = views.mean(1, keepdim=True)
+        views = F.grid_sample(self._shrunk(images), grid, padding_mode="reflection", align_corners=False)
+        colours, opacity = views[:, :3], views[:, 3:]
+        colours = colours + uniform(-self.brightness, self.brightness)
+        colours = colours + uniform(-self.tint, self.tint, colours.shape[1])
+        mean = colours.mean((1, 2, 3), keepdim=True)
+        colours = mean + (colours - mean) * (1 + uniform(-self.contrast, self.contrast))
+        shades = colours.mean(1, keepdim=True)
         saturation = (1 + uniform(-self.saturation, self.saturation)) * (uniform(0, 1) >= self.grey)
-        views = shades + (views - shades) * saturation
-        return views.contiguous(memory_format=torch.channels_last)
+        return torch.cat([shades + (colours - shades) * saturation, opacity], 1)
+
+    def _shrunk(self, images: Tensor) -> Tensor:
+        """Return images whose smallest part has the size of a view, Float[B C H W], since sampling skips pixels."""
+        side = math.ceil(self.size / math.sqrt(self.scale[0]))
+        size = [min(length, side) for length in images.shape[2:]]
+        if size == list(images.shape[2:]):
+            return images
+        return F.interpolate(images, size, mode="bilinear", antialias=True, align_corners=False)
 
     def _transforms(self, uniform: Callable[..., Tensor]) -> Tensor:
         """Return the affine transforms from a view to its image, Float[B 2 3], both with coordinates from -1 to 1."""
