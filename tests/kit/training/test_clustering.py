@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from kit.training.clustering import _different, cluster_patches
+from kit.training.clustering import _different, _kernels, cluster_patches
 
 
 def block(in_channels: int, out_channels: int, kernel_size: int, stride: int = 1) -> nn.Sequential:
@@ -55,6 +55,13 @@ def test_plain_backgrounds_give_different_kernels():
 def test_different_points():
     points = torch.tensor([[1.0, 0.0, 0.0]] * 6 + [[0.0, 1.0, 0.0]] * 3 + [[0.0, 0.0, 1.0]])
     assert torch.equal(_different(points, 5), torch.eye(3)) and torch.equal(_different(points, 2), torch.eye(3)[:2])
+
+
+def test_an_empty_cluster_gets_a_point(monkeypatch):
+    monkeypatch.setattr("kit.training.clustering._different", lambda points, count: points[:1].repeat(count, 1))
+    patches = torch.eye(3).repeat(20, 1)[torch.randperm(60)] + 0.01 * torch.randn(60, 3)
+    kernels = _kernels(patches, 3, torch.Generator().manual_seed(0))
+    assert (kernels @ kernels.T).fill_diagonal_(-1).max() < 0.5
 
 
 def test_chunks_give_the_same_statistics(monkeypatch):

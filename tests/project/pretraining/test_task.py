@@ -114,6 +114,9 @@ def test_images_without_a_class_are_left_out_of_the_neighbours():
     assert measured(features, torch.randn(32, 2, 5), targets).compute()["knn_accuracy"] == 1
     for other in (targets.clamp(max=0), targets.float(), torch.zeros(32, 4), torch.full((32,), -1)):
         assert "knn_accuracy" not in measured(features, torch.randn(32, 2, 5), other).compute()
+    once = measured(features, torch.randn(32, 2, 5), targets)
+    once.compute().clear()
+    assert once.compute() and once.compute() is not once.compute()  # the caller may change its copy
     features[0, 1] = float("nan")
     assert math.isnan(measured(features, torch.randn(32, 2, 5), targets).compute()["effective_rank"])
 
