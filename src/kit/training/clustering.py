@@ -5,10 +5,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 PATCHES = 20_000  # the number of patches that k-means divides into clusters, for each convolution
+STARTS = 5_000  # the number of patches among which the first centres are chosen
+MAX_SIMILARITY = 0.99  # the largest cosine of the angle between two first centres
+MIN_LENGTH = 0.01  # patches nearer to the mean are left out, as a share of the root mean squared distance
 ITERATIONS = 10  # of k-means
 COMPONENTS = 256  # the largest number of principal components of the patches
 REGULARISATION = 0.1  # is added to the variance of each component, as a share of the mean variance, before whitening
-CHUNK = 50  # the number of images whose patches are taken at a time
+CHUNK_VALUES = 2**26  # the largest number of values in the patches of the images that are computed at a time
 
 
 @torch.no_grad()
@@ -16,42 +19,76 @@ def cluster_patches(block: nn.Sequential, images: Tensor) -> Tensor:
     """Set a block's kernels to the centres of spherical k-means on whitened patches (Coates and Ng 2012, section 3).
 
     Krahenbuhl et al. (2016, Data-dependent Initializations of Convolutional Neural Networks) start all layers so. The
-    running statistics of the normalisation become those of the images.
+    running statistics of the normalisation become those of the images. If there are fewer different patches than
+    kernels, the last kernels are kept.
 
     Args:
-        block: a convolution without bias, a normalisation, and perhaps further layers.
-        images: the input of the block, Float[N C H W].
+        block: a convolution without bias, a batch normalisation, and perhaps further layers.
+        images: the input of the block, Float[N C H W], perhaps on another device than the block.
 
     Returns:
-        the output of the block for the same images.
+        the output of the block for the same images, on their device.
     """
     convolution, norm = block[0], block[1]
+    device = convolution.weight.device
+    area = images[0, 0].numel() // (convolution.stride[0] * convolution.stride[1]) + 1
+    parts = images.split(max(1, CHUNK_VALUES // (area * convolution.weight[0].numel())))
     generator = torch.Generator().manual_seed(0)  # the same in all processes
     patches = []
-    for part in images.split(CHUNK):
-        rows = F.unfold(part, convolution.kernel_size, padding=convolution.padding, stride=convolution.stride)
+    for part in parts:
+        rows = F.unfold(part.to(device), convolution.kernel_size, 1, convolution.padding, convolution.stride)
         rows = rows.transpose(1, 2).flatten(0, 1)  # [patches D]
         order = torch.randperm(len(rows), generator=generator)
-        patches.append(rows[order[: PATCHES * len(part) // len(images) + 1].to(rows.device)])
-    points = torch.cat(patches).float()
-    whitening = _whitening(points - points.mean(0))
-    points = F.normalize((points - points.mean(0)) @ whitening)
-    chosen = torch.randint(len(points), (convolution.out_channels,), generator=generator)
-    centres = points[chosen.to(points.device)]
-    for _ in range(ITERATIONS):
-        nearest = (points @ centres.T).argmax(1)
-        sums = torch.zeros_like(centres).index_add_(0, nearest, points)
-        is_empty = sums.norm(dim=1, keepdim=True) < 1e-6
-        centres = torch.where(is_empty, centres, F.normalize(sums))
-    kernels = F.normalize(centres @ whitening)  # [out D]
+        patches.append(rows[order[: PATCHES * len(part) // len(images) + 1].to(device)].float())
+    kernels = _kernels(torch.cat(patches), convolution.out_channels, generator)
     # A random kernel has a mean length of 1 / sqrt(3). If kernels are longer, training changes their directions less.
-    convolution.weight.copy_((kernels / 3**0.5).view_as(convolution.weight))
-    momentum, norm.momentum, is_training = norm.momentum, 1.0, norm.training
-    norm.train()
-    outputs = block(images)
-    norm.momentum = momentum
+    convolution.weight[: len(kernels)] = (kernels / 3**0.5).view(-1, *convolution.weight.shape[1:])
+    moments = [torch.var_mean(convolution(part.to(device)).float(), (0, 2, 3), correction=0) for part in parts]
+    variances, means = (torch.stack(values, 1) for values in zip(*moments, strict=True))  # [out parts]
+    shares = torch.tensor([len(part) / len(images) for part in parts], device=device)
+    mean = means @ shares
+    variance = (variances + (means - mean[:, None]).square()) @ shares
+    if variance.max() > 0:  # it is 0 if there is one value
+        norm.running_mean.copy_(mean)
+        norm.running_var.copy_(variance)
+    is_training = norm.training
+    norm.eval()
+    outputs = torch.cat([block(part.to(device)).to(images.device) for part in parts])
     norm.train(is_training)
     return outputs
+
+
+def _kernels(patches: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Return the centres of at most `count` clusters of patches, Float[N D], as kernels of length 1: Float[K D]."""
+    mean = patches.mean(0)
+    points = patches - mean
+    lengths = points.norm(dim=1)
+    is_far = lengths > MIN_LENGTH * lengths.square().mean().sqrt() + 1e-5 * mean.norm()  # else it may be rounding error
+    if not is_far.any():
+        return points[:0]
+    whitening = _whitening(points)
+    points = F.normalize(points[is_far] @ whitening)
+    centres = _different(points[torch.randperm(len(points), generator=generator)[:STARTS].to(points.device)], count)
+    for _ in range(ITERATIONS):
+        similarities, nearest = (points @ centres.T).max(1)
+        sums = torch.zeros_like(centres).index_add_(0, nearest, points)
+        is_empty = sums.norm(dim=1) < 1e-6
+        centres = F.normalize(sums)
+        centres[is_empty] = points[similarities.argsort()[: int(is_empty.sum())]]  # farthest from their centres
+    kernels = centres @ whitening  # [K D]
+    lengths = kernels.norm(dim=1)
+    return F.normalize(kernels[lengths > 1e-6 * lengths.max()])
+
+
+def _different(points: Tensor, count: int) -> Tensor:
+    """Return the first at most `count` of points of length 1, Float[N D], that are not similar to an earlier one."""
+    is_left = torch.ones(len(points), dtype=torch.bool, device=points.device)
+    chosen: list[int] = []
+    while len(chosen) < count and is_left.any():
+        chosen.append(int(is_left.int().argmax()))
+        is_left &= points @ points[chosen[-1]] < MAX_SIMILARITY
+        is_left[chosen[-1]] = False  # also if rounding makes its similarity to itself lower
+    return points[chosen]
 
 
 def _whitening(points: Tensor) -> Tensor:
@@ -59,9 +96,9 @@ def _whitening(points: Tensor) -> Tensor:
     if points.shape[1] <= 2 * COMPONENTS:
         variances, vectors = torch.linalg.eigh(points.T @ points / len(points))
     else:
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[points.device] if points.is_cuda else []):
             torch.manual_seed(0)  # the same in all processes
-            _, values, vectors = torch.svd_lowrank(points, COMPONENTS)
+            _, values, vectors = torch.svd_lowrank(points, min(COMPONENTS, len(points)))
         variances = values.square() / len(points)
     regular = variances.clamp(min=0) + REGULARISATION * variances.mean() + 1e-8
     return vectors @ torch.diag(regular.rsqrt()) @ vectors.T

@@ -11,11 +11,16 @@ from kit.evaluation import Evaluation
 from project.pretraining.model import gaussian_distance
 
 NEIGHBOURS = 5
+LOSS_IMAGES = 64  # whose loss is computed at a time
 MAX_COMPARED = 10_000  # images that are compared with each other
 
 
 class FeatureEvaluation(Evaluation):
-    """`loss`, `effective_rank` and, if there are several classes, `knn_accuracy`: see the functions below.
+    """`loss`, `effective_rank` and `knn_accuracy`: see the functions below.
+
+    `loss` is the mean over random chunks of 64 images. A last chunk of fewer than 32 is left out, unless it is
+    the only one. `knn_accuracy` leaves out images with a negative target, and needs images of two classes; the targets
+    must be class numbers, Long[B].
 
     `outputs` are the D features of each image and the projections of its V views, Float[B D + V*P].
 
@@ -34,37 +39,57 @@ class FeatureEvaluation(Evaluation):
         self.num_features, self.num_views, self.weight, self.directions = num_features, num_views, weight, directions
 
     def entries(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        return torch.cat([outputs.float(), targets[:, None]], 1)
+        has_classes = isinstance(targets, Tensor) and targets.ndim == 1 and targets.dtype == torch.long
+        classes = targets if has_classes else torch.full((len(outputs),), -1, device=outputs.device)
+        return torch.cat([outputs.float(), classes[:, None]], 1)
 
     def compute(self, by_class: bool = False) -> dict[str, float]:
+        return dict(self.once(self._metrics))
+
+    def _metrics(self) -> dict[str, float]:
         if not len(self):
             return {}
         rows, targets = self.rows[:, :-1], self.rows[:, -1].long()
         features = rows[:, : self.num_features]
         projections = rows[:, self.num_features :].unflatten(1, (self.num_views, -1)).transpose(0, 1)
-        loss = views_loss(projections, self.weight, self.directions.cpu())
-        values = {"loss": float(loss), "effective_rank": effective_rank(features)}
-        if len(self.class_names) > 1 and len(rows) > NEIGHBOURS:
-            some = evenly_spaced_part(range(len(rows)), MAX_COMPARED)
+        values = {"loss": self._loss(projections), "effective_rank": effective_rank(features)}
+        is_known = (targets >= 0) & features.isfinite().all(1)
+        features, targets = features[is_known], targets[is_known]
+        if len(targets.unique()) > 1 and len(targets) > NEIGHBOURS:
+            some = evenly_spaced_part(range(len(targets)), MAX_COMPARED)
             values["knn_accuracy"] = neighbour_accuracy(features[some], targets[some])
         return values
 
+    def _loss(self, projections: Tensor) -> float:
+        """Return the mean loss of chunks of the same size, since the weight of the distance grows with their size."""
+        generator = torch.Generator().manual_seed(0)
+        order = torch.randperm(projections.shape[1], generator=generator)  # the images may be sorted by class
+        chunks = projections[:, order].split(LOSS_IMAGES, 1)
+        if len(chunks) > 1 and chunks[-1].shape[1] < LOSS_IMAGES / 2:
+            chunks = chunks[:-1]
+        losses = [float(views_loss(chunk, self.weight, self.directions.cpu())) for chunk in chunks]
+        return sum(losses) / len(losses)
 
-def views_loss(projections: Tensor, weight: float, directions: Tensor) -> Tensor:
+
+def views_loss(projections: Tensor, weight: float, directions: Tensor, images: int | None = None) -> Tensor:
     """Return the loss of the projections of V views of each image, Float[V B P]: Float[].
 
     It is (1 - weight) * the mean squared distance of a view from the mean of its image's views, plus weight *
-    `gaussian_distance` (Balestriero and LeCun 2025, LeJEPA).
+    `gaussian_distance` (Balestriero and LeCun 2025, LeJEPA), which `images` is passed to.
     """
+    projections = projections.float()
     difference = (projections - projections.mean(0)).square().mean()
-    return (1 - weight) * difference + weight * gaussian_distance(projections, directions)
+    return (1 - weight) * difference + weight * gaussian_distance(projections, directions, images)
 
 
 def effective_rank(features: Tensor) -> float:
     """Return the effective rank of features, Float[N D], around their mean: 1 to min(N, D), or 0 if all are equal.
 
-    It is the exponential of the entropy of the normalised singular values (Roy and Vetterli 2007, The effective rank).
+    It is the exponential of the entropy of the normalised singular values (Roy and Vetterli 2007, The effective rank),
+    or NaN if a feature is not finite.
     """
+    if not features.isfinite().all():
+        return float("nan")
     values = torch.linalg.svdvals((features - features.mean(0)).double())
     if float(values.sum()) < 1e-9:
         return 0.0
@@ -73,9 +98,13 @@ def effective_rank(features: Tensor) -> float:
 
 
 def neighbour_accuracy(features: Tensor, targets: Tensor) -> float:
-    """Return the share of images whose class is that of most of the nearest other images, by cosine similarity.
+    """Return the accuracy of a k-nearest-neighbour classifier (k = 5) that predicts each image from the others.
 
-    Nearer images have more weight. features: Float[N D]; targets: Long[N].
+    Images are compared by cosine similarity, and nearer images have more weight.
+
+    Args:
+        features: Float[N D].
+        targets: Long[N].
     """
     unit = F.normalize(features - features.mean(0), dim=1)
     similarities = (unit @ unit.T).fill_diagonal_(-2)

@@ -35,20 +35,30 @@ class Encoder(nn.Module):
                 images = cluster_patches(block, images)
 
 
-def gaussian_distance(values: Tensor, directions: Tensor) -> Tensor:
+def gaussian_distance(values: Tensor, directions: Tensor, images: int | None = None) -> Tensor:
     """Return how far values are from a normal distribution of mean 0 and variance 1 in each direction, Float[].
 
     This is SIGReg (Balestriero and LeCun 2025, LeJEPA): the mean of the statistic of Epps and Pulley (1983), which
-    compares characteristic functions, over the directions. It prevents that all images get the same values.
+    compares characteristic functions, over the directions. It prevents collapse, in which all images get the same
+    values. It is computed in float32, also under autocast.
 
     Args:
         values: Float[V B P]; each of the V parts is compared by itself.
         directions: vectors of length 1, Float[P S].
+        images: the factor of the statistic: the number of images of a batch of which the values are a part; by
+            default, B.
     """
+    with torch.autocast(values.device.type, enabled=False):
+        statistic = _epps_pulley(values.float(), directions.float())
+    return statistic * (images or values.shape[1])
+
+
+def _epps_pulley(values: Tensor, directions: Tensor) -> Tensor:
+    """Return the mean statistic of `gaussian_distance`, divided by the number of images: Float[]."""
     points = torch.linspace(0, 3, 17, device=values.device)
     weights = torch.full_like(points, 2 * 3 / 16)  # of the trapezoidal rule, for both signs
     weights[[0, -1]] /= 2
     target = torch.exp(-points.square() / 2)
     angles = (values @ directions)[..., None] * points  # [V B S 17]
     error = (angles.cos().mean(1) - target).square() + angles.sin().mean(1).square()  # [V S 17]
-    return values.shape[1] * (error @ (weights * target)).mean()
+    return (error @ (weights * target)).mean()

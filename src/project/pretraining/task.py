@@ -1,6 +1,8 @@
-"""Train a net to give the views of an image the same features, and different images different ones."""
+"""Train a net to map all views of an image to similar features, and different images to different ones."""
 
+import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from lightning.pytorch.cli import OptimizerCallable
@@ -11,7 +13,8 @@ from torch.nn import functional as F
 
 from kit.data import Batch, ImageDataModule
 from kit.data.samples import evenly_spaced_part
-from kit.ground._lightning import data_module
+from kit.ground._lightning import data_module, restart_averages
+from kit.ground.errors import UserError
 from kit.ground.ranges import NonNegativeInt, PositiveInt, Share
 from kit.task import Task
 from kit.training.schedule import Interval, Schedule, WarmupCosine, optimizer_and_schedule
@@ -21,13 +24,13 @@ from project.pretraining.views import RandomViews
 DIRECTIONS = 256  # in which the projections are compared with a normal distribution
 MIN_IMAGES = 20  # the effective rank of fewer images is low in any case
 MIN_RANK = 2.0  # a lower effective rank is a collapse
-MAX_FALL = 20.0  # and so is one that is this many times lower than the highest
+MAX_FALL = 20.0  # a rank below highest / MAX_FALL is also a collapse
 
 
 class Pretrainer(Task):
     """LeJEPA (Balestriero and LeCun 2025): the views of an image have the same projection, a normal distribution.
 
-    Before the first step, k-means on patches of `clustered_images` images sets the convolutions.
+    The kernels of all convolutions are first set to cluster centres of patches from `clustered_images` images.
     `project.pretraining.evaluation` has the loss and the metrics.
 
     Args:
@@ -62,6 +65,8 @@ class Pretrainer(Task):
         projection_size: PositiveInt = 64,
         clustered_images: NonNegativeInt = 400,
     ) -> None:
+        if num_views < 2:
+            raise UserError(f"model.num_views is {num_views}, but must be at least 2")
         super().__init__()
         self.save_hyperparameters(logger=False)
         self.net = net(in_channels=in_channels).to(memory_format=torch.channels_last)
@@ -73,20 +78,37 @@ class Pretrainer(Task):
         )
         self.class_names = class_names or [str(k) for k in range(num_classes)]
         self.optimizer, self.schedule, self.schedule_interval = optimizer, schedule, schedule_interval
-        self.views, self.num_views, self.weight = views or RandomViews(), max(2, num_views), weight
+        self.views, self.num_views, self.weight = views or RandomViews(), num_views, weight
         self.clustered_images = clustered_images
         fixed = torch.randn(projection_size, DIRECTIONS, generator=torch.Generator().manual_seed(0))
         self.register_buffer("directions", F.normalize(fixed, dim=0), persistent=False)  # for evaluation
         self.step_directions = self.directions  # those of the current step
+        self.step_images: int | None = None  # the number of images of the current step, on this device
         self.highest_rank = 0.0
+        self.is_restored = False  # from a checkpoint
 
-    def on_train_start(self) -> None:
-        """Set the convolutions by k-means, unless the run is resumed."""
-        data = data_module(self.trainer)
-        if self.clustered_images and not self.global_step and isinstance(data, ImageDataModule):
-            keys = evenly_spaced_part(range(len(data.samples["train"])), self.clustered_images)
-            images, _ = data.images("train", keys)
-            self.net.cluster(data.preprocessing.normalise(images.to(self.device)).to(self.dtype))
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["highest_rank"] = self.highest_rank
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.highest_rank, self.is_restored = checkpoint.get("highest_rank", 0.0), True
+
+    def on_fit_start(self) -> None:
+        """Set the convolutions by k-means, unless the weights are those of a checkpoint.
+
+        `on_train_start` would be too late: the callbacks run first, and `NanGuard` then copies the weights.
+        """
+        trainer, data = self.trainer, data_module(self.trainer)
+        is_trained = self.is_restored or self.global_step > 0
+        if is_trained or not self.clustered_images or not isinstance(data, ImageDataModule):
+            return
+        keys = evenly_spaced_part(range(len(data.samples["train"])), self.clustered_images)
+        images, _ = data.images("train", keys)
+        self.net.cluster(data.preprocessing.normalise(images).to(self.dtype))
+        if trainer.world_size > 1:  # k-means may differ a little between GPUs
+            state = {name: tensor.cpu() for name, tensor in self.net.state_dict().items()}
+            self.net.load_state_dict(trainer.strategy.broadcast(state))
+        restart_averages(trainer, self)
 
     def forward(self, images: Tensor) -> Tensor:
         """Map Float[B C H W] to features, Float[B D]."""
@@ -94,6 +116,7 @@ class Pretrainer(Task):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         self.step_directions = F.normalize(torch.randn_like(self.directions, dtype=torch.float), dim=0)
+        self.step_images = len(batch.images)
         return super().training_step(batch._replace(images=self._views_of(batch.images)), batch_idx)
 
     def _views_of(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
@@ -107,7 +130,8 @@ class Pretrainer(Task):
     def loss_terms(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the loss times B, and B, Float[1] each. The images of the batch are views, Float[B V C H W]."""
         projections = self._project(batch.images).float().transpose(0, 1)
-        loss, count = views_loss(projections, self.weight, self.step_directions), len(batch.keys)
+        # The memory guard may pass a part of the batch. The weight of its distance is that of the whole batch.
+        loss, count = views_loss(projections, self.weight, self.step_directions, self.step_images), len(batch.keys)
         return (loss * count).view(1), loss.new_full((1,), count)
 
     def evaluate(self, batch: Batch) -> Tensor:
@@ -126,7 +150,7 @@ class Pretrainer(Task):
     def report(self, split: str) -> None:
         super().report(split)
         rank = self.measured.compute().get("effective_rank")
-        if rank is None or len(self.measured) < MIN_IMAGES or self.trainer.sanity_checking:
+        if rank is None or math.isnan(rank) or len(self.measured) < MIN_IMAGES or self.trainer.sanity_checking:
             return
         if message := collapse(rank, self.highest_rank):
             rank_zero_only(print)(f"pretraining: {message}", flush=True)

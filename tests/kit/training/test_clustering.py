@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from kit.training.clustering import cluster_patches
+from kit.training.clustering import _different, _kernels, cluster_patches
 
 
 def block(in_channels: int, out_channels: int, kernel_size: int, stride: int = 1) -> nn.Sequential:
@@ -16,11 +16,13 @@ def test_kernels_are_the_centres_of_clusters():
     centres = torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])
     pixels = centres.repeat(90, 1)[torch.randperm(360)] + 0.01 * torch.randn(360, 2)
     made = block(2, 20, kernel_size=1)
+    before = made[0].weight.detach().clone()
     cluster_patches(made, pixels.view(6, 6, 10, 2).permute(0, 3, 1, 2))
     kernels = made[0].weight.detach().view(20, 2) * 3**0.5
-    assert torch.allclose(kernels.norm(dim=1), torch.ones(20), atol=1e-4)
-    distances = torch.cdist(kernels, centres)
+    assert torch.allclose(kernels[:4].norm(dim=1), torch.ones(4), atol=1e-4)
+    distances = torch.cdist(kernels[:4], centres)
     assert distances.amin(1).max() < 0.05 and {*distances.argmin(1).tolist()} == {0, 1, 2, 3}
+    assert torch.equal(made[0].weight[4:], before[4:])  # there are only four different patches
 
 
 @pytest.mark.parametrize("channels", [3, 64])  # 64: more values in a patch than principal components
@@ -39,3 +41,44 @@ def test_equal_images_give_finite_kernels():
     made = block(1, 4, kernel_size=3)
     assert cluster_patches(made, torch.ones(3, 1, 6, 5)).isfinite().all()
     assert made[0].weight.isfinite().all()
+
+
+def test_plain_backgrounds_give_different_kernels():
+    images = torch.zeros(40, 3, 16, 12)
+    images[:, :, 5:9, 4:8] = torch.randn(40, 3, 4, 4)
+    made = block(3, 24, kernel_size=3)
+    cluster_patches(made, images)
+    kernels = nn.functional.normalize(made[0].weight.detach().flatten(1))
+    assert (kernels @ kernels.T).fill_diagonal_(0).max() < 0.99
+
+
+def test_different_points():
+    points = torch.tensor([[1.0, 0.0, 0.0]] * 6 + [[0.0, 1.0, 0.0]] * 3 + [[0.0, 0.0, 1.0]])
+    assert torch.equal(_different(points, 5), torch.eye(3)) and torch.equal(_different(points, 2), torch.eye(3)[:2])
+
+
+def test_an_empty_cluster_gets_a_point(monkeypatch):
+    monkeypatch.setattr("kit.training.clustering._different", lambda points, count: points[:1].repeat(count, 1))
+    patches = torch.tensor([[1.0, 0.0, 0.0]] * 30 + [[0.0, 1.0, 0.0]] * 20) + 0.01 * torch.randn(50, 3)
+    kernels = _kernels(patches, 2, torch.Generator().manual_seed(0))
+    assert kernels[0] @ kernels[1] < -0.3  # relative to the mean, the two are about opposite
+
+
+def test_chunks_give_the_same_statistics(monkeypatch):
+    images, made = torch.randn(7, 2, 9, 12) + torch.arange(7.0).view(7, 1, 1, 1), block(2, 5, kernel_size=3)
+    monkeypatch.setattr("kit.training.clustering.CHUNK_VALUES", 2 * 2 * 9 * 110)  # two images
+    outputs = cluster_patches(made, images)
+    responses = made[0](images)
+    assert torch.allclose(made[1].running_mean, responses.mean((0, 2, 3)), atol=1e-4)
+    assert torch.allclose(made[1].running_var, responses.var((0, 2, 3), correction=0), rtol=1e-4)
+    assert torch.allclose(made.eval()(images), outputs, atol=1e-5)
+
+
+@pytest.mark.parametrize("channels", [1, 64])
+def test_too_few_values_keep_the_kernels(channels):
+    made = block(channels, 4, kernel_size=1)
+    before = made[0].weight.detach().clone()
+    assert cluster_patches(made, torch.ones(1, channels, 1, 1)).isfinite().all()
+    assert torch.equal(made[0].weight, before) and torch.equal(made[1].running_var, torch.ones(4))
+    few = block(channels, 4, kernel_size=3)
+    assert cluster_patches(few, torch.randn(2, channels, 2, 1)).isfinite().all()

@@ -1,5 +1,6 @@
 """Pretraining: known values of the views, the loss, the metrics and the k-means, and the commands on tiny images."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from kit.exporting import export
 from kit.ground.errors import UserError
 from kit.prediction import predict
 from project.pretraining import Encoder, ImageFolder, Pretrainer, RandomViews
-from project.pretraining.evaluation import effective_rank, neighbour_accuracy, views_loss
+from project.pretraining.evaluation import FeatureEvaluation, effective_rank, neighbour_accuracy, views_loss
 from project.pretraining.model import gaussian_distance
 from project.pretraining.task import collapse
 
@@ -79,6 +80,55 @@ def test_the_loss_is_low_only_for_equal_views_that_are_normally_distributed():
     assert float(views_loss(equal, 0.0, directions)) == pytest.approx(0, abs=1e-9)
     assert float(views_loss(different, 0.0, directions)) == pytest.approx(2 / 3, rel=0.1)
     assert torch.allclose(views_loss(equal, 1.0, directions), low)
+
+
+def test_the_loss_is_computed_in_float32_under_autocast():
+    values, directions = torch.randn(2, 30, 6), torch.nn.functional.normalize(torch.randn(6, 50), dim=0)
+    expected = views_loss(values, 0.5, directions)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(views_loss(values, 0.5, directions), expected)
+        assert views_loss(values.bfloat16(), 0.5, directions).dtype == torch.float
+
+
+def measured(features: torch.Tensor, projections: torch.Tensor, targets: torch.Tensor) -> FeatureEvaluation:
+    """Return the evaluation of features, Float[N D], and projections, Float[N V P]."""
+    directions = torch.nn.functional.normalize(torch.randn(projections.shape[2], 9), dim=0)
+    evaluation = FeatureEvaluation(["a", "b"], features.shape[1], projections.shape[1], 0.3, directions)
+    evaluation.update(torch.arange(len(features)), torch.cat([features, projections.flatten(1)], 1), targets)
+    return evaluation
+
+
+@pytest.mark.parametrize(("images", "used"), [(20, 20), (90, 64), (96, 96), (150, 128)])
+def test_the_validation_loss_is_a_mean_over_chunks(images, used):
+    made = measured(torch.randn(images, 3), torch.randn(images, 2, 5), torch.zeros(images, dtype=torch.long))
+    order = torch.randperm(images, generator=torch.Generator().manual_seed(0))[:used]
+    chunks = made.rows[order][:, 3:-1].unflatten(1, (2, 5)).transpose(0, 1).split(64, 1)
+    losses = [float(views_loss(chunk, 0.3, made.directions)) for chunk in chunks]
+    assert made.compute()["loss"] == pytest.approx(sum(losses) / len(losses), rel=1e-5)
+
+
+def test_images_without_a_class_are_left_out_of_the_neighbours():
+    angles = torch.tensor([0.0] * 8 + [3.0] * 8) + 0.01 * torch.arange(16)
+    features = torch.stack([angles.cos(), angles.sin()], 1).repeat(2, 1)
+    targets = torch.tensor(([0] * 8 + [1] * 8) + [-1] * 16)
+    assert measured(features, torch.randn(32, 2, 5), targets).compute()["knn_accuracy"] == 1
+    for other in (targets.clamp(max=0), targets.float(), torch.zeros(32, 4), torch.full((32,), -1)):
+        assert "knn_accuracy" not in measured(features, torch.randn(32, 2, 5), other).compute()
+    once = measured(features, torch.randn(32, 2, 5), targets)
+    once.compute().clear()
+    assert once.compute() and once.compute() is not once.compute()  # the caller may change its copy
+    features[0, 1] = float("nan")
+    assert math.isnan(measured(features, torch.randn(32, 2, 5), targets).compute()["effective_rank"])
+
+
+def test_the_distance_of_a_part_has_the_weight_of_the_batch():
+    made = task(weight=1.0, projection_size=8).eval()  # batch normalisation would depend on the part
+    batch = Batch(torch.randn(12, 3, 10, 12), torch.zeros(12, dtype=torch.long), torch.arange(12))
+    made.training_step(batch, 0)
+    views = made._views_of(batch.images[:3])
+    loss, count = made.loss_terms(Batch(views, batch.targets[:3], batch.keys[:3]))
+    projections = made._project(views).transpose(0, 1)
+    assert count == 3 and torch.allclose(loss / 3, 4 * gaussian_distance(projections, made.step_directions))
 
 
 def test_k_means_sets_all_convolutions():
@@ -191,6 +241,32 @@ def test_a_collapse_is_printed(fit, tiny, capsys, monkeypatch):
     assert "pretraining: the features have collapsed" in capsys.readouterr().out
 
 
+def test_clustered_weights_are_the_first_snapshot_and_a_resumed_run_keeps_its_own(fit, tiny, monkeypatch):
+    snapshots, clusterings = [], []
+
+    def take(self, trainer, pl_module):
+        snapshots.append((len(clusterings), pl_module.net.trunk.levels[0][0][0].weight.detach().clone()))
+
+    def cluster(self, images):
+        clusterings.append(images.shape)
+        torch.nn.init.constant_(self.trunk.levels[0][0][0].weight, 0.125)
+
+    monkeypatch.setattr("kit.safeguards.nan.guard.Snapshots.reset_to_current", take)
+    monkeypatch.setattr(Encoder, "cluster", cluster)
+    monkeypatch.setattr("project.pretraining.task.MIN_IMAGES", 2)
+    tiny.photos(Path("photos"), 40)
+    run = fit("--config", CONFIG, "--data.root", "photos", "--data.batch_size", "8", *SHORT,
+              "--model.clustered_images", "9")  # fmt: skip
+    assert clusterings == [(9, 3, 32, 40)]
+    assert snapshots[0][0] == 1 and (snapshots[0][1] == 0.125).all()
+    last = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    assert last["highest_rank"] > 0
+    fit("--resume", str(run), "--trainer.max_steps", "3")
+    assert len(clusterings) == 1
+
+
 def test_arguments_out_of_range_are_refused():
+    with pytest.raises(UserError, match=r"num_views is 1, .* at least 2"):
+        task(num_views=1)
     assert_refused(Pretrainer, weight=2, num_views=0, hidden=0, projection_size=0, clustered_images=-1)
     assert_refused(RandomViews, size=0, angle_deg=-1, brightness=-1, grey=2)
