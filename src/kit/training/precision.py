@@ -63,7 +63,7 @@ class AutoPrecision(L.Callback):
         elif speedup:
             message = f"{FULL}, since {MIXED} is {speedup:.2f} times as fast, less than {MIN_SPEEDUP}"
         else:
-            message = f"{FULL}, since {MIXED} failed in a trial ({failure or 'on another device'})"
+            message = f"{FULL}, since {MIXED} failed in a trial ({failure or 'in another process'})"
         rank_zero_only(print)(f"precision: {message}", flush=True)
 
 
