@@ -20,6 +20,8 @@ from kit.formats.text import joined_class_faults
 from kit.ground.errors import UserError, did_you_mean
 from kit.ground.faults import Fault
 
+NOT_USED = "not used, since its name is none of train, val and test; rename or remove it"  # a folder beside these
+
 
 class ClassFolders:
     """The class folders of a data set.
@@ -49,10 +51,14 @@ class ClassFolders:
     def warn_about_other_folders(self) -> None:
         """Warn about folders beside the splits that hold class folders."""
         names = set(self.names())
-        for folder in folders(self.root) if self.first_split != self.root else ():
-            if folder not in self.splits.values() and names.intersection(map(class_name, folders(folder))):
-                message = "not used, since its name is none of train, val and test; rename or remove it"
-                warnings.warn(f"{folder}: {message}", stacklevel=1)
+        for folder in self.other_folders():
+            if names.intersection(map(class_name, folders(folder))):
+                warnings.warn(f"{folder}: {NOT_USED}", stacklevel=1)
+
+    def other_folders(self) -> list[Path]:
+        """Return the folders beside those of the splits. Their images are not used."""
+        beside = folders(self.root) if self.first_split != self.root else []
+        return [folder for folder in beside if folder not in self.splits.values()]
 
     def classes(self, parent: Path) -> list[tuple[str, Path]]:
         """Return (class name, class folder) for each folder in a split's folder. Names may occur twice."""

@@ -16,8 +16,8 @@ from kit.data import Files, ImageDataModule, Samples
 from kit.data.decode import EXTENSIONS, Channels, ImageSize, find_channels
 from kit.data.digits import DigitsDataModule
 from kit.data.image_size import LABELS, choose_image_size, read_image_sizes
-from kit.formats.class_folders import ClassFolders, class_name
-from kit.formats.folders import data_folder, files_in, folders, unused_files
+from kit.formats.class_folders import NOT_USED, ClassFolders, class_name
+from kit.formats.folders import data_folder, files_in, unused_files
 from kit.ground.errors import UserError
 from kit.ground.faults import Fault
 
@@ -57,13 +57,12 @@ class ImageFolder(ImageDataModule):
 
     def _beside_the_splits(self) -> Iterator[tuple[Path, str]]:
         """Yield each folder that is not used, and a message: folders and images beside the folders of the splits."""
-        root, splits = self.folders.root, self.folders.splits.values()
-        if self.folders.first_split != root:
-            for folder in folders(root):
-                if folder not in splits and self.folders.images(folder):
-                    yield folder, "not used, since its name is none of train, val and test; rename or remove it"
-            if loose := files_in(root, EXTENSIONS):
-                yield root, f"{len(loose):,} image(s) beside train, val and test are not used; move them into train"
+        root = self.folders.root
+        for folder in self.folders.other_folders():
+            if self.folders.images(folder):
+                yield folder, NOT_USED
+        if self.folders.first_split != root and (loose := files_in(root, EXTENSIONS)):
+            yield root, f"{len(loose):,} image(s) beside train, val and test are not used; move them into train"
 
     def find_class_names(self) -> list[str]:
         parent = self.folders.first_split
@@ -84,8 +83,9 @@ class ImageFolder(ImageDataModule):
         if not paths:
             raise UserError(f"no images in {folder} (.jpg, .png, ...); add some, or remove the folder")
         numbers: dict[str | None, int] = {name: number for number, name in enumerate(self.class_names)}
-        targets = [numbers.get(_folder_name(path, folder), -1) for path in paths]
-        return _Images(torch.tensor(targets) * (len(numbers) > 1), paths, self.in_channels, self.input_size)
+        without_class = -1 if len(numbers) > 1 else 0
+        targets = torch.tensor([numbers.get(_folder_name(path, folder), without_class) for path in paths])
+        return _Images(targets, paths, self.in_channels, self.input_size)
 
     def count_classes(self, samples: Samples) -> list[int]:
         """Return -1 for each class, which means unknown: `check` then says nothing of classes with few images."""

@@ -129,7 +129,7 @@ class Pretrainer(Task):
 
     def loss_terms(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the loss times B, and B, Float[1] each. The images of the batch are views, Float[B V C H W]."""
-        projections = self._project(batch.images).float().transpose(0, 1)
+        projections = self._project(batch.images).transpose(0, 1)
         # The memory guard may pass a part of the batch. The weight of its distance is that of the whole batch.
         loss, count = views_loss(projections, self.weight, self.step_directions, self.step_images), len(batch.keys)
         return (loss * count).view(1), loss.new_full((1,), count)
