@@ -129,7 +129,7 @@ def validation() -> None:
         for batch in range(BATCHES):
             evaluation.update(torch.arange(BATCH) + batch * BATCH, logits, targets)
         evaluation.compute(by_class=True)
-        evaluation.details()
+        evaluation.charts()
     print(1000 * (time.process_time() - started) / BATCHES)
 
 

@@ -13,10 +13,10 @@ import torch
 import torch.distributed
 from torch import Tensor
 
+from kit.charts import Chart
 from kit.ground._torch import tree_map_only
 
 T = TypeVar("T")
-Details = dict[str, Any]
 NUM_SHOWN = 10  # of a metric, this many of the lowest classes are shown, and as many of the highest
 
 
@@ -131,12 +131,8 @@ class Evaluation(ABC):
         """
         return None
 
-    def details(self) -> Details:
-        """Return the data for the dashboard's charts: a dict with any of these entries.
-
-        confusion: the confusion matrix, Long[K K]; rows are the true classes, in the order of `class_names`.
-        precision_recall: a dict from class name to `curve` and `positives`, see `TensorBoard.log_precision_recall`.
-        """
+    def charts(self) -> dict[str, Chart]:
+        """Return charts of the split, such as a confusion matrix, by their names in TensorBoard and `pictures/`."""
         return {}
 
 

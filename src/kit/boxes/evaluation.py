@@ -12,7 +12,8 @@ from torchmetrics.detection import MeanAveragePrecision
 from torchvision.ops import box_iou
 
 from kit.boxes.predictions import MIN_SCORE
-from kit.evaluation import Details, Evaluation
+from kit.charts import Chart, Curves
+from kit.evaluation import Evaluation
 
 # COCO's thresholds. torchmetrics rounds its own to 32 bits, and then a recall of exactly 0.05 is below the threshold.
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10).tolist()
@@ -83,8 +84,9 @@ class BoxEvaluation(Evaluation):
     def badness(self) -> tuple[str, Tensor]:
         return "wrong", torch.tensor([error_share(image, MIN_SCORE) for image in self.rows])
 
-    def details(self) -> Details:
-        return {"precision_recall": compute_curves(self.rows, self.once(self._summary), self.class_names)}
+    def charts(self) -> dict[str, Chart]:
+        curves = compute_curves(self.rows, self.once(self._summary), self.class_names)
+        return {"precision_recall": Curves("Precision and recall at an IoU of 0.5", "recall", "precision", curves)}
 
     def _summary(self) -> dict[str, Tensor]:
         return coco_summary(self.rows, self.max_detections)
@@ -122,22 +124,19 @@ def compute_metrics(summary: dict[str, Tensor], class_names: Sequence[str], by_c
     return {key: value for key, value in values.items() if value >= 0}
 
 
-def compute_curves(images: Sequence[ImageBoxes], summary: dict[str, Tensor], class_names: Sequence[str]) -> Details:
-    """Return the precision-recall curve at an IoU of 0.5 of each class that has boxes, by the name of the class.
+def compute_curves(
+    images: Sequence[ImageBoxes], summary: dict[str, Tensor], class_names: Sequence[str]
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """Return the recalls and precisions at an IoU of 0.5, Float[101] both, of each class that has boxes.
 
-    Returns:
-        a dict for each class, with the keys
-        curve: Float[3 101], whose rows are scores, precisions and recalls. The precision is 0 at a recall that is not
-            reached.
-        positives: the number of annotated boxes.
+    The precision is 0 at a recall that is not reached.
     """
     counts = Counter(label for image in images for label in image.labels.tolist())
-    curves = {}
-    for label, precision, scores in _by_class(summary):
-        if counts[label]:
-            curve = torch.stack([scores[0], precision[0], torch.tensor(RECALLS).double()])
-            curves[class_names[label - 1]] = {"curve": curve, "positives": counts[label]}
-    return curves
+    return {
+        class_names[label - 1]: (torch.tensor(RECALLS), precision[0])
+        for label, precision, _ in _by_class(summary)
+        if counts[label]
+    }
 
 
 def error_share(image: ImageBoxes, min_score: float) -> float:

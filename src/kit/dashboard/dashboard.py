@@ -9,9 +9,9 @@ import lightning as L
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch.optim import Optimizer
 
+from kit.dashboard.charts import draw_chart
 from kit.dashboard.pictures import (
     batch_samples,
-    draw_confusion,
     draw_samples,
     fixed_samples,
     has_whole_net,
@@ -33,8 +33,8 @@ class Dashboard(L.Callback):
 
     Every task gets the curves of the learning rate and the gradient's norm. Pictures of samples need the task's method
     `draw`. Pictures of predictions also need `predict`, and pictures of generated images need `draw_generated`.
-    `Evaluation.badness` chooses the worst samples. `Evaluation.details` has the confusion matrix and the
-    precision-recall curves.
+    `Evaluation.badness` chooses the worst samples. `Evaluation.charts` has, for example, the
+    confusion matrix.
 
     The first training batch is drawn after augmentation and normalisation. The last validation is always drawn. Other
     validations are drawn if the budget allows, and more rarely as the run goes on. Since this depends on the clock,
@@ -94,7 +94,7 @@ class Dashboard(L.Callback):
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self._is_due:
-            self._draw_details(trainer)
+            self._draw_charts(trainer)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Draw the last validation if it is not drawn yet."""
@@ -102,7 +102,7 @@ class Dashboard(L.Callback):
             in_training = [module for module in pl_module.modules() if module.training]
             pl_module.eval()
             self._draw_samples(trainer)
-            self._draw_details(trainer)
+            self._draw_charts(trainer)
             for module in in_training:
                 module.training = True
 
@@ -129,18 +129,13 @@ class Dashboard(L.Callback):
             for name, picture in pictures.items():
                 self._board.log_picture(f"samples/{name}", picture, trainer.global_step, photograph=True)
 
-    def _draw_details(self, trainer: L.Trainer) -> None:
-        """Log the confusion matrix and the precision-recall curves."""
+    def _draw_charts(self, trainer: L.Trainer) -> None:
+        """Log the charts of the evaluation."""
         evaluation = self._task.measured
         if self._board and evaluation:
             with self._drawing():
-                details, step = evaluation.details(), trainer.global_step
-                if "confusion" in details:
-                    picture = draw_confusion(details["confusion"], evaluation.class_names)
-                    self._board.log_picture("validation/confusion", picture, step)
-                for name, entry in details.get("precision_recall", {}).items():
-                    tag = f"precision_recall/{name}"
-                    self._board.log_precision_recall(tag, entry["curve"], entry["positives"], step)
+                for name, chart in evaluation.charts().items():
+                    self._board.log_picture(f"validation/{name}", draw_chart(chart), trainer.global_step)
         self._is_pending = False
 
 

@@ -16,7 +16,8 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
 from kit.checks.report import faults_values
 from kit.checks.survey import Survey
-from kit.dashboard.pictures import draw_confusion, has_whole_net, sample_pictures
+from kit.dashboard.charts import draw_chart
+from kit.dashboard.pictures import has_whole_net, sample_pictures
 from kit.dashboard.progress import speed_text
 from kit.dashboard.tensorboard import encode
 from kit.data import ImageDataModule
@@ -168,9 +169,8 @@ class ReportPage(L.Callback):
             return
         try:
             measured = task.measured
-            details = measured.details() if measured else {}
-            if "confusion" in details:
-                self._pictures["Confusion matrix"] = encode(draw_confusion(details["confusion"], measured.class_names))
+            for chart in measured.charts().values() if measured else ():
+                self._pictures[chart.title] = encode(draw_chart(chart))
             for name, picture in sample_pictures(task, data, NUM_WORST, split).items():
                 self._pictures[f"{name.capitalize()} images"] = encode(picture, photograph=True)
         except Exception as error:  # a task of any author may raise any exception

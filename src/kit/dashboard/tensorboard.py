@@ -10,13 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from PIL import Image
 from tensorboard.compat.proto.summary_pb2 import Summary
 from torch import Tensor
-from torch.nn import functional as F
 from torch.utils.tensorboard.summary import hparams
 
 from kit.checkpoints.checkpoint import FROM_DATA, MACHINE_ARGUMENTS
@@ -27,7 +25,6 @@ from kit.safeguards.checkpoints import monitored_metrics
 JPEG_QUALITY = 88
 # Arguments that are not logged, since the user does not choose them or they do not change the result.
 NOT_LOGGED = (*FROM_DATA, *MACHINE_ARGUMENTS)
-THRESHOLDS = 101  # the number of points of a precision-recall curve
 
 
 def _warn_on_full_disk(method: Callable[..., None]) -> Callable[..., None]:
@@ -92,25 +89,6 @@ class TensorBoard(TensorBoardLogger):
         picture = Summary.Image(height=image.shape[1], width=image.shape[2], colorspace=3)
         picture.encoded_image_string = encode(image, photograph)
         self._add_summary(Summary(value=[Summary.Value(tag=tag, image=picture)]), step)
-
-    @_warn_on_full_disk
-    def log_precision_recall(self, tag: str, curve: Tensor, positives: int, step: int) -> None:
-        """Log precision and recall at evenly spaced thresholds of the score.
-
-        Args:
-            curve: Float[3 R]: scores, precisions and recalls. Recalls rise from 0; a recall that is not reached has
-                precision 0.
-            positives: the number of annotated objects.
-        """
-        scores, precisions, recalls = curve
-        thresholds = torch.linspace(0, 1, THRESHOLDS, dtype=scores.dtype)
-        reached = ((scores >= thresholds[:, None]) & (precisions > 0)).sum(1)
-        recall, precision = F.pad(recalls, (1, 0))[reached], F.pad(precisions, (1, 0), value=1)[reached]
-        true_positives, false_positives = recall * positives, recall * positives * (1 - precision) / precision
-        # A detector has no true negatives.
-        true_negatives, false_negatives = torch.zeros(THRESHOLDS), positives - true_positives
-        values = true_positives, false_positives, true_negatives, false_negatives, precision, recall
-        self.experiment.add_pr_curve_raw(tag, *(value.numpy() for value in values), step, THRESHOLDS)
 
     @_warn_on_full_disk
     def save(self) -> None:

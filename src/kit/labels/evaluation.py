@@ -7,7 +7,8 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
 from torch.nn import functional as F
 
-from kit.evaluation import Details, Evaluation
+from kit.charts import Chart, Curves, Matrix
+from kit.evaluation import Evaluation
 
 TOP = 5  # `accuracy_top5` counts an image as correct if its class has one of the 5 highest logits
 MAX_CONFUSION_CLASSES = 1000  # for more classes, the confusion matrix would be too large
@@ -57,12 +58,13 @@ class LabelEvaluation(Evaluation):
     def badness(self) -> tuple[str, Tensor]:
         return "loss", self.rows[:, 0]
 
-    def details(self) -> Details:
+    def charts(self) -> dict[str, Chart]:
         if (num_classes := len(self.class_names)) > MAX_CONFUSION_CLASSES:
             return {}
         predicted, targets = self._classes()
         cells = torch.bincount(targets * num_classes + predicted, minlength=num_classes**2)
-        return {"confusion": cells.view(num_classes, num_classes)}
+        matrix = cells.view(num_classes, num_classes)
+        return {"confusion": Matrix("Confusion matrix", matrix, self.class_names, "images")}
 
     def _counts(self) -> tuple[Tensor, Tensor, Tensor]:
         """Return the numbers of correct images, of images and of predictions of each class, Long[K] each."""
@@ -136,18 +138,17 @@ class MultiLabelEvaluation(Evaluation):
     def badness(self) -> tuple[str, Tensor]:
         return "loss", self._losses()
 
-    def details(self) -> Details:
+    def charts(self) -> dict[str, Chart]:
         if not len(self):
             return {}
-        ranked, hits, is_last = self.once(self._ranking)
+        _, hits, is_last = self.once(self._ranking)
         curves = {}
-        for name, scores, counts, last in zip(self.class_names, ranked.T, hits.T, is_last.T, strict=True):
+        for name, counts, last in zip(self.class_names, hits.T, is_last.T, strict=True):
             if positives := int(counts[-1]):
                 counts, ranks = counts[last], last.nonzero()[:, 0] + 1  # after each group of equal probabilities
                 groups = torch.searchsorted(counts / positives, RECALLS)  # the first group that reaches each recall
-                curve = torch.stack([scores[last][groups], (counts / ranks)[groups], RECALLS])
-                curves[name] = {"curve": curve, "positives": positives}
-        return {"precision_recall": curves}
+                curves[name] = (RECALLS, (counts / ranks)[groups])
+        return {"precision_recall": Curves("Precision and recall", "recall", "precision", curves)}
 
     def _split(self) -> tuple[Tensor, Tensor]:
         """Return logits and targets, Float[N K] each."""

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from kit.evaluation import Details, Evaluation
+from kit.charts import Chart, Matrix
+from kit.evaluation import Evaluation
 from kit.formats.masks.masks import IGNORED
 
 
@@ -62,8 +63,8 @@ class MaskEvaluation(Evaluation):
         intersection, union = self.once(self._overlaps).unbind(1)
         return "1 - IoU", 1 - (intersection / union).nanmean(1).nan_to_num(1)  # 0 if all pixels are ignored
 
-    def details(self) -> Details:
-        return {"confusion": self.once(self._confusion)}
+    def charts(self) -> dict[str, Chart]:
+        return {"confusion": Matrix("Confusion matrix", self.once(self._confusion), self.class_names, "pixels")}
 
     def _confusion(self) -> Tensor:
         """Return the number of pixels by target and predicted class, Long[K K]."""

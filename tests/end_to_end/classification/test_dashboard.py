@@ -26,8 +26,7 @@ def test_the_worst_image_has_the_highest_loss_and_classes_their_accuracy():
     name, losses = evaluation.badness()
     assert name == "loss" and losses.argsort(descending=True).tolist()[:2] == [2, 3]
     assert losses[2] == pytest.approx(9, abs=0.01)
-    details = evaluation.details()
-    assert details["confusion"].tolist() == [[1, 1, 1], [0, 1, 0], [0, 0, 0]]
+    assert evaluation.charts()["confusion"].counts.tolist() == [[1, 1, 1], [0, 1, 0], [0, 0, 0]]
     values = evaluation.compute(by_class=True)
     assert (values["accuracy/cat"], values["accuracy/dog"]) == (pytest.approx(1 / 3), 1)
     assert "accuracy/owl" not in values

@@ -21,4 +21,4 @@ def test_worst_images_and_iou_of_classes():
     assert name == "1 - IoU" and values.tolist() == pytest.approx([0, 1 / 2, 0])
     values = {key: value for key, value in evaluation.compute(by_class=True).items() if key.startswith("iou/")}
     assert values == {"iou/sky": pytest.approx(5 / 6), "iou/road": 1 / 2}
-    assert evaluation.details()["confusion"].tolist() == [[5, 1, 0], [0, 1, 0], [0, 0, 0]]
+    assert evaluation.charts()["confusion"].counts.tolist() == [[5, 1, 0], [0, 1, 0], [0, 0, 0]]

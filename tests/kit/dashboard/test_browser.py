@@ -150,7 +150,6 @@ TABS = [
     ("images", ["samples/first_batch", "samples/validation", "samples/worst", "validation/confusion"]),
     ("text", ["report/text_summary", "verdict: ", "test/accuracy"]),
     ("hparams", ["best/val/accuracy", "batch_size", "lr", "fast/version_0", "slow/version_0"]),
-    ("pr_curves", ["precision_recall/a"]),
 ]
 
 

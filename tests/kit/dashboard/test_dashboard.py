@@ -15,7 +15,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tiny_run import killed_at
 
 from kit.cli import process, verbs
-from kit.dashboard import Dashboard, TensorBoard, dashboard, pictures
+from kit.dashboard import Dashboard, dashboard, pictures
 
 PARTS = Path(__file__).resolve().parent.parent / "parts"
 TINY = {
@@ -68,7 +68,6 @@ def test_run_logs_pictures_curves_and_texts():
     assert {"learning_rate", "gradient_norm", "train/loss", "val/accuracy"} <= set(tags["scalars"])
     assert {f"speed/{key}" for key in ("images_per_second", "waiting_share", "peak_memory_gb")} <= set(tags["scalars"])
     assert [event.step for event in events.Scalars("learning_rate")] == [1, 3, 5, 7, 9, 11, 13]
-    assert "precision_recall/a" in tags["tensors"]
     report = text(events, "report")
     assert report.startswith("verdict: ") and "\ntest/accuracy  0." in report and "trained in" in report
 
@@ -177,25 +176,10 @@ def test_two_processes_log_each_sample_once(ranks):
     events = log(Path("runs/two/version_0"))
     assert set(events.Tags()["images"]) == PICTURES
     assert events.Images("validation/confusion")[-1].step == 6
-    curve = torch.tensor(list(events.Tensors("precision_recall/a")[-1].tensor_proto.float_val)).view(6, 101)
-    assert curve[0, 0] + curve[3, 0] == 21  # the number of validation samples, see `tiny_task.Drawn`
 
 
 def test_invalid_arguments_are_refused():
     assert_refused(Dashboard, samples=0, budget=-0.1)
-
-
-def test_precision_recall_curve_has_known_values():
-    board = TensorBoard("runs/curve/version_0")
-    curve = torch.tensor([[0.9, 0.9, 0.405, 0.0], [1.0, 1.0, 0.5, 0.0], [0.0, 0.5, 0.75, 1.0]])
-    board.log_precision_recall("a", curve, 8, 3)
-    board.finalize("success")
-    value = log(Path("runs/curve/version_0")).Tensors("a")[0]
-    true, false, _, missed, precision, recall = torch.tensor(list(value.tensor_proto.float_val)).view(6, 101)
-    assert value.step == 3
-    for threshold, wanted in {0: (6, 6, 2, 0.5, 0.75), 40: (6, 6, 2, 0.5, 0.75), 41: (4, 0, 4, 1, 0.5)}.items():
-        assert [float(row[threshold]) for row in (true, false, missed, precision, recall)] == list(wanted)
-    assert (float(recall[91]), float(precision[91]), float(missed[91])) == (0, 1, 8)
 
 
 def test_killed_and_resumed_run_has_the_same_curves():

@@ -42,7 +42,7 @@ def test_counts_of_many_classes_take_no_matrix_of_classes():
     one = LabelEvaluation([str(k) for k in range(10**6)])  # the matrix would have 8 TB
     one.update(torch.arange(1), F.one_hot(torch.tensor([7]), 10**6).float(), torch.tensor([7]))
     values = one.compute(by_class=True)
-    assert values["f1"] == values["accuracy/7"] == 1 and one.details() == {}
+    assert values["f1"] == values["accuracy/7"] == 1 and one.charts() == {}
 
 
 def test_repeated_samples_count_once_in_any_order():
@@ -62,7 +62,7 @@ def test_no_metrics_without_samples():
 
 def test_no_confusion_matrix_for_many_classes(monkeypatch):
     monkeypatch.setattr("kit.labels.evaluation.MAX_CONFUSION_CLASSES", 5)
-    assert evaluation([0, 6]).details() == {}
+    assert evaluation([0, 6]).charts() == {}
 
 
 def test_class_numbers_are_exact_in_half_precision():

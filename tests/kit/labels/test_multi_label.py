@@ -72,15 +72,15 @@ def test_threshold_lies_between_probabilities_that_are_nearly_1():
 
 def test_no_labels_give_a_loss_alone():
     one = MultiLabelEvaluation(NAMES)
-    assert one.compute() == {} and one.details() == {} and one.score() != one.score()
+    assert one.compute() == {} and one.charts() == {} and one.score() != one.score()
     one.update(torch.arange(2), torch.zeros(2, 3), torch.zeros(2, 3))
     assert one.compute(by_class=True) == {"loss": pytest.approx(0.6931, abs=1e-4)}
     assert one.score() != one.score() and one.thresholds.tolist() == [0.5] * 3
 
 
 def test_curves_of_classes_with_images():
-    curves = evaluation([0, 1, 2, 3]).details()["precision_recall"]
-    assert list(curves) == ["a", "b"] and curves["a"]["positives"] == 2
-    scores, precisions, recalls = curves["a"]["curve"]
+    curves = evaluation([0, 1, 2, 3]).charts()["precision_recall"].curves
+    assert list(curves) == ["a", "b"]
+    recalls, precisions = curves["a"]
     assert precisions[[0, 50, 51, 100]].tolist() == pytest.approx([1, 1, 2 / 3, 2 / 3])
-    assert scores[[0, 100]].tolist() == pytest.approx([0.9, 0.7]) and recalls[100] == 1
+    assert recalls[100] == 1

@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 from torchmetrics.classification import MulticlassAccuracy
 
+from kit.charts import Matrix
 from kit.data import ImageDataModule, Tensors
 from kit.evaluation import Evaluation
 from kit.task import ExportedModule, Task
@@ -99,12 +100,10 @@ class Rightness(Evaluation):
         predicted, targets = self.rows.unbind(1)
         return "off by", (predicted - targets).abs().float()
 
-    def details(self):
+    def charts(self):
         predicted, targets = self.rows.unbind(1)
         confusion = torch.bincount(3 * targets + predicted, minlength=9).view(3, 3)
-        curve = torch.tensor([[0.9, 0.5, 0.1], [1, 0.5, 0], [0, 0.5, 1]])
-        curves = {"a": {"curve": curve, "positives": len(self)}}
-        return {"confusion": confusion, "precision_recall": curves}
+        return {"confusion": Matrix("Confusion matrix", confusion, ["a", "b", "c"], "images")}
 
 
 class Judged(Task):

@@ -1,0 +1,81 @@
+"""What an `Evaluation` or a data set shows as a chart. `kit.dashboard.charts` draws it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Lines in one pair of axes.
+
+    title: the text above the chart.
+    x_label, y_label: the texts beside the axes.
+    curves: the x and y values of each line, Float[P] both, by its name in the legend.
+    main: the name of the line that is drawn thick and last, or None.
+    x_range, y_range: the ends of an axis, or None for the range of the values.
+    diagonal: whether to draw a dashed line from (0, 0) to (1, 1).
+    point: a point to mark, with a text: (x, y, text); or None.
+    """
+
+    title: str
+    x_label: str
+    y_label: str
+    curves: Mapping[str, tuple[Tensor, Tensor]]
+    main: str | None = None
+    x_range: tuple[float, float] | None = None
+    y_range: tuple[float, float] | None = None
+    diagonal: bool = False
+    point: tuple[float, float, str] | None = None
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """A confusion matrix.
+
+    counts: Long[K K], with a row for each annotated class and a column for each predicted one.
+    names: the names of the K classes.
+    unit: what is counted, such as "images".
+    """
+
+    title: str
+    counts: Tensor
+    names: Sequence[str]
+    unit: str
+
+
+@dataclass(frozen=True)
+class Bars:
+    """A horizontal bar for each name, with its value in numbers.
+
+    value_label: the text below the axis of the values.
+    values: the length of each bar, from top to bottom, by its name.
+    texts: the text at the end of each bar by its name; by default the value.
+    """
+
+    title: str
+    value_label: str
+    values: Mapping[str, float]
+    texts: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Density:
+    """Colours that show how many points are at each place.
+
+    x, y: the coordinates of the points, Float[N] both. y rises from top to bottom if `image_axes`.
+    x_range, y_range: the ends of the axes.
+    """
+
+    title: str
+    x_label: str
+    y_label: str
+    x: Tensor
+    y: Tensor
+    x_range: tuple[float, float]
+    y_range: tuple[float, float]
+    image_axes: bool = False
+
+
+Chart = Curves | Matrix | Bars | Density
