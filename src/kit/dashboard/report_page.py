@@ -1,44 +1,66 @@
-"""Write a run's page `report.html`, and its pictures as files.
+"""Write a run's pictures into its folder `pictures`, and a page with them, `report.html`.
 
 The page needs no other file. It has the verdict, the metrics, the pictures, the faults of the data and the config. Its
-template is `report_page.html`. The folder `pictures` beside it has the same pictures.
+template is `report_page.html`.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
+from torch import Tensor
+from torchvision.transforms.v2.functional import resize
 
 from kit.charts import Chart, Curves
 from kit.checks.report import faults_values
 from kit.checks.survey import Survey
 from kit.dashboard.charts import draw_chart
-from kit.dashboard.pictures import has_whole_net, sample_pictures
+from kit.dashboard.pictures import (
+    batch_samples,
+    draw_samples,
+    evenly_spaced,
+    has_whole_net,
+    predict_samples,
+    sample_pictures,
+)
 from kit.dashboard.report import figure_texts
 from kit.dashboard.tensorboard import encode
-from kit.data import ImageDataModule
+from kit.data import Batch, ImageDataModule
 from kit.ground._lightning import data_module
 from kit.ground.errors import one_line
-from kit.ground.files import write_text
+from kit.ground.files import MiB, read_bytes, replacing, write_text
 from kit.ground.html import PAGES
 from kit.safeguards import Overfitting
 from kit.safeguards.checkpoints import monitored_metrics
 from kit.task import as_task
 
-NUM_WORST = 8  # the number of worst images on the page
+NUM_SAMPLES = 8  # the number of images in a picture of samples
+MAX_PHOTOGRAPH_BYTES = 200_000  # of a picture of samples, so that all pictures have less than 2 MB
+FROM_TRAINING = re.compile(r"(first_batch|data_.*)\.(png|jpg)")  # pictures that are drawn when training begins
 MAX_POINTS = 500  # if a curve has more points, every second point is removed, but not the first and the last
+HEADINGS = {  # of the page, by the beginning of a picture's name
+    "curves_": "Training and validation",
+    "worst.": "Worst images",
+    "samples.": "Samples with predictions",
+    "generated.": "Generated images",
+    "first_batch.": "First training batch, augmented",
+    "data_": "Labels",
+}
 Curve = list[tuple[int, float]]  # the step and the value at each validation
 
 
 class ReportPage(L.Callback):
-    """Collect curves and images during training and testing, and write the page.
+    """Collect curves and pictures during training and testing, and write the page.
 
-    Checkpoints hold the curves, so the page of a resumed run has them from the start. Drawing leaves the random state
-    untouched. If it raises an exception, the callback warns, and the page lacks images.
+    Checkpoints hold the curves, so the page of a resumed run has them from the start. For the same reason, pictures of
+    the first batch and of the data are written into the folder `pictures` as soon as training begins. Drawing leaves
+    the random state untouched. If it raises an exception, the callback warns, and the page lacks pictures.
 
     Args:
         overfitting: the callback that scores training images.
@@ -52,7 +74,7 @@ class ReportPage(L.Callback):
         self.survey: Survey | None = None
         self._curves: dict[str, Curve] = {}  # by log key
         self._losses = torch.zeros(2)  # the sum and the number of the training losses since the last validation
-        self._pictures: dict[str, bytes] = {}  # by title
+        self._pictures: dict[str, bytes] = {}  # by file name
 
     def state_dict(self) -> dict[str, Any]:
         return {"curves": {key: [*curve] for key, curve in self._curves.items()}, "train_loss": self._losses.tolist()}
@@ -61,6 +83,21 @@ class ReportPage(L.Callback):
         if not self._curves:  # the test after training loads the best checkpoint, whose curves end earlier
             self._curves = state_dict["curves"]
             self._losses = torch.tensor(state_dict["train_loss"])
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        data, is_trial = data_module(trainer), trainer.fast_dev_run  # type: ignore[attr-defined]
+        if trainer.global_step or batch_idx or is_trial or not trainer.is_global_zero:
+            return
+        if isinstance(data, ImageDataModule):
+            with self._drawing():
+                charts = data.charts() if hasattr(data, "charts") else {}
+                pictures = {file_name(f"data_{name}"): encode(draw_chart(chart)) for name, chart in charts.items()}
+                if isinstance(batch, Batch) and as_task(pl_module).has("draw"):
+                    samples = batch_samples(data, batch, NUM_SAMPLES)
+                    pictures["first_batch.jpg"] = encode_photographs(draw_samples(as_task(pl_module), samples))
+                write_pictures(pictures, Path(trainer.default_root_dir, "pictures"))
 
     def on_train_batch_end(self, trainer: L.Trainer, _: Any, outputs: Any, *args: Any) -> None:
         loss = outputs.get("loss") if isinstance(outputs, Mapping) else None
@@ -71,12 +108,12 @@ class ReportPage(L.Callback):
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.state.fn == "validate":
-            self._draw_images(trainer, pl_module, "val")
+            self._draw(trainer, pl_module, "val")
         elif trainer.state.fn == "fit" and not trainer.sanity_checking:
             self._add_points(trainer, pl_module)
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._draw_images(trainer, pl_module, "test")
+        self._draw(trainer, pl_module, "test")
 
     def _add_points(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Add a point to each curve: the metrics of a validation, and the training loss since the last one."""
@@ -106,27 +143,36 @@ class ReportPage(L.Callback):
         charts = {metric: curves_chart(metric, curves) for metric, curves in by_metric.items()}
         return {metric: chart for metric, chart in charts.items() if chart}
 
-    def _draw_images(self, trainer: L.Trainer, pl_module: L.LightningModule, split: str) -> None:
-        """Draw the confusion matrix, the worst images and generated images.
+    @contextmanager
+    def _drawing(self) -> Iterator[None]:
+        """Warn if drawing raises an exception."""
+        try:
+            yield
+        except Exception as error:  # a task of any author may raise any exception
+            rank_zero_warn(f"report.html lacks pictures ({type(error).__name__}: {one_line(error)})")
+
+    def _draw(self, trainer: L.Trainer, pl_module: L.LightningModule, split: str) -> None:
+        """Draw the charts of the evaluation, its worst samples, evenly spaced samples, and generated images.
 
         The model must be in evaluation mode.
         """
         task, data = as_task(pl_module), data_module(trainer)
         if not (trainer.is_global_zero and has_whole_net(trainer) and isinstance(data, ImageDataModule)):
             return
-        try:
-            measured = task.measured
-            for chart in measured.charts().values() if measured else ():
-                self._pictures[chart.title] = encode(draw_chart(chart))
-            for name, picture in sample_pictures(task, data, NUM_WORST, split).items():
-                self._pictures[f"{name.capitalize()} images"] = encode(picture, photograph=True)
-        except Exception as error:  # a task of any author may raise any exception
-            rank_zero_warn(f"report.html shows no images ({type(error).__name__}: {one_line(error)})")
+        with self._drawing():
+            for name, chart in task.measured.charts().items() if task.measured else ():
+                self._pictures[file_name(name)] = encode(draw_chart(chart))
+            pictures = sample_pictures(task, data, NUM_SAMPLES, split)
+            if task.has("predict") and task.has("draw"):
+                keys = evenly_spaced(len(data.samples[split] or ()), NUM_SAMPLES)
+                pictures["samples"] = draw_samples(task, predict_samples(task, data, keys, split))
+            for name, picture in pictures.items():
+                self._pictures[f"{name}.jpg"] = encode_photographs(picture)
 
     def write(
         self, folder: Path, metrics: dict[str, float], figures: dict[str, float], conclusion: str, notes: Sequence[str]
     ) -> None:
-        """Write `folder/report.html`.
+        """Write `folder/report.html` and `folder/pictures`.
 
         Args:
             folder: the run's folder.
@@ -139,6 +185,16 @@ class ReportPage(L.Callback):
             if key.count("/") > 1:
                 split, metric, name = key.split("/", 2)
                 by_class.setdefault(name, {})[f"{split}/{metric}"] = value
+        pictures = {
+            **{file_name(f"curves_{name}"): encode(draw_chart(chart)) for name, chart in self.curve_charts().items()},
+            **self._pictures,
+        }
+        write_pictures(pictures, folder / "pictures")
+        for file in sorted((folder / "pictures").glob("*")):
+            if FROM_TRAINING.fullmatch(file.name):
+                pictures[file.name] = read_bytes(file, MiB)
+            elif file.name not in pictures and file.suffix in (".png", ".jpg"):
+                file.unlink()  # of an earlier page of this run
         page = PAGES.get_template("dashboard/report_page.html").render(
             title=f"Run {folder.parent.name}/{folder.name}",
             notes=[", ".join(figure_texts(figures)), *notes],
@@ -146,8 +202,7 @@ class ReportPage(L.Callback):
             overall={key: value for key, value in metrics.items() if key.count("/") < 2},
             by_class=by_class,
             class_keys=list(dict.fromkeys(key for values in by_class.values() for key in values)),
-            curves=[encode(draw_chart(chart)) for chart in self.curve_charts().values()],
-            pictures_by_title=self._pictures,
+            sections=sections(pictures),
             config=config.read_text(encoding="utf-8") if config.is_file() else "",
             **(faults_values(self.survey) if self.survey else {}),
         )
@@ -167,3 +222,35 @@ def curves_chart(title: str, curves: Mapping[str, Curve]) -> Curves | None:
             steps, values = torch.tensor(finite, dtype=torch.double).unbind(1)
             lines[name] = (steps, values)
     return Curves(title, "step", "", lines) if lines else None
+
+
+def file_name(chart: str) -> str:
+    """Return the name of a chart's file."""
+    return re.sub(r"[^\w.-]+", "_", chart)[:100] + ".png"
+
+
+def encode_photographs(picture: Tensor) -> bytes:
+    """Encode a picture, uint8 [3 H W], as JPEG. It is made smaller if it has more than `MAX_PHOTOGRAPH_BYTES`."""
+    content = encode(picture, photograph=True)
+    while len(content) > MAX_PHOTOGRAPH_BYTES:
+        scale = 0.95 * (MAX_PHOTOGRAPH_BYTES / len(content)) ** 0.5
+        picture = resize(picture, [max(1, round(side * scale)) for side in picture.shape[1:]])
+        content = encode(picture, photograph=True)
+    return content
+
+
+def sections(pictures: Mapping[str, bytes]) -> dict[str, dict[str, bytes]]:
+    """Return the pictures of each section of the page by its heading. The first section is there without a picture."""
+    by_heading: dict[str, dict[str, bytes]] = {"Training and validation": {}}
+    for name, picture in pictures.items():
+        default = "Results" if name.endswith(".png") else name.removesuffix(".jpg").capitalize()
+        heading = next((heading for start, heading in HEADINGS.items() if name.startswith(start)), default)
+        by_heading.setdefault(heading, {})[name] = picture
+    return by_heading
+
+
+def write_pictures(pictures: Mapping[str, bytes], folder: Path) -> None:
+    """Write files, by their names, into a folder."""
+    for name, content in pictures.items():
+        with replacing(folder / name) as part:
+            part.write_bytes(content)

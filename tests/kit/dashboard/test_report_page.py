@@ -1,5 +1,7 @@
 """The page that a run leaves in its folder."""
 
+import base64
+import io
 import math
 import re
 from html.parser import HTMLParser
@@ -7,7 +9,9 @@ from pathlib import Path
 
 import pytest
 import tiny_task
+import torch
 import yaml
+from PIL import Image
 from tiny_run import killed_at
 
 from kit.cli import process, verbs
@@ -56,8 +60,29 @@ def test_page_holds_everything_in_one_small_file():
     assert not re.search(r'https?://|src="(?!data:)|<script', content)
     assert "verdict: " in content and "<td>test/accuracy</td>" in content and "max_epochs: 3" in content
     assert content.count("data:image/png") == 3  # loss, accuracy, confusion
-    assert content.count("data:image/jpeg") == 1  # worst images
+    assert content.count("data:image/jpeg") == 3  # the first batch, samples of the test split, and the worst ones
     assert "nothing is wrong" in content
+
+
+def test_pictures_are_files_beside_the_page():
+    content = page("tiny")
+    files = {path.name: path.read_bytes() for path in Path("runs/tiny/version_0/pictures").iterdir()}
+    charts, photographs = ("curves_loss", "curves_accuracy", "confusion"), ("first_batch", "samples", "worst")
+    assert set(files) == {*(f"{name}.png" for name in charts), *(f"{name}.jpg" for name in photographs)}
+    assert all(base64.b64encode(picture).decode() in content for picture in files.values())
+
+
+def test_photographs_have_a_limited_size():
+    picture = torch.randint(256, (3, 700, 900), dtype=torch.uint8)  # noise cannot be compressed
+    content = report_page.encode_photographs(picture)
+    assert 50_000 < len(content) <= report_page.MAX_PHOTOGRAPH_BYTES
+    assert Image.open(io.BytesIO(content)).size[0] / Image.open(io.BytesIO(content)).size[1] == pytest.approx(
+        9 / 7, 0.01
+    )
+
+
+def test_name_of_a_chart_cannot_lead_out_of_the_folder():
+    assert report_page.file_name("curves_accuracy/../../é cat") == "curves_accuracy_.._.._é_cat.png"
 
 
 def test_tags_are_balanced():
@@ -95,11 +120,18 @@ def test_run_without_a_picture_still_has_its_page(monkeypatch):
     assert "data:image/jpeg" not in content and "<td>test/accuracy</td>" in content
 
 
-def test_resumed_run_has_the_same_curves(written):
+def test_resumed_run_has_the_same_curves_and_pictures(written):
     page("whole")
     with killed_at(7):
         page("killed", "--exact_resume.every_minutes", "0")
+    pictures = Path("runs/killed/version_0/pictures")
+    first = (pictures / "first_batch.jpg").read_bytes()
+    (pictures / "confused.png").write_bytes(b"old")
     verbs.fit(["--resume", "runs/killed/version_0"])
+    assert (pictures / "first_batch.jpg").read_bytes() == first
+    assert {path.name for path in pictures.iterdir()} == {
+        path.name for path in Path("runs/whole/version_0/pictures").iterdir()
+    }
     whole, resumed = map(lines, written)
     assert resumed == whole
     assert set(whole) == {"loss training", "accuracy training", "accuracy validation"}
