@@ -26,7 +26,8 @@ class SavedConfig(L.Callback):
     """Write the run's `config.yaml` when training starts, so that a run that is killed can be resumed.
 
     A resumed run replaces the file only after its first step, so that a `--resume` that fails leaves it unchanged. It
-    then also removes its old `results.json`, since `restarting.check` takes a run with this file as complete.
+    then also removes its old `results.json` and `history.json`, since `restarting.check` takes a run with results as
+    complete.
     """
 
     def __init__(self, parser: Parser, config: Namespace, resumed: bool) -> None:
@@ -48,7 +49,8 @@ class SavedConfig(L.Callback):
             text = self.parser.dump(self.config, skip_unset=False, skip_validation=True)
             text = text if UNSAVED not in text else yaml.safe_dump(_savable(yaml.safe_load(text)))
             write_text(folder / "config.yaml", text)
-            (folder / "results.json").unlink(missing_ok=True)
+            for name in ("results.json", "history.json"):
+                (folder / name).unlink(missing_ok=True)
 
 
 class FoundSettings(L.Callback):

@@ -103,7 +103,7 @@ def _train(cli: CLI, ckpt_path: Path | None, args: list[str]) -> None:
             raise UserError(f"{best} could not be written, so it is not tested: free disk space, then --resume the run")
         if cli.resumed_folder:
             checkpoint.read(best)  # refuses code: the file may be from before the resume, and of unknown origin
-        metrics = _evaluate(cli, ckpt_path=best)
+        metrics = evaluate(cli, ckpt_path=best)
     except SystemExit:
         if trainer.interrupted:  # Lightning raises SystemExit after Ctrl-C
             raise KeyboardInterrupt from None
@@ -114,10 +114,10 @@ def _train(cli: CLI, ckpt_path: Path | None, args: list[str]) -> None:
     if not trainer.is_global_zero:
         return
     with doing("writing the report"):
-        overfitting, left_out = cli.config_init.overfitting, _left_out(data)
+        overfitting, files = cli.config_init.overfitting, left_out(data)
         figures = {**cli.speed.figures(trainer), **overfitting.figures(overfitting.best)}
-        if notes := reading.summary(left_out):
-            figures["left_out_images"] = sum(map(len, left_out.values()))
+        if notes := reading.summary(files):
+            figures["left_out_images"] = sum(map(len, files.values()))
         text = report(metrics or {}, figures, folder, notes)
         if conclusion := overfitting.conclusion(trainer, model):
             print(conclusion)
@@ -129,7 +129,7 @@ def _train(cli: CLI, ckpt_path: Path | None, args: list[str]) -> None:
             require_measured(metrics)
 
 
-def _left_out(data: L.LightningDataModule) -> dict[str, dict[str, str]]:
+def left_out(data: L.LightningDataModule) -> dict[str, dict[str, str]]:
     """Return the files that each split leaves out, with the reasons."""
     return data.left_out if isinstance(data, ImageDataModule) else {}
 
@@ -155,19 +155,29 @@ def test(args: list[str]) -> None:
     if not args or args[0].startswith("-"):
         raise UserError(f"which run? {app.command('test')} RUN_OR_CHECKPOINT [--KEY VALUE ...]")
     file = checkpoint.find(args[0])
-    trusted, options = extract_option(args[1:], "--trust")
+    with doing(f"testing {file}"):
+        cli = checkpoint_cli(file, args[1:])
+        metrics = evaluate(cli)
+    if cli.trainer.is_global_zero and metrics is not None:
+        report(metrics, {}, None, reading.summary(left_out(cli.datamodule)))
+        require_measured(metrics)
+
+
+def checkpoint_cli(file: Path, args: list[str]) -> CLI:
+    """Return the `CLI` of a checkpoint's run, with its weights, to test it. First check that this runs no foreign code.
+
+    Args:
+        args: the command line, without the run.
+    """
+    trusted, options = extract_option(args, "--trust")
     content, base = checkpoint.load(file, trusted)
     if precision := _precision_of(checkpoint.run_folder_of(file)):
         base["trainer.precision"] = precision
-    with doing(f"testing {file}"):
-        cli = _test_cli(options, base, file)
-        cli.datamodule.load_state_dict(checkpoint.data_state(content, base))
-        cli.datamodule.all_is_test = cli.reads_other_root
-        checkpoint.load_weights(cli.model, content["state_dict"], file)
-        metrics = _evaluate(cli)
-    if cli.trainer.is_global_zero and metrics is not None:
-        report(metrics, {}, None, reading.summary(_left_out(cli.datamodule)))
-        require_measured(metrics)
+    cli = _test_cli(options, base, file)
+    cli.datamodule.load_state_dict(checkpoint.data_state(content, base))
+    cli.datamodule.all_is_test = cli.reads_other_root
+    checkpoint.load_weights(cli.model, content["state_dict"], file)
+    return cli
 
 
 def _precision_of(run: Path) -> str | None:
@@ -238,7 +248,7 @@ def _check_quickly(data: ImageDataModule, strict: bool, args: list[str]) -> Surv
     return survey
 
 
-def _evaluate(cli: CLI, ckpt_path: Path | None = None) -> dict[str, float] | None:
+def evaluate(cli: CLI, ckpt_path: Path | None = None) -> dict[str, float] | None:
     """Return the metrics of the test split, or those of the validation split if there is no test split.
 
     Return None if the config limits the number of their batches to 0.

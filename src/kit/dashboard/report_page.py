@@ -4,12 +4,13 @@ The page needs no other file. It has the verdict, the metrics, the pictures, the
 template is `report_page.html`.
 """
 
+import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import lightning as L
 import torch
@@ -33,8 +34,8 @@ from kit.dashboard.report import figure_texts
 from kit.dashboard.tensorboard import encode
 from kit.data import Batch, ImageDataModule
 from kit.ground._lightning import data_module
-from kit.ground.errors import one_line
-from kit.ground.files import MiB, read_bytes, replacing, write_text
+from kit.ground.errors import BrokenFiles, UserError, one_line
+from kit.ground.files import MiB, read_bytes, read_json, replacing, write_text
 from kit.ground.html import PAGES
 from kit.safeguards import Overfitting
 from kit.safeguards.checkpoints import monitored_metrics
@@ -53,6 +54,48 @@ HEADINGS = {  # of the page, by the beginning of a picture's name
     "data_": "Labels",
 }
 Curve = list[tuple[int, float]]  # the step and the value at each validation
+
+
+class History(NamedTuple):
+    """What `report` needs of a run that has ended, besides its results and its checkpoint.
+
+    conclusion: the verdict and suggestions, see `Overfitting.conclusion`.
+    modes: whether the lowest or the highest value of a monitored metric is the best, `min` or `max` by log key.
+    curves: the curves by log key.
+    """
+
+    conclusion: str
+    modes: Mapping[str, str]
+    curves: Mapping[str, Curve]
+
+    @classmethod
+    def read(cls, folder: Path) -> "History":
+        """Read `folder/history.json`. Without this file, the history is empty.
+
+        Raises:
+            UserError: the file is damaged.
+        """
+        file = folder / "history.json"
+        if not file.is_file():
+            return cls("", {}, {})
+        try:
+            conclusion, modes, curves = (read_json(file)[key] for key in cls._fields)
+            points = {
+                key: [(int(step), math.nan if value is None else float(value)) for step, value in curve]
+                for key, curve in curves.items()
+            }
+            return cls(str(conclusion), {key: str(mode) for key, mode in modes.items()}, points)
+        except (BrokenFiles, KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            raise UserError(f"{file} is damaged ({one_line(error)}): remove it, and the report lacks curves") from None
+
+    def write(self, folder: Path) -> None:
+        """Write `folder/history.json`, with null for a value that is not finite."""
+        curves = {
+            key: [(step, value if math.isfinite(value) else None) for step, value in curve]
+            for key, curve in self.curves.items()
+        }
+        content = json.dumps({**self._asdict(), "curves": curves}, allow_nan=False)
+        write_text(folder / "history.json", content + "\n")
 
 
 class ReportPage(L.Callback):
@@ -74,6 +117,7 @@ class ReportPage(L.Callback):
         self.survey: Survey | None = None
         self._curves: dict[str, Curve] = {}  # by log key
         self._losses = torch.zeros(2)  # the sum and the number of the training losses since the last validation
+        self._modes: dict[str, str] = {}  # `min` or `max` by the log key of a monitored metric
         self._pictures: dict[str, bytes] = {}  # by file name
 
     def state_dict(self) -> dict[str, Any]:
@@ -83,6 +127,9 @@ class ReportPage(L.Callback):
         if not self._curves:  # the test after training loads the best checkpoint, whose curves end earlier
             self._curves = state_dict["curves"]
             self._losses = torch.tensor(state_dict["train_loss"])
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._modes = monitored_metrics(trainer, pl_module)
 
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
@@ -98,6 +145,10 @@ class ReportPage(L.Callback):
                     samples = batch_samples(data, batch, NUM_SAMPLES)
                     pictures["first_batch.jpg"] = encode_photographs(draw_samples(as_task(pl_module), samples))
                 write_pictures(pictures, Path(trainer.default_root_dir, "pictures"))
+
+    def restore(self, history: History) -> None:
+        """Take over the curves of a run that has ended."""
+        self._modes, self._curves = dict(history.modes), dict(history.curves)
 
     def on_train_batch_end(self, trainer: L.Trainer, _: Any, outputs: Any, *args: Any) -> None:
         loss = outputs.get("loss") if isinstance(outputs, Mapping) else None
@@ -172,7 +223,7 @@ class ReportPage(L.Callback):
     def write(
         self, folder: Path, metrics: dict[str, float], figures: dict[str, float], conclusion: str, notes: Sequence[str]
     ) -> None:
-        """Write `folder/report.html` and `folder/pictures`.
+        """Write `folder/report.html`, `folder/pictures` and `folder/history.json`, see `History`.
 
         Args:
             folder: the run's folder.
@@ -207,6 +258,7 @@ class ReportPage(L.Callback):
             **(faults_values(self.survey) if self.survey else {}),
         )
         write_text(folder / "report.html", page)
+        History(conclusion, self._modes, self._curves).write(folder)
 
 
 def curves_chart(title: str, curves: Mapping[str, Curve]) -> Curves | None:

@@ -1,0 +1,75 @@
+"""The verb `report`: write a run's page again, or compare several runs."""
+
+from pathlib import Path
+
+from kit.checkpoints import checkpoint
+from kit.checkpoints.run_folder import refuse_links
+from kit.checks.survey import quick_survey
+from kit.cli.verbs import checkpoint_cli, evaluate, left_out
+from kit.config.arguments import split_words
+from kit.config.parser import PlainParser
+from kit.dashboard import ReportPage
+from kit.dashboard import report as metrics_report
+from kit.dashboard.comparison_page import Run, comparison_page
+from kit.data import ImageDataModule, reading
+from kit.ground import app
+from kit.ground.errors import UserError
+from kit.ground.files import require_writable, write_text
+from kit.ground.unexpected import doing
+
+
+def report(args: list[str]) -> None:
+    """Measure a run's best checkpoint and write its page again, or write a page that compares several runs."""
+    words, options = split_words(args)
+    folders = [run_folder(word) for word in dict.fromkeys(words)]
+    if not folders:
+        raise UserError(f"which run? {app.command('report')} RUN [RUN ...]")
+    if len(folders) == 1:
+        _report_again(folders[0], options)
+        return
+    parser = PlainParser()
+    parser.add_argument("--html", type=str, default="comparison.html")
+    file = Path(parser.read(options).html)
+    require_writable(file)
+    with doing("comparing the runs"):
+        write_text(file, comparison_page([Run.read(folder) for folder in folders]))
+    print(f"{len(folders)} runs are compared in {file}")
+
+
+def run_folder(word: str) -> Path:
+    """Return a run's folder, by its path or that of one of its checkpoints.
+
+    Raises:
+        UserError: there is no such run.
+    """
+    folder = checkpoint.run_folder_of(Path(word))
+    if not (folder / "config.yaml").is_file():
+        checkpoint.find(word)  # if there is no run, raises an error that names similar ones
+        raise UserError(f"{folder} is no run folder: it has no config.yaml")
+    return folder
+
+
+def _report_again(folder: Path, options: list[str]) -> None:
+    """Measure a run's best checkpoint, as `test` does, and write its page and its pictures again."""
+    refuse_links(folder, folder)
+    run, file = Run.read(folder), checkpoint.find(str(folder))
+    with doing(f"testing {file}"):
+        cli = checkpoint_cli(file, options)
+        data, page = cli.datamodule, ReportPage(cli.config_init.overfitting)
+        page.restore(run.history)
+        if isinstance(data, ImageDataModule) and cli.config.check != "off":
+            _ = data.fingerprint  # this sets `data.left_out`
+            page.survey = quick_survey(data)
+        cli.trainer.callbacks.append(page)
+        metrics = evaluate(cli)
+    if not cli.trainer.is_global_zero or metrics is None:
+        return
+    with doing("writing the report"):
+        notes = reading.summary(left_out(data))
+        metrics_report.report(metrics, {}, None, notes)
+        figures = {key: value for key, value in run.results.items() if "/" not in key and value is not None}
+        if cli.reads_other_root:
+            notes = [*notes, f"measured on other data than those of the run: {data.root}"]
+        page.write(folder, metrics, figures, run.history.conclusion, notes)
+        print(f"written: {folder / 'report.html'}")
+        metrics_report.require_measured(metrics)

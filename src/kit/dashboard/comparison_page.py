@@ -1,0 +1,112 @@
+"""Compare runs on an HTML page: their configs, figures and curves. Its template is `comparison_page.html`."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from kit.dashboard.charts import draw_chart
+from kit.dashboard.report_page import Curve, History, curves_chart
+from kit.dashboard.tensorboard import encode
+from kit.ground import app
+from kit.ground.errors import BrokenFiles, UserError, one_line
+from kit.ground.files import read_json
+from kit.ground.html import PAGES
+from kit.ground.yaml_files import leaves, read_yaml
+
+# Metrics whose best value is known although no run monitors them, by a part of their names.
+HIGHER_IS_BETTER = re.compile(r"/(accuracy|f1|map|miou|iou|agreement|explained|pixel_accuracy)")
+LOWER_IS_BETTER = re.compile(r"loss|distance")
+
+
+class Run(NamedTuple):
+    """A run that has ended.
+
+    name: its folder's name with that of the folder above, such as `NAME/version_0`.
+    config: the value of each key of its config, as text.
+    results: the value of each metric and figure, or None if it is not finite.
+    history: its curves and the modes of its monitored metrics.
+    """
+
+    name: str
+    config: Mapping[str, str]
+    results: Mapping[str, float | None]
+    history: History
+
+    @classmethod
+    def read(cls, folder: Path) -> "Run":
+        """Read a run's `config.yaml`, `results.json` and `history.json`.
+
+        Raises:
+            UserError: a file is missing or damaged.
+        """
+        results_file, config_file = folder / "results.json", folder / "config.yaml"
+        if not results_file.is_file():
+            again = f"continue it with {app.command('fit')} --resume {folder}"
+            raise UserError(f"{folder} has no results.json: the run has not ended; {again}")
+        try:
+            results = {key: None if value is None else float(value) for key, value in read_json(results_file).items()}
+        except (BrokenFiles, AttributeError, TypeError, ValueError, OverflowError) as error:
+            raise UserError(f"{results_file} is damaged ({one_line(error)})") from None
+        read_yaml(config_file)  # raises an error if it is damaged
+        values: dict[str, list[Any]] = {}
+        for key, value, _ in leaves(config_file.read_text(encoding="utf-8")):
+            values.setdefault(key, []).append(value)
+        config = {key: ", ".join(map(_text, items)) for key, items in values.items() if key != "name"}
+        return cls("/".join(folder.absolute().parts[-2:]), config, results, History.read(folder))
+
+
+def comparison_page(runs: Sequence[Run]) -> str:
+    """Return a page with the figures and the curves of runs, and with the values in which their configs differ.
+
+    The best value of each metric is bold.
+    """
+    names = [f"{number}: {run.name}" for number, run in enumerate(runs, 1)]  # the numbers stay if names are cut off
+    modes = {key.partition("/")[2]: mode for run in runs for key, mode in run.history.modes.items()}
+    figures: dict[str, list[tuple[str, bool]]] = {}  # by log key, of each run
+    for key in dict.fromkeys(key for run in runs for key in run.results):
+        values = [run.results.get(key) for run in runs]
+        figures[key] = list(zip(map(_number, values), _are_best(key, values, modes), strict=True))
+    configs = {}
+    for key in dict.fromkeys(key for run in runs for key in run.config):
+        configs[key] = [(run.config.get(key, ""), False) for run in runs]
+    curves: dict[str, dict[str, Curve]] = {}  # by log key, then by the name of the run
+    for name, run in zip(names, runs, strict=True):
+        for key, curve in run.history.curves.items():
+            curves.setdefault(key, {})[name] = curve
+    charts = [curves_chart(key, lines) for key, lines in sorted(curves.items())]
+    return PAGES.get_template("dashboard/comparison_page.html").render(
+        title=f"Comparison of {len(runs)} runs",
+        names=names,
+        overall={key: cells for key, cells in figures.items() if key.count("/") < 2},
+        by_class={key: cells for key, cells in figures.items() if key.count("/") > 1},
+        charts=[encode(draw_chart(chart)) for chart in charts if chart],
+        differences={key: cells for key, cells in configs.items() if len(set(cells)) > 1},
+    )
+
+
+def _are_best(key: str, values: Sequence[float | None], modes: Mapping[str, str]) -> list[bool]:
+    """Return whether each value of a metric is the best of at least two. Without a known mode, none is.
+
+    Args:
+        key: the log key of the metric.
+        modes: `min` or `max` by the name of a monitored metric, without its split.
+    """
+    known = "max" if HIGHER_IS_BETTER.search(key) else "min" if LOWER_IS_BETTER.search(key) else None
+    choose = {"min": min, "max": max}.get(modes.get(key.partition("/")[2], known or ""))
+    finite = [value for value in values if value is not None]
+    if "/" not in key or choose is None or len(finite) < 2:
+        return [False] * len(values)
+    return [value == choose(finite) for value in values]
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}" if abs(value) < 10 else f"{value:,.0f}"
+
+
+def _text(value: Any) -> str:
+    """Return the text of a value in a config; "" for null, so that it is equal to a key that another run lacks."""
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return ", ".join(value)
+    return "" if value is None else value if isinstance(value, str) else json.dumps(value, default=str)
