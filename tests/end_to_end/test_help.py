@@ -21,7 +21,7 @@ from kit.ground import app
 from kit.ground.yaml_files import leaves
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-VERBS = ("fit", "test", "check", "predict", "export", "new")
+VERBS = ("fit", "test", "check", "predict", "export", "report", "new")
 OPTION = re.compile(r"^  (--[\w.]+)\+?=?(?: .*?)?(?: \[(.*)\])?$", re.MULTILINE)
 
 
