@@ -62,12 +62,15 @@ def comparison_page(runs: Sequence[Run]) -> str:
 
     The best value of each metric is bold.
     """
-    names = [f"{number}: {run.name}" for number, run in enumerate(runs, 1)]  # the numbers stay if names are cut off
+    short = [run.name.partition("/")[0] for run in runs]
+    names = short if len(set(short)) == len(runs) else [run.name for run in runs]
+    names = [f"{number}: {name}" for number, name in enumerate(names, 1)]  # charts cut off names, but not the numbers
     modes = {key.partition("/")[2]: mode for run in runs for key, mode in run.history.modes.items()}
     figures: dict[str, list[tuple[str, bool]]] = {}  # by log key, of each run
-    for key in dict.fromkeys(key for run in runs for key in run.results):
+    keys = dict.fromkeys(key for run in runs for key in run.results)
+    for key in sorted(keys, key=lambda key: not key.startswith(("test/", "val/"))):  # metrics first
         values = [run.results.get(key) for run in runs]
-        figures[key] = list(zip(map(_number, values), _are_best(key, values, modes), strict=True))
+        figures[key] = list(zip([_number(key, value) for value in values], _are_best(key, values, modes), strict=True))
     configs = {}
     for key in dict.fromkeys(key for run in runs for key in run.config):
         configs[key] = [(run.config.get(key, ""), False) for run in runs]
@@ -101,8 +104,11 @@ def _are_best(key: str, values: Sequence[float | None], modes: Mapping[str, str]
     return [value == choose(finite) for value in values]
 
 
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.4f}" if abs(value) < 10 else f"{value:,.0f}"
+def _number(key: str, value: float | None) -> str:
+    """Return the text of a metric, or of a figure such as `train_seconds`; "" for a run that does not have it."""
+    if value is None:
+        return ""
+    return f"{value:.4f}" if "/" in key else f"{value:,.1f}".removesuffix(".0")
 
 
 def _text(value: Any) -> str:

@@ -42,7 +42,7 @@ from kit.safeguards.checkpoints import monitored_metrics
 from kit.task import as_task
 
 NUM_SAMPLES = 8  # the number of images in a picture of samples
-MAX_PHOTOGRAPH_BYTES = 200_000  # of a picture of samples, so that all pictures have less than 2 MB
+MAX_PHOTOGRAPH_BYTES = 250_000  # of a picture of samples, so that all pictures have less than 2 MB
 FROM_TRAINING = re.compile(r"(first_batch|data_.*)\.(png|jpg)")  # pictures that are drawn when training begins
 MAX_POINTS = 500  # if a curve has more points, every second point is removed, but not the first and the last
 HEADINGS = {  # of the page, by the beginning of a picture's name

@@ -43,12 +43,12 @@ def test_figures_stand_side_by_side_and_the_best_is_bold():
         Run.read(write("c", results={"test/loss": None})),
     ]
     table = rows(comparison_page(runs))
-    assert table[""] == ["1: a/version_0", "2: b/version_0", "3: c/version_0"]
+    assert table[""] == ["1: a", "2: b", "3: c"]
     assert table["test/loss"] == ["0.5000", "<b>0.2500</b>", ""]
     assert table["test/accuracy"] == ["0.2500", "<b>0.7500</b>", ""]
     assert table["val/miou"] == ["", "0.5000", ""]  # one value is not the best of several
     assert table["test/accuracy/cat"] == ["0.5000", "", ""]
-    assert table["train_seconds"] == ["12", "9,876", ""]
+    assert table["train_seconds"] == ["12.3", "9,876.5", ""]
 
 
 def test_mode_of_a_monitored_metric_decides_and_an_unknown_one_has_no_best():
@@ -68,7 +68,7 @@ def test_only_config_keys_that_differ_are_listed():
     page = comparison_page([Run.read(write("a")), Run.read(write("b", config=other))])
     table = rows(page.partition("Differences")[2])
     assert table == {
-        "": ["1: a/version_0", "2: b/version_0"],
+        "": ["1: a", "2: b"],
         "model.lr": ["0.1", "0.2"],
         "data.augment": ["a.Flip, a.Crop", "a.Flip"],
         "data.augment.share": ["0.5", ""],
