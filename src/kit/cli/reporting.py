@@ -5,7 +5,7 @@ from pathlib import Path
 from kit.checkpoints import checkpoint
 from kit.checkpoints.run_folder import refuse_links
 from kit.checks.survey import quick_survey
-from kit.cli.verbs import checkpoint_cli, evaluate, left_out
+from kit.cli.verbs import checkpoint_cli, evaluate
 from kit.config.arguments import split_words
 from kit.config.parser import PlainParser
 from kit.dashboard import ReportPage
@@ -65,7 +65,7 @@ def _report_again(folder: Path, options: list[str]) -> None:
     if not cli.trainer.is_global_zero or metrics is None:
         return
     with doing("writing the report"):
-        notes = reading.summary(left_out(data))
+        notes = reading.summary(data.left_out) if isinstance(data, ImageDataModule) else []
         metrics_report.report(metrics, {}, None, notes)
         figures = {key: value for key, value in run.results.items() if "/" not in key and value is not None}
         if cli.reads_other_root:

@@ -114,10 +114,10 @@ def _train(cli: CLI, ckpt_path: Path | None, args: list[str]) -> None:
     if not trainer.is_global_zero:
         return
     with doing("writing the report"):
-        overfitting, files = cli.config_init.overfitting, left_out(data)
+        overfitting, left_out = cli.config_init.overfitting, _left_out(data)
         figures = {**cli.speed.figures(trainer), **overfitting.figures(overfitting.best)}
-        if notes := reading.summary(files):
-            figures["left_out_images"] = sum(map(len, files.values()))
+        if notes := reading.summary(left_out):
+            figures["left_out_images"] = sum(map(len, left_out.values()))
         text = report(metrics or {}, figures, folder, notes)
         if conclusion := overfitting.conclusion(trainer, model):
             print(conclusion)
@@ -129,7 +129,7 @@ def _train(cli: CLI, ckpt_path: Path | None, args: list[str]) -> None:
             require_measured(metrics)
 
 
-def left_out(data: L.LightningDataModule) -> dict[str, dict[str, str]]:
+def _left_out(data: L.LightningDataModule) -> dict[str, dict[str, str]]:
     """Return the files that each split leaves out, with the reasons."""
     return data.left_out if isinstance(data, ImageDataModule) else {}
 
@@ -159,7 +159,7 @@ def test(args: list[str]) -> None:
         cli = checkpoint_cli(file, args[1:])
         metrics = evaluate(cli)
     if cli.trainer.is_global_zero and metrics is not None:
-        report(metrics, {}, None, reading.summary(left_out(cli.datamodule)))
+        report(metrics, {}, None, reading.summary(_left_out(cli.datamodule)))
         require_measured(metrics)
 
 
