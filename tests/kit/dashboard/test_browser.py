@@ -18,6 +18,7 @@ import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from kit.cli import process, verbs
+from kit.cli.reporting import report
 
 pytestmark = pytest.mark.slow
 BROWSER, DRIVER = (shutil.which(name) for name in ("chromium", "chromedriver"))
@@ -179,6 +180,17 @@ def test_runs_can_be_sorted_by_metric(words, browser, runs):
         while (order := browser.execute_script(ROWS)) != wanted and time.monotonic() < until:
             time.sleep(0.3)
         assert order == wanted
+
+
+def test_pages_of_runs_show_all_pictures_and_are_not_wider_than_the_window(browser, runs):
+    folders = sorted(runs.glob("*/version_0"))
+    report([*map(str, folders), "--html", "comparison.html"])
+    for page in (folders[0] / "report.html", Path("comparison.html")):
+        browser.get(page.absolute().as_uri())
+        widths = browser.execute_script("return [...document.images].map((image) => image.naturalWidth)")
+        assert len(widths) >= 2 and all(widths)
+        root = "document.documentElement"
+        assert browser.execute_script(f"return {root}.scrollWidth <= {root}.clientWidth"), page
 
 
 def best(run: Path) -> float:
