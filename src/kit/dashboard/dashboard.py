@@ -46,11 +46,11 @@ class Dashboard(L.Callback):
 
     Args:
         enabled: if False, log nothing.
-        samples: the number of samples in a picture; the picture of the first batch has twice as many.
+        samples: the number of samples in a picture; half as many if their drawings are wide.
         budget: the largest share of the run's time that drawing may take.
     """
 
-    def __init__(self, enabled: bool = True, samples: PositiveInt = 8, budget: NonNegativeFloat = 0.01) -> None:
+    def __init__(self, enabled: bool = True, samples: PositiveInt = 6, budget: NonNegativeFloat = 0.01) -> None:
         self.enabled, self.samples, self.budget = enabled, samples, budget
         self._run_start = self._last_drawing = self._drawing_seconds = 0.0  # seconds, see `is_due`
         self._board: TensorBoard | None = None
@@ -74,7 +74,7 @@ class Dashboard(L.Callback):
     def on_train_batch_start(self, trainer: L.Trainer, _: Any, batch: Any, batch_idx: int) -> None:
         if self._board and self._data and isinstance(batch, Batch) and not trainer.global_step and not batch_idx:
             with self._drawing():
-                samples = batch_samples(self._data, batch, 2 * self.samples)
+                samples = batch_samples(self._data, batch, self.samples)
                 self._board.log_picture("samples/first_batch", draw_samples(self._task, samples), 0, photograph=True)
 
     def on_before_optimizer_step(self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Optimizer) -> None:
