@@ -2,12 +2,13 @@
 
 `tensorboard` defines the logger, and a callback for TensorBoard's table of runs. `dashboard` is the callback that logs
 curves, pictures of samples and a confusion matrix during training; `pictures` draws them. `progress` measures the run's
-speed, and prints it with the metrics. At the end, `report` reports the metrics and writes the page.
+speed, and prints it with the metrics. At the end, `report` reports the metrics, and `report_page` writes a page with
+pictures.
 """
 
 from kit.dashboard.dashboard import Dashboard
 from kit.dashboard.progress import Bar, Lines, Speed
-from kit.dashboard.report import ReportPage
+from kit.dashboard.report_page import ReportPage
 from kit.dashboard.tensorboard import Hyperparameters, TensorBoard
 
 __all__ = ["Bar", "Dashboard", "Hyperparameters", "Lines", "ReportPage", "Speed", "TensorBoard"]

@@ -1,5 +1,7 @@
 """The page that a run leaves in its folder."""
 
+import base64
+import io
 import math
 import re
 from html.parser import HTMLParser
@@ -7,12 +9,13 @@ from pathlib import Path
 
 import pytest
 import tiny_task
+import torch
 import yaml
+from PIL import Image
 from tiny_run import killed_at
 
 from kit.cli import process, verbs
-from kit.dashboard import report as report_page
-from kit.dashboard.report import HEIGHT, WIDTH, ReportPage, chart
+from kit.dashboard import ReportPage, report_page
 
 TINY = {
     "trainer": {"max_epochs": 3, "accelerator": "cpu"},
@@ -32,8 +35,23 @@ def page(name: str, *args: str) -> str:
     return Path(f"runs/{name}/version_0/report.html").read_text()
 
 
-def polylines(content: str) -> list[str]:
-    return re.findall('<polyline points="([^"]*)"', content)
+def lines(page: ReportPage) -> dict[str, list[list[float]]]:
+    """The steps and the values of each line of the page's charts."""
+    charts = page.curve_charts().items()
+    return {f"{metric} {name}": [x.tolist(), y.tolist()] for metric, c in charts for name, (x, y) in c.curves.items()}
+
+
+@pytest.fixture
+def written(monkeypatch) -> list[ReportPage]:
+    """All pages that are written."""
+    pages, write = [], ReportPage.write
+
+    def keep(self, *args):
+        pages.append(self)
+        write(self, *args)
+
+    monkeypatch.setattr(ReportPage, "write", keep)
+    return pages
 
 
 def test_page_holds_everything_in_one_small_file():
@@ -41,10 +59,30 @@ def test_page_holds_everything_in_one_small_file():
     assert len(content) < 2e6
     assert not re.search(r'https?://|src="(?!data:)|<script', content)
     assert "verdict: " in content and "<td>test/accuracy</td>" in content and "max_epochs: 3" in content
-    assert len(polylines(content)) == 3  # train/loss, the training images' accuracy and val/accuracy
-    assert [line.count(",") for line in polylines(content)] == [3, 3, 3]  # three validations
-    assert content.count("data:image/png") == 1 and content.count("data:image/jpeg") == 1  # confusion, worst images
+    assert content.count("data:image/png") == 3  # loss, accuracy, confusion
+    assert content.count("data:image/jpeg") == 3  # the first batch, samples of the test split, and the worst ones
     assert "nothing is wrong" in content
+
+
+def test_pictures_are_files_beside_the_page():
+    content = page("tiny")
+    files = {path.name: path.read_bytes() for path in Path("runs/tiny/version_0/pictures").iterdir()}
+    charts, photographs = ("curves_loss", "curves_accuracy", "confusion"), ("first_batch", "samples", "worst")
+    assert set(files) == {*(f"{name}.png" for name in charts), *(f"{name}.jpg" for name in photographs)}
+    assert all(base64.b64encode(picture).decode() in content for picture in files.values())
+
+
+def test_photographs_have_a_limited_size():
+    picture = torch.randint(256, (3, 700, 900), dtype=torch.uint8)  # noise cannot be compressed
+    content = report_page.encode_photographs(picture)
+    assert 50_000 < len(content) <= report_page.MAX_PHOTOGRAPH_BYTES
+    assert Image.open(io.BytesIO(content)).size[0] / Image.open(io.BytesIO(content)).size[1] == pytest.approx(
+        9 / 7, 0.01
+    )
+
+
+def test_name_of_a_chart_cannot_lead_out_of_the_folder():
+    assert report_page.file_name("curves_accuracy/../../é cat") == "curves_accuracy_.._.._é_cat.png"
 
 
 def test_tags_are_balanced():
@@ -52,12 +90,11 @@ def test_tags_are_balanced():
 
     class Parser(HTMLParser):
         def handle_starttag(self, tag, attrs):
-            if tag not in ("meta", "img", "br", "path", "polyline", "circle"):
+            if tag not in ("meta", "img", "br"):
                 open_tags.append(tag)
 
         def handle_endtag(self, tag):
-            if tag not in ("path", "polyline", "circle"):
-                assert open_tags.pop() == tag
+            assert open_tags.pop() == tag
 
     Parser().feed(page("tiny"))
     assert not open_tags
@@ -83,36 +120,34 @@ def test_run_without_a_picture_still_has_its_page(monkeypatch):
     assert "data:image/jpeg" not in content and "<td>test/accuracy</td>" in content
 
 
-def test_resumed_run_has_the_same_curves():
-    whole = page("whole")
+def test_resumed_run_has_the_same_curves_and_pictures(written):
+    page("whole")
     with killed_at(7):
         page("killed", "--exact_resume.every_minutes", "0")
+    pictures = Path("runs/killed/version_0/pictures")
+    first = (pictures / "first_batch.jpg").read_bytes()
+    (pictures / "confused.png").write_bytes(b"old")
     verbs.fit(["--resume", "runs/killed/version_0"])
-    assert polylines(Path("runs/killed/version_0/report.html").read_text()) == polylines(whole)
-
-
-def test_chart_spans_its_values():
-    values = chart({"train/loss": [(10, 4.0), (20, 1.0)], "val/loss": [(10, 3.0), (20, 2.0)]})
-    third = HEIGHT / 3
-    assert values["curves"] == [
-        ("train/loss", 1.0, f"0.0,0.0 {WIDTH}.0,{HEIGHT}.0"),
-        ("val/loss", 2.0, f"0.0,{third} {WIDTH}.0,{2 * third}"),
-    ]
-    assert [values[key] for key in ("x_min", "x_max", "y_min", "y_max")] == [10, 20, 1.0, 4.0]
+    assert (pictures / "first_batch.jpg").read_bytes() == first
+    assert {path.name for path in pictures.iterdir()} == {
+        path.name for path in Path("runs/whole/version_0/pictures").iterdir()
+    }
+    whole, resumed = map(lines, written)
+    assert resumed == whole
+    assert set(whole) == {"loss training", "accuracy training", "accuracy validation"}
+    assert all(x == [5.0, 10.0, 15.0] for x, _ in whole.values())
 
 
 def test_values_that_are_not_finite_have_no_points():
     page = ReportPage(None)
     page._curves = {"train/loss": [(1, 2.0), (2, math.nan), (3, 1.0)], "val/loss": [(n, math.inf) for n in range(3)]}
-    assert [[key for key, *_ in chart["curves"]] for chart in page._charts()] == [["train/loss"]]
-    assert page._charts()[0]["curves"][0][2].count(",") == 2
+    assert lines(page) == {"loss training": [[1.0, 3.0], [2.0, 1.0]]}
 
 
-def test_curves_have_a_limited_number_of_points(monkeypatch):
+def test_curves_have_a_limited_number_of_points(monkeypatch, written):
     monkeypatch.setattr(report_page, "MAX_POINTS", 3)
-    lines = polylines(page("limited", "--trainer.max_epochs", "5"))
-    assert [line.count(",") for line in lines] == [3, 3, 3]  # of five validations
-    assert all(line.startswith("0.0,") and line.split()[-1].startswith(f"{WIDTH}.0,") for line in lines)
+    page("limited", "--trainer.max_epochs", "5")
+    assert all(len(x) == 3 and (x[0], x[-1]) == (5.0, 25.0) for x, _ in lines(written[0]).values())
 
 
 def test_page_of_many_classes_is_small(tmp_path):

@@ -1,0 +1,256 @@
+"""Write a run's pictures into its folder `pictures`, and a page with them, `report.html`.
+
+The page needs no other file. It has the verdict, the metrics, the pictures, the faults of the data and the config. Its
+template is `report_page.html`.
+"""
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
+from torch import Tensor
+from torchvision.transforms.v2.functional import resize
+
+from kit.charts import Chart, Curves
+from kit.checks.report import faults_values
+from kit.checks.survey import Survey
+from kit.dashboard.charts import draw_chart
+from kit.dashboard.pictures import (
+    batch_samples,
+    draw_samples,
+    evenly_spaced,
+    has_whole_net,
+    predict_samples,
+    sample_pictures,
+)
+from kit.dashboard.report import figure_texts
+from kit.dashboard.tensorboard import encode
+from kit.data import Batch, ImageDataModule
+from kit.ground._lightning import data_module
+from kit.ground.errors import one_line
+from kit.ground.files import MiB, read_bytes, replacing, write_text
+from kit.ground.html import PAGES
+from kit.safeguards import Overfitting
+from kit.safeguards.checkpoints import monitored_metrics
+from kit.task import as_task
+
+NUM_SAMPLES = 8  # the number of images in a picture of samples
+MAX_PHOTOGRAPH_BYTES = 200_000  # of a picture of samples, so that all pictures have less than 2 MB
+FROM_TRAINING = re.compile(r"(first_batch|data_.*)\.(png|jpg)")  # pictures that are drawn when training begins
+MAX_POINTS = 500  # if a curve has more points, every second point is removed, but not the first and the last
+HEADINGS = {  # of the page, by the beginning of a picture's name
+    "curves_": "Training and validation",
+    "worst.": "Worst images",
+    "samples.": "Samples with predictions",
+    "generated.": "Generated images",
+    "first_batch.": "First training batch, augmented",
+    "data_": "Labels",
+}
+Curve = list[tuple[int, float]]  # the step and the value at each validation
+
+
+class ReportPage(L.Callback):
+    """Collect curves and pictures during training and testing, and write the page.
+
+    Checkpoints hold the curves, so the page of a resumed run has them from the start. For the same reason, pictures of
+    the first batch and of the data are written into the folder `pictures` as soon as training begins. Drawing leaves
+    the random state untouched. If it raises an exception, the callback warns, and the page lacks pictures.
+
+    Args:
+        overfitting: the callback that scores training images.
+
+    Attributes:
+        survey: the faults of the data, or None if the data were not checked.
+    """
+
+    def __init__(self, overfitting: Overfitting) -> None:
+        self.overfitting = overfitting
+        self.survey: Survey | None = None
+        self._curves: dict[str, Curve] = {}  # by log key
+        self._losses = torch.zeros(2)  # the sum and the number of the training losses since the last validation
+        self._pictures: dict[str, bytes] = {}  # by file name
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"curves": {key: [*curve] for key, curve in self._curves.items()}, "train_loss": self._losses.tolist()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        if not self._curves:  # the test after training loads the best checkpoint, whose curves end earlier
+            self._curves = state_dict["curves"]
+            self._losses = torch.tensor(state_dict["train_loss"])
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        data, is_trial = data_module(trainer), trainer.fast_dev_run  # type: ignore[attr-defined]
+        if trainer.global_step or batch_idx or is_trial or not trainer.is_global_zero:
+            return
+        if isinstance(data, ImageDataModule):
+            with self._drawing():
+                charts = data.charts() if hasattr(data, "charts") else {}
+                pictures = {file_name(f"data_{name}"): encode(draw_chart(chart)) for name, chart in charts.items()}
+                if isinstance(batch, Batch) and as_task(pl_module).has("draw"):
+                    samples = batch_samples(data, batch, NUM_SAMPLES)
+                    pictures["first_batch.jpg"] = encode_photographs(draw_samples(as_task(pl_module), samples))
+                write_pictures(pictures, Path(trainer.default_root_dir, "pictures"))
+
+    def on_train_batch_end(self, trainer: L.Trainer, _: Any, outputs: Any, *args: Any) -> None:
+        loss = outputs.get("loss") if isinstance(outputs, Mapping) else None
+        if loss is not None:
+            loss = loss.float() * trainer.accumulate_grad_batches  # Lightning has divided the loss by this number
+            loss_and_one = torch.stack([loss, torch.ones_like(loss)])
+            self._losses = self._losses.to(loss.device) + loss_and_one.where(loss.isfinite(), 0)
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if trainer.state.fn == "validate":
+            self._draw(trainer, pl_module, "val")
+        elif trainer.state.fn == "fit" and not trainer.sanity_checking:
+            self._add_points(trainer, pl_module)
+
+    def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._draw(trainer, pl_module, "test")
+
+    def _add_points(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Add a point to each curve: the metrics of a validation, and the training loss since the last one."""
+        keys = {"val/loss", *monitored_metrics(trainer, pl_module)}
+        values = {key: float(value) for key, value in trainer.callback_metrics.items() if key in keys}
+        loss_sum, loss_count = self._losses.tolist()
+        if loss_count:
+            values["train/loss"] = loss_sum / loss_count
+        values |= {key: v for key, v in self.overfitting.figures(-1).items() if "/train_" in key}
+        self._losses = torch.zeros(2)
+        for key, value in values.items():
+            curve = self._curves.setdefault(key, [])
+            curve.append((trainer.global_step, value))
+            if len(curve) > MAX_POINTS:
+                del curve[1:-1:2]
+
+    def curve_charts(self) -> dict[str, Chart]:
+        """Return a chart for each metric by its name, such as `loss`, with a line for training and one for validation.
+
+        A line needs two finite values.
+        """
+        by_metric: dict[str, dict[str, Curve]] = {}
+        for key, curve in sorted(self._curves.items()):
+            name = key.partition("/")[2] or key
+            line = "training" if key.startswith("train/") or name.startswith("train_") else "validation"
+            by_metric.setdefault(name.removeprefix("train_"), {})[line] = curve
+        charts = {metric: curves_chart(metric, curves) for metric, curves in by_metric.items()}
+        return {metric: chart for metric, chart in charts.items() if chart}
+
+    @contextmanager
+    def _drawing(self) -> Iterator[None]:
+        """Warn if drawing raises an exception."""
+        try:
+            yield
+        except Exception as error:  # a task of any author may raise any exception
+            rank_zero_warn(f"report.html lacks pictures ({type(error).__name__}: {one_line(error)})")
+
+    def _draw(self, trainer: L.Trainer, pl_module: L.LightningModule, split: str) -> None:
+        """Draw the charts of the evaluation, its worst samples, evenly spaced samples, and generated images.
+
+        The model must be in evaluation mode.
+        """
+        task, data = as_task(pl_module), data_module(trainer)
+        if not (trainer.is_global_zero and has_whole_net(trainer) and isinstance(data, ImageDataModule)):
+            return
+        with self._drawing():
+            for name, chart in task.measured.charts().items() if task.measured else ():
+                self._pictures[file_name(name)] = encode(draw_chart(chart))
+            pictures = sample_pictures(task, data, NUM_SAMPLES, split)
+            if task.has("predict") and task.has("draw"):
+                keys = evenly_spaced(len(data.samples[split] or ()), NUM_SAMPLES)
+                pictures["samples"] = draw_samples(task, predict_samples(task, data, keys, split))
+            for name, picture in pictures.items():
+                self._pictures[f"{name}.jpg"] = encode_photographs(picture)
+
+    def write(
+        self, folder: Path, metrics: dict[str, float], figures: dict[str, float], conclusion: str, notes: Sequence[str]
+    ) -> None:
+        """Write `folder/report.html` and `folder/pictures`.
+
+        Args:
+            folder: the run's folder.
+            metrics, figures, notes: see `kit.dashboard.report.report`.
+            conclusion: the verdict and suggestions, see `Overfitting.conclusion`.
+        """
+        config = folder / "config.yaml"
+        by_class: dict[str, dict[str, float]] = {}  # by the name of the class, then by a key such as `test/accuracy`
+        for key, value in metrics.items():
+            if key.count("/") > 1:
+                split, metric, name = key.split("/", 2)
+                by_class.setdefault(name, {})[f"{split}/{metric}"] = value
+        pictures = {
+            **{file_name(f"curves_{name}"): encode(draw_chart(chart)) for name, chart in self.curve_charts().items()},
+            **self._pictures,
+        }
+        write_pictures(pictures, folder / "pictures")
+        for file in sorted((folder / "pictures").glob("*")):
+            if FROM_TRAINING.fullmatch(file.name):
+                pictures[file.name] = read_bytes(file, MiB)
+            elif file.name not in pictures and file.suffix in (".png", ".jpg"):
+                file.unlink()  # of an earlier page of this run
+        page = PAGES.get_template("dashboard/report_page.html").render(
+            title=f"Run {folder.parent.name}/{folder.name}",
+            notes=[", ".join(figure_texts(figures)), *notes],
+            conclusion=conclusion,
+            overall={key: value for key, value in metrics.items() if key.count("/") < 2},
+            by_class=by_class,
+            class_keys=list(dict.fromkeys(key for values in by_class.values() for key in values)),
+            sections=sections(pictures),
+            config=config.read_text(encoding="utf-8") if config.is_file() else "",
+            **(faults_values(self.survey) if self.survey else {}),
+        )
+        write_text(folder / "report.html", page)
+
+
+def curves_chart(title: str, curves: Mapping[str, Curve]) -> Curves | None:
+    """Return a chart of values over steps, or None if no curve has two finite values.
+
+    Args:
+        curves: the curves by the names of their lines. Those with fewer than two finite values are left out.
+    """
+    lines = {}
+    for name, curve in curves.items():
+        finite = [point for point in curve if math.isfinite(point[1])]
+        if len(finite) > 1:
+            steps, values = torch.tensor(finite, dtype=torch.double).unbind(1)
+            lines[name] = (steps, values)
+    return Curves(title, "step", "", lines) if lines else None
+
+
+def file_name(chart: str) -> str:
+    """Return the name of a chart's file."""
+    return re.sub(r"[^\w.-]+", "_", chart)[:100] + ".png"
+
+
+def encode_photographs(picture: Tensor) -> bytes:
+    """Encode a picture, uint8 [3 H W], as JPEG. It is made smaller if it has more than `MAX_PHOTOGRAPH_BYTES`."""
+    content = encode(picture, photograph=True)
+    while len(content) > MAX_PHOTOGRAPH_BYTES:
+        scale = 0.95 * (MAX_PHOTOGRAPH_BYTES / len(content)) ** 0.5
+        picture = resize(picture, [max(1, round(side * scale)) for side in picture.shape[1:]])
+        content = encode(picture, photograph=True)
+    return content
+
+
+def sections(pictures: Mapping[str, bytes]) -> dict[str, dict[str, bytes]]:
+    """Return the pictures of each section of the page by its heading. The first section is there without a picture."""
+    by_heading: dict[str, dict[str, bytes]] = {"Training and validation": {}}
+    for name, picture in pictures.items():
+        default = "Results" if name.endswith(".png") else name.removesuffix(".jpg").capitalize()
+        heading = next((heading for start, heading in HEADINGS.items() if name.startswith(start)), default)
+        by_heading.setdefault(heading, {})[name] = picture
+    return by_heading
+
+
+def write_pictures(pictures: Mapping[str, bytes], folder: Path) -> None:
+    """Write files, by their names, into a folder."""
+    for name, content in pictures.items():
+        with replacing(folder / name) as part:
+            part.write_bytes(content)
