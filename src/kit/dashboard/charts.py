@@ -12,13 +12,13 @@ from torch import Tensor
 from kit.charts import Bars, Chart, Curves, Density, Matrix
 from kit.ground.drawing import drawable
 
-WIDTH, HEIGHT, DPI = 4.2, 3.4, 170  # inches, inches, and pixels per inch: 714 pixels wide, with letters of 20 pixels
+WIDTH, HEIGHT, DPI = 4.2, 3.4, 170  # inches, inches, and pixels per inch: 714 pixels wide, with letters of 24 pixels
 STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",  # which matplotlib ships; `drawable` knows its characters
-    "font.size": 9,
+    "font.size": 10,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "legend.fontsize": 8,
+    "legend.fontsize": 9,
     "legend.framealpha": 0.7,
     "text.usetex": False,
     "text.parse_math": False,  # names of classes may have a dollar sign
@@ -34,7 +34,7 @@ MAX_CLASSES = 60  # with more classes, the most confused pairs are drawn instead
 MAX_NUMBERED = 12  # a matrix of more classes has no counts
 MAX_NAME = 22  # longer names lack their middle
 MAX_PAIR = 30  # of the names of bars
-MAX_TITLE = 52  # longer titles are broken into lines
+MAX_TITLE = 48  # longer titles are broken into lines
 
 
 def draw_chart(chart: Chart) -> Tensor:
@@ -48,7 +48,7 @@ def draw_chart(chart: Chart) -> Tensor:
     with mpl.rc_context(STYLE):
         figure = Figure((WIDTH, HEIGHT), dpi=DPI, layout="constrained")
         canvas = FigureCanvasAgg(figure)
-        figure.suptitle(fill(drawable(chart.title), MAX_TITLE), size=9)
+        figure.suptitle(fill(drawable(chart.title), MAX_TITLE), size=10)
         axes = figure.subplots()
         if _has_data(chart):
             _draw(chart, axes)
@@ -119,14 +119,14 @@ def _(chart: Matrix, axes) -> None:
     for hidden, colours in ((~is_right, "Blues"), (is_right, "Oranges")):  # the right ones, then the wrong ones
         axes.imshow(np.ma.array(shares**0.5, mask=hidden), cmap=colours, vmin=0, vmax=1.15, aspect="auto")
     if num_classes <= MAX_NUMBERED:
-        size = min(9, 72 / num_classes)
+        size = min(10, 76 / num_classes)
         for (row, column), count in np.ndenumerate(chart.counts.numpy()):
             if count:
                 share = shares[row, column]  # of the images of the annotated class
                 text = f"{_short(count)}\n{share:.0%}" if share >= 0.005 else _short(count)
                 look = {"color": "white" if share > 0.35 else "black", "size": size, "linespacing": 0.95}
                 axes.text(column, row, text, ha="center", va="center", in_layout=False, **look)
-    size, is_wide = min(8, 220 / num_classes), max(map(len, names)) * num_classes > 45
+    size, is_wide = min(9, 220 / num_classes), max(map(len, names)) * num_classes > 45
     axes.set_xticks(range(num_classes), names, rotation=90 if is_wide else 0, size=size)
     axes.set_yticks(range(num_classes), names, size=size)
     axes.tick_params(length=0)
@@ -136,7 +136,7 @@ def _(chart: Matrix, axes) -> None:
 @_draw.register
 def _(chart: Bars, axes) -> None:
     values = _ends(chart.values)
-    names, size = [_name(name, MAX_PAIR) for name in values], min(8, 150 / len(values))
+    names, size = [_name(name, MAX_PAIR) for name in values], min(9, 160 / len(values))
     bars = axes.barh(range(len(names)), list(values.values()), color=BLUE)
     texts = [drawable(chart.texts.get(name, f"{value:.3g}" if value % 1 else f"{value:,.0f}")) for name, value in values.items()]
     axes.bar_label(bars, texts, padding=3, size=size)

@@ -50,7 +50,7 @@ def draw_samples(task: Any, samples: Sequence[Sample]) -> Tensor:
     if ratio > WIDE:
         columns, samples = 1, samples[: ceil(len(samples) / 2)]
     else:
-        columns = max(1, round((len(samples) / ratio) ** 0.5))
+        columns = min(len(samples), max(1, round((len(samples) / ratio) ** 0.5)))
     cell_width = max(1, (WIDTH + GAP) // columns - GAP)
     with text_size(TEXT_SIZE):
         cells = [_draw_cell(task, sample, cell_width) for sample in samples]
