@@ -21,7 +21,7 @@ BACKGROUND = (24, 27, 32)  # behind captions and between images
 TEXT_SIZE = 13  # pixels
 PADDING = 3  # pixels around a label's text
 MAX_SIDE = 8192  # pixels of an enlarged image
-FIRST_COLOUR = (0, 119, 187)  # of class 0
+FIRST_COLOUR = (255, 153, 0)  # of class 0; the next ones are not red, which shows errors
 NUM_COLOURS = 255
 # The CIE's X, Y and Z of linear red, green and blue (IEC 61966-2-1).
 RGB_TO_XYZ = torch.tensor([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]).double()

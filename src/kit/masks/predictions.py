@@ -17,6 +17,7 @@ from kit.ground.files import replacing, write_text
 from kit.task import ExportedModule
 
 ALPHA = 0.6  # the opacity of the colours over the image
+WRONG = (255, 0, 0)  # of wrong pixels
 BLACK = (0, 0, 0)  # of ignored pixels, and of the background in a palette
 STRIP = 256  # the number of rows that are drawn at a time, since a large image may fill the memory
 
@@ -170,7 +171,7 @@ def draw_masks(
         counted, is_wrong = masks["annotated"] != IGNORED, masks["annotated"] != masks["predicted"]
         share = float((is_wrong & counted).sum() / counted.sum().clamp(min=1))
         grey = rgb.float().mean(0, keepdim=True).byte().expand_as(rgb)
-        wrong = _overlay(grey, drawing.zoomed(is_wrong.byte().where(counted, IGNORED), factor), {1: drawing.RED})
+        wrong = _overlay(grey, drawing.zoomed(is_wrong.byte().where(counted, IGNORED), factor), {1: WRONG})
         panels = {"image": rgb, **panels, f"wrong: {share:.1%}": wrong}
         parts = [drawing.add_caption(panel, [(title, drawing.WHITE)]) for title, panel in panels.items()]
         drawn = drawing.in_columns(parts, 2, gap=4)

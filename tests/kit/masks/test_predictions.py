@@ -3,8 +3,8 @@ import torch
 from PIL import Image
 from torchvision.utils import draw_segmentation_masks
 
-from kit.ground.drawing import RED, class_colour
-from kit.masks.predictions import ALPHA, BLACK, STRIP, MaskPredictions, background_class, draw_masks
+from kit.ground.drawing import class_colour
+from kit.masks.predictions import ALPHA, BLACK, STRIP, WRONG, MaskPredictions, background_class, draw_masks
 
 NAMES = ["sky", "road", "car"]
 IMAGE = torch.full((3, 150, 200), 100, dtype=torch.uint8)
@@ -53,7 +53,7 @@ def test_two_masks_have_panels_of_both_and_of_errors():
     assert near(annotated[:, 50, 150], mixed(2)) and near(annotated[:, 50, 190], torch.tensor([40.0] * 3))
     assert near(predicted[:, below + 50, 150], mixed(1))
     assert near(wrong[:, below + 50, 50], torch.tensor([100.0] * 3))
-    assert near(wrong[:, below + 50, 150], 40 + 0.6 * torch.tensor(RED))
+    assert near(wrong[:, below + 50, 150], 40 + 0.6 * torch.tensor(WRONG))
     assert near(wrong[:, below + 50, 190], torch.tensor([40.0] * 3))
 
 
