@@ -30,6 +30,7 @@ class Task(L.LightningModule):
         has_known_maximum: whether the best possible score is known to be 1. If not, the verdict at the end of a run is
             `underfits` only if almost nothing was learned.
         Predictions: the class that writes predictions to files, see `kit.prediction.command.Predictions`.
+        prediction_options: defaults for arguments of `Predictions` that depend on the model, such as a threshold.
         measured: the evaluation of the latest validation or test.
         rates: the learning rate of some parameters by name, as a fraction of the optimizer's. `FineTuning` sets it.
     """
@@ -40,6 +41,7 @@ class Task(L.LightningModule):
     additive: bool = True
     has_known_maximum: bool = True
     Predictions: ClassVar[type | None] = None
+    prediction_options: Mapping[str, Any] = MappingProxyType({})
 
     measured: Evaluation | None = None
     rates: Mapping[str, float] = MappingProxyType({})
