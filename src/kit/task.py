@@ -30,6 +30,7 @@ class Task(L.LightningModule):
         has_known_maximum: whether the best possible score is known to be 1. If not, the verdict at the end of a run is
             `underfits` only if almost nothing was learned.
         Predictions: the class that writes predictions to files, see `kit.prediction.command.Predictions`.
+        prediction_options: defaults for arguments of `Predictions` that depend on the model, such as a threshold.
         measured: the evaluation of the latest validation or test.
         rates: the learning rate of some parameters by name, as a fraction of the optimizer's. `FineTuning` sets it.
     """
@@ -40,6 +41,7 @@ class Task(L.LightningModule):
     additive: bool = True
     has_known_maximum: bool = True
     Predictions: ClassVar[type | None] = None
+    prediction_options: Mapping[str, Any] = MappingProxyType({})
 
     measured: Evaluation | None = None
     rates: Mapping[str, float] = MappingProxyType({})
@@ -113,7 +115,10 @@ class Task(L.LightningModule):
             evaluation.update(batch.keys, self.evaluate(batch), batch.targets)
 
     def report(self, split: str) -> None:
-        """Log the metrics of `measured`. Validations during training leave out the metrics of each class."""
+        """Log the metrics of `measured`. Validations during training leave out the metrics of each class.
+
+        Loggers do not get the metrics of each class: a chart of one point is no help, and there may be thousands.
+        """
         evaluation: Any = self.measured
         evaluation.gather()
         training = split == "val" and self.trainer.state.fn == "fit"
@@ -123,7 +128,9 @@ class Task(L.LightningModule):
             if training and not self.trainer.sanity_checking:
                 raise NotMeasured(f"{evaluation.unmeasured}, so {self.monitor} cannot choose a checkpoint")
             values[name] = float("nan")
-        self.log_dict({f"{split}/{key}": value for key, value in values.items()})
+        of_classes = {key: value for key, value in values.items() if "/" in key}
+        self.log_dict({f"{split}/{key}": value for key, value in values.items() if key not in of_classes})
+        self.log_dict({f"{split}/{key}": value for key, value in of_classes.items()}, logger=training)
 
     # Using the trained model
 

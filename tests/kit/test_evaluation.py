@@ -58,6 +58,7 @@ def all_results(evaluation: Evaluation) -> dict:
         "metrics": evaluation.compute(by_class=True),
         "shares": evaluation.shares().tolist(),
         name: badness.tolist(),
+        "charts": repr(evaluation.charts()),
     }
 
 

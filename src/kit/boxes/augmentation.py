@@ -66,7 +66,11 @@ class Zoom(v2.Transform):
 
 
 def predict_with_flips(
-    net: Callable[[Tensor], list[dict[str, Tensor]]], images: Tensor, flips: Sequence[Flip], max_detections: int
+    net: Callable[[Tensor], list[dict[str, Tensor]]],
+    images: Tensor,
+    flips: Sequence[Flip],
+    max_detections: int,
+    any_class: bool = False,
 ) -> list[dict[str, Tensor]]:
     """Detect objects in images and in their mirror images, and merge the detections (test-time augmentation).
 
@@ -79,6 +83,7 @@ def predict_with_flips(
         images: Float[B C H W].
         flips: the directions of the mirror images.
         max_detections: the largest number of detections for each image. The ones with the highest scores are kept.
+        any_class: whether detections of different classes can show the same object.
 
     Returns:
         the merged detections of each image, in pixels of the original images.
@@ -87,7 +92,7 @@ def predict_with_flips(
     for flip in flips:
         mirrored = net(images.flip(FLIPPED_AXES[flip]))
         views.append([_flip_boxes(detected, flip, images.shape[-2:]) for detected in mirrored])
-    return [_merge(views_of_image, max_detections) for views_of_image in zip(*views, strict=True)]
+    return [_merge(views_of_image, max_detections, any_class) for views_of_image in zip(*views, strict=True)]
 
 
 def _flip_boxes(detected: dict[str, Tensor], flip: Flip, size: Sequence[int]) -> dict[str, Tensor]:
@@ -97,13 +102,14 @@ def _flip_boxes(detected: dict[str, Tensor], flip: Flip, size: Sequence[int]) ->
     return {**detected, "boxes": torch.where(is_flipped, mirrored, boxes)}
 
 
-def _merge(views: Sequence[dict[str, Tensor]], max_detections: int) -> dict[str, Tensor]:
+def _merge(views: Sequence[dict[str, Tensor]], max_detections: int, any_class: bool) -> dict[str, Tensor]:
     """Merge the detections of an object in different views of an image, by box voting (Gidaris and Komodakis 2015).
 
     An object gets the highest of the scores, and the mean of the boxes, weighted by their scores.
     """
     boxes, scores, labels = (torch.cat([detected[key] for detected in views]) for key in ("boxes", "scores", "labels"))
-    best = batched_nms(boxes, scores, labels, SAME_OBJECT)[:max_detections]  # sorted by score
+    groups = torch.zeros_like(labels) if any_class else labels
+    best = batched_nms(boxes, scores, groups, SAME_OBJECT)[:max_detections]  # sorted by score
     same = (box_iou(boxes[best], boxes) > SAME_OBJECT) & (labels[best, None] == labels)
     votes = same * scores
     return {"boxes": votes @ boxes / votes.sum(1, keepdim=True), "scores": scores[best], "labels": labels[best]}

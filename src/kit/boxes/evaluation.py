@@ -1,18 +1,17 @@
 """The metrics of detection: average precision, as COCO defines it."""
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
+from torch.nn import functional as F
 from torchmetrics.detection import MeanAveragePrecision
-from torchvision.ops import box_iou
 
-from kit.boxes.predictions import MIN_SCORE
-from kit.charts import Chart, Curves
+from kit.boxes.matching import IN_CROWD, Matches, match_boxes
+from kit.charts import Bars, Chart, Curves, Matrix
 from kit.evaluation import Evaluation
 
 # COCO's thresholds. torchmetrics rounds its own to 32 bits, and then a recall of exactly 0.05 is below the threshold.
@@ -20,6 +19,8 @@ IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10).tolist()
 RECALLS = np.linspace(0, 1, 101).tolist()
 MAX_DETECTIONS = 100  # for each class and image, as in COCO
 METRICS = ("map", "map_50", "map_75", "map_small", "map_medium", "map_large")
+DEFAULT_THRESHOLD = 0.5  # of the scores, if none is known to be better
+THRESHOLDS = torch.linspace(0, 1, 201)  # in the chart of precision, recall and F1
 CHUNK = 50  # `precision_by_image` computes the average precisions of this number of images in one call
 
 
@@ -49,14 +50,18 @@ class BoxEvaluation(Evaluation):
     Args:
         class_names: the names of the labels 1 to K.
         max_detections: for each class and image, only this number of detections counts, those with the highest scores.
+        threshold: the lowest score of the detections that are drawn and that count as errors, 0 to 1. By default, it is
+            the one with the highest F1 score of all classes in these samples. The metrics do not depend on it.
     """
 
     score_name = "map"
     unmeasured = "no validation image that was used has a box"
 
-    def __init__(self, class_names: Sequence[str], max_detections: int = MAX_DETECTIONS) -> None:
+    def __init__(
+        self, class_names: Sequence[str], max_detections: int = MAX_DETECTIONS, threshold: float | None = None
+    ) -> None:
         super().__init__(class_names)
-        self.max_detections = max_detections
+        self.max_detections, self._given_threshold = max_detections, threshold
 
     def entries(self, outputs: list[dict[str, Tensor]], targets: list[dict[str, Tensor]]) -> list[ImageBoxes]:
         entries = []
@@ -81,12 +86,105 @@ class BoxEvaluation(Evaluation):
         values = precision_by_image(self.rows, len(self.class_names), self.max_detections)
         return torch.stack([values.nan_to_num(), values.isfinite().float()], 1)[..., None]
 
+    @property
+    def threshold(self) -> float:
+        """The lowest score of the detections that are drawn and that count as errors, 0 to 1."""
+        return self.once(self._best_threshold) if self._given_threshold is None else self._given_threshold
+
     def badness(self) -> tuple[str, Tensor]:
-        return "wrong", torch.tensor([error_share(image, MIN_SCORE) for image in self.rows])
+        """Return the share of errors among the annotated and detected objects of each image, from 0 to 1.
+
+        With the detections from the threshold on, errors are annotated boxes and detections without a match.
+        """
+        matches, count = self.once(self._matches), len(self)
+        matches = matches.select(matches.scores >= self.threshold)
+        right = matches.images[matches.boxes >= 0].bincount(minlength=count)
+        objects = matches.images.bincount(minlength=count) + self._num_annotated() - right
+        return "wrong", 1 - (right / objects).nan_to_num(1)  # an image without objects has no errors
 
     def charts(self) -> dict[str, Chart]:
-        curves = compute_curves(self.rows, self.once(self._summary), self.class_names)
-        return {"precision_recall": Curves("Precision and recall at an IoU of 0.5", "recall", "precision", curves)}
+        if not self._num_annotated().any():
+            return {}
+        values = compute_metrics(self.once(self._summary), self.class_names, by_class=True)
+        names = [*self.class_names, "background"]
+        charts = {
+            "precision_recall": self._precision_recall(values),
+            "confidence": self._confidence(),
+            "confusion": Matrix(
+                f"Confusion from a confidence of {self.threshold:.2f}", self._confusion(), names, "boxes"
+            ),
+        }
+        by_class = {name: values[f"map/{name}"] for name in self.class_names if f"map/{name}" in values}
+        if len(by_class) > 1:
+            worst_first = dict(sorted(by_class.items(), key=lambda item: item[1]))
+            charts["average_precision"] = Bars(f"Average precision, mAP {values['map']:.3f}", "mAP", worst_first)
+        return charts
+
+    def _precision_recall(self, values: Mapping[str, float]) -> Curves:
+        """Return the precisions at COCO's 101 recalls. They are 0 at a recall that is not reached.
+
+        Args:
+            values: the metrics of each class, see `compute_metrics`.
+        """
+        curves = {}
+        for label, precision, _ in _by_class(self.once(self._summary)):
+            if (key := f"map_50/{(name := self.class_names[label - 1])}") in values:
+                curves[f"{name} {values[key]:.2f}"] = torch.tensor(RECALLS), precision[0]
+        if len(curves) > 1:
+            mean = torch.stack([precisions for _, precisions in curves.values()]).mean(0)
+            curves["all classes"] = torch.tensor(RECALLS), mean
+        title = f"Precision and recall, mAP50 {values['map_50']:.3f}"
+        return Curves(title, "recall", "precision", curves, [*curves][-1], (0, 1), (0, 1.02))
+
+    def _confidence(self) -> Curves:
+        """Return precision, recall and F1 of all classes by the lowest score of the detections that count."""
+        precision, recall, f1 = ((THRESHOLDS, values) for values in self._rates(THRESHOLDS))
+        best = float(self._rates(torch.tensor([self.threshold]))[2])
+        point = self.threshold, best, f"F1 {best:.2f} at {self.threshold:.2f}"
+        curves = {"precision": precision, "recall": recall, "F1": f1}
+        title = "Precision, recall and F1 of all classes"
+        return Curves(title, "confidence", "", curves, "F1", (0, 1), (0, 1.02), point=point)
+
+    def _confusion(self) -> Tensor:
+        """Return the confusion matrix from the threshold on, Long[K+1 K+1]. The last class is the background."""
+        annotated, background = [image.annotated for image in self.rows], len(self.class_names)
+        labels, iscrowd = (torch.cat([image[key] for image in annotated]) for key in ("labels", "iscrowd"))
+        matches = match_boxes([image.detected for image in self.rows], annotated, True, self.threshold)
+        matches = matches.select(matches.boxes != IN_CROWD)
+        is_missed = iscrowd == 0
+        is_missed[matches.boxes[matches.boxes >= 0]] = False
+        rows = F.pad(labels - 1, (0, 1), value=background)  # -1, a detection without a match, takes the last one
+        missed = labels[is_missed] - 1
+        rows, columns = (
+            torch.cat([rows[matches.boxes], missed]),
+            F.pad(matches.labels - 1, (0, len(missed)), value=background),
+        )
+        size = background + 1
+        return (rows * size + columns).bincount(minlength=size**2).view(size, size)
+
+    def _rates(self, thresholds: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return precision, recall and F1 of the detections from each threshold on, Float[T] each.
+
+        The precision is NaN if there are none.
+        """
+        matches, annotated = self.once(self._matches), self._num_annotated().sum()
+        counts = len(matches.scores) - torch.searchsorted(matches.scores.flip(0), thresholds)
+        right = F.pad((matches.boxes >= 0).cumsum(0), (1, 0))[counts]
+        return right / counts, right / annotated, 2 * right / (counts + annotated)
+
+    def _best_threshold(self) -> float:
+        scores = self.once(self._matches).scores
+        f1 = self._rates(scores)[2]
+        return float(scores[f1.argmax()]) if f1.any() else DEFAULT_THRESHOLD
+
+    def _matches(self) -> Matches:
+        """Return all detections and what they match, without those in crowds."""
+        matches = match_boxes([image.detected for image in self.rows], [image.annotated for image in self.rows])
+        return matches.select(matches.boxes != IN_CROWD)
+
+    def _num_annotated(self) -> Tensor:
+        """Return the number of boxes of each image, without crowds, Long[N]."""
+        return torch.tensor([len(image.labels) for image in self.rows], dtype=torch.long)
 
     def _summary(self) -> dict[str, Tensor]:
         return coco_summary(self.rows, self.max_detections)
@@ -122,48 +220,6 @@ def compute_metrics(summary: dict[str, Tensor], class_names: Sequence[str], by_c
         values[f"map/{class_names[label - 1]}"] = _mean(precision)
         values[f"map_50/{class_names[label - 1]}"] = _mean(precision[0])
     return {key: value for key, value in values.items() if value >= 0}
-
-
-def compute_curves(
-    images: Sequence[ImageBoxes], summary: dict[str, Tensor], class_names: Sequence[str]
-) -> dict[str, tuple[Tensor, Tensor]]:
-    """Return the recalls and precisions at an IoU of 0.5, Float[101] both, of each class that has boxes.
-
-    The precision is 0 at a recall that is not reached.
-    """
-    counts = Counter(label for image in images for label in image.labels.tolist())
-    return {
-        class_names[label - 1]: (torch.tensor(RECALLS), precision[0])
-        for label, precision, _ in _by_class(summary)
-        if counts[label]
-    }
-
-
-def error_share(image: ImageBoxes, min_score: float) -> float:
-    """Return the share of errors among the annotated and detected objects of an image, from 0 to 1.
-
-    In order of their scores, detections are matched to unmatched boxes of their class with an IoU of at least 0.5.
-    Errors are boxes and detections without a match. A detection in a crowd is not an error.
-
-    Args:
-        image: the boxes of the image.
-        min_score: detections with lower scores are left out.
-    """
-    order = image.detected["scores"].argsort(descending=True)
-    order = order[image.detected["scores"][order] >= min_score]
-    overlaps = box_iou(image.detected["boxes"][order], image.annotated["boxes"])
-    overlaps *= image.detected["labels"][order, None] == image.annotated["labels"]
-    crowd = image.annotated["iscrowd"] == 1
-    in_crowd, unmatched = (overlaps[:, crowd] >= 0.5).any(1).tolist(), overlaps[:, ~crowd]
-    matches = false_positives = 0
-    for row, ignored in zip(unmatched, in_crowd, strict=True):
-        if len(row) and row.max() >= 0.5:
-            matches += 1
-            unmatched[:, row.argmax()] = 0
-        elif not ignored:
-            false_positives += 1
-    total = unmatched.shape[1] + false_positives
-    return 1 - matches / total if total else 0.0
 
 
 def precision_by_image(images: Sequence[ImageBoxes], num_classes: int, max_detections: int = MAX_DETECTIONS) -> Tensor:

@@ -1,4 +1,4 @@
-"""Convert the predictions of a detector to pixels of the original image, and write, draw and export them."""
+"""Convert the predictions of a detector to pixels of the original image, and write and export them."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -8,15 +8,13 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 from torchvision.ops import box_convert, box_iou
-from torchvision.utils import draw_bounding_boxes
 
+from kit.boxes.pictures import draw_boxes
 from kit.data.decode import decode
 from kit.ground import drawing
 from kit.ground.ranges import Share
 from kit.task import ExportedModule
 
-MIN_SCORE = 0.3  # the lowest score of a detection that is drawn
-MIN_SIDE = 240  # the approximate length of a picture's shorter side, in pixels: boxes need room for their names
 ROUNDING = 0.01  # a detection whose score exceeds the net's threshold by less than this may be missing
 
 
@@ -53,7 +51,8 @@ class BoxPredictions:
         folder: the folder of the results.
         class_names: the names of the model's classes.
         pictures: whether to draw the boxes.
-        score: the lowest score of the boxes that are drawn. The JSON file has all boxes.
+        score: the lowest score of the boxes that are drawn; by default, the command `predict` takes the one that the
+            training chose. The JSON file has all boxes.
     """
 
     FOLDERS = ("pictures",)
@@ -163,53 +162,3 @@ def _distances(detected: Mapping[str, Tensor], others: Mapping[str, Tensor], min
         distances[row], nearest = costs[row].min(0)
         costs[:, nearest] = 1
     return distances
-
-
-def draw_boxes(
-    image: Tensor,
-    class_names: Sequence[str],
-    predicted: dict[str, Tensor] | None = None,
-    target: dict[str, Tensor] | None = None,
-    min_score: float = MIN_SCORE,
-) -> Tensor:
-    """Draw boxes in the colours of their classes: annotated boxes on the left, detected boxes on the right.
-
-    Args:
-        image: uint8 [C H W].
-        class_names: the names of the labels 1 to K.
-        predicted: `boxes` Float[N 4] XYXY in pixels of the image, `scores` Float[N], `labels` Long[N] from 1 to K.
-        target: `boxes`, `labels` and optionally `crowd`, Bool[N]. Crowds are grey.
-        min_score: the lowest score of a detection that is drawn.
-
-    Returns:
-        uint8 [3 H' W']. The image is shown once if `predicted` or `target` is missing.
-    """
-    factor = drawing.zoom_factor(image, MIN_SIDE)
-    background, panels = drawing.zoomed(drawing.to_rgb(image), factor), {}
-    if target is not None:
-        crowd = target.get("crowd", torch.zeros(len(target["labels"]), dtype=torch.bool)).tolist()
-        names = [class_names[label - 1] for label in target["labels"].tolist()]
-        panels["annotated"] = _overlay(background, target["boxes"] * factor, target["labels"], names, crowd)
-    if predicted is not None:
-        # Draw the highest scores last, on top of the others.
-        shown = [i for i in predicted["scores"].argsort().tolist() if predicted["scores"][i] >= min_score]
-        boxes, scores, labels = (predicted[key][shown] for key in ("boxes", "scores", "labels"))
-        names = [f"{class_names[k - 1]} {s:.2f}" for k, s in zip(labels.tolist(), scores.tolist(), strict=True)]
-        title = f"detected, score from {min_score}"
-        panels[title] = _overlay(background, boxes * factor, labels, names, [False] * len(names))
-    if len(panels) < 2:
-        return next(iter(panels.values()), background)
-    captions = [drawing.add_caption(panel, [(title, drawing.WHITE)]) for title, panel in panels.items()]
-    return drawing.side_by_side(captions)
-
-
-def _overlay(image: Tensor, boxes: Tensor, labels: Tensor, names: list[str], crowd: list[bool]) -> Tensor:
-    if not len(boxes):
-        return image
-    boxes = boxes.as_subclass(Tensor).float().cpu()
-    classes = zip(labels.tolist(), crowd, strict=True)
-    colours = [drawing.GREY if is_crowd else drawing.class_colour(label - 1) for label, is_crowd in classes]
-    image = draw_bounding_boxes(image, boxes, colors=colours, width=2)
-    height = drawing.label_size("")[1]
-    corners = [(left, top - height) for left, top, _, _ in boxes.tolist()]
-    return drawing.draw_texts(image, list(zip(corners, names, colours, strict=True)))

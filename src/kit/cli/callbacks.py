@@ -100,12 +100,18 @@ ORDER: tuple[tuple[type[L.Callback], tuple[type[L.Callback], ...], str], ...] = 
     (FineTuning, (L.Callback,), "the NaN guard's first snapshot must have the fitted head"),
     (NanGuard, (Dashboard,), "the dashboard shows the gradient's norm that the guard has computed"),
     (Overfitting, (ReportPage,), "the page shows the training images' score, which `Overfitting` has just measured"),
+    (ReportPage, (Dashboard,), "the dashboard draws the curves, to which the page has just added a point"),
     (Speed, (Bar, Lines), "they print the speed that `Speed` has measured"),
     (L.Callback, (Checkpoint,), "it saves the state of all others; Lightning moves it to the end"),
 )
 
 
 def sort_callbacks(callbacks: Iterable[L.Callback]) -> list[L.Callback]:
-    """Return callbacks in an order that `ORDER` allows. The guards must already come before the dashboard."""
+    """Return callbacks in an order that `ORDER` allows. The guards must already be in this order."""
     first = [before for before, after, _ in ORDER if after == (L.Callback,)]
-    return sorted(callbacks, key=lambda callback: [not isinstance(callback, kind) for kind in first])
+    last = (Dashboard, Checkpoint)
+
+    def ranks(callback: L.Callback) -> list[bool]:
+        return [*(not isinstance(callback, kind) for kind in first), *(isinstance(callback, kind) for kind in last[::-1])]
+
+    return sorted(callbacks, key=ranks)

@@ -180,7 +180,7 @@ class CLI(LightningCLI):
         callbacks = [self.speed, Bar(self.speed) if has_bar else Lines(self.speed)]
         if self.base is None:
             self.report_page = ReportPage(self.config_init.overfitting)
-            callbacks += [Hyperparameters(), self.report_page]
+            callbacks += [Hyperparameters(self.saved_config), self.report_page]
             if not self.config.trainer.fast_dev_run:
                 callbacks.append(FoundSettings(self.saved_config))
                 if self.config.auto_precision and self.config.trainer.precision is None and not self.resumed_folder:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from functools import singledispatch
-from textwrap import shorten
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -10,23 +10,31 @@ import torch
 from torch import Tensor
 
 from kit.charts import Bars, Chart, Curves, Density, Matrix
-from kit.ground.terminal import escape
+from kit.ground.drawing import drawable
 
-WIDTH, HEIGHT, DPI = 4.2, 3.4, 170  # inches, inches, and pixels per inch: 714 pixels wide, with letters of 20 pixels
+WIDTH, HEIGHT, DPI = 4.2, 3.4, 170  # inches, inches, and pixels per inch: 714 pixels wide, with letters of 24 pixels
 STYLE: dict[Any, Any] = {
-    "font.size": 9,
-    "axes.titlesize": 9,
+    "font.family": "DejaVu Sans",  # which matplotlib ships; `drawable` knows its characters
+    "font.size": 10,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "legend.fontsize": 7.5,
-    "legend.frameon": False,
+    "legend.fontsize": 9,
+    "legend.framealpha": 0.7,
+    "text.usetex": False,
     "text.parse_math": False,  # names of classes may have a dollar sign
 }
-MAX_LINES = 10  # with more lines, those other than the main one are grey and have no name
+# The colours of lines, which colour-blind people can tell apart (Okabe and Ito, 2008).
+COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00"]
+DASHES = ["-", "--"]
+BLUE = COLOURS[0]
+MAX_LINES = len(COLOURS) * len(DASHES)  # with more lines, those other than the main one are grey and have no name
+MAX_MARKED = 20  # a line of more points has no marks at its points
 MAX_BARS = 20  # with more bars, those in the middle are left out
 MAX_CLASSES = 60  # with more classes, the most confused pairs are drawn instead of the matrix
 MAX_NUMBERED = 12  # a matrix of more classes has no counts
-MAX_NAME = 22  # longer names are cut off
+MAX_NAME = 22  # longer names lack their middle
+MAX_PAIR = 30  # of the names of bars
+MAX_TITLE = 48  # longer titles are broken into lines
 
 
 def draw_chart(chart: Chart) -> Tensor:
@@ -35,14 +43,33 @@ def draw_chart(chart: Chart) -> Tensor:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    if isinstance(chart, Matrix) and len(chart.names) > MAX_CLASSES:
+        chart = confused_pairs(chart)
     with mpl.rc_context(STYLE):
         figure = Figure((WIDTH, HEIGHT), dpi=DPI, layout="constrained")
         canvas = FigureCanvasAgg(figure)
+        figure.suptitle(fill(drawable(chart.title), MAX_TITLE), size=10)
         axes = figure.subplots()
-        _draw(chart, axes)
+        if _has_data(chart):
+            _draw(chart, axes)
+        else:
+            axes.axis("off")
+            axes.text(0.5, 0.5, "nothing to show yet", ha="center", color="0.4")
         canvas.draw()
         pixels = np.asarray(canvas.buffer_rgba())[..., :3]
     return torch.from_numpy(pixels.copy()).permute(2, 0, 1)
+
+
+def _has_data(chart: Chart) -> bool:
+    match chart:
+        case Curves():
+            return any(bool(y.isfinite().any()) for _, y in chart.curves.values())
+        case Matrix():
+            return bool(chart.counts.any())
+        case Bars():
+            return bool(chart.values)
+        case Density():
+            return bool(len(chart.x))
 
 
 @singledispatch
@@ -53,65 +80,85 @@ def _draw(chart: Chart, axes) -> None:
 @_draw.register
 def _(chart: Curves, axes) -> None:
     many = len(chart.curves) > MAX_LINES
+    axes.set_prop_cycle(color=COLOURS * len(DASHES), linestyle=[dash for dash in DASHES for _ in COLOURS])
+    named = []
     for name, (x_values, y_values) in sorted(chart.curves.items(), key=lambda item: item[0] == chart.main):
-        is_main = name == chart.main
-        look = {"color": "black", "linewidth": 2.2} if is_main else {"color": "0.75"} if many else {}
-        axes.plot(x_values.numpy(), y_values.numpy(), label=None if many and not is_main else _name(name), **look)
+        look: dict[str, Any] = {"marker": "o", "markersize": 3} if len(x_values) <= MAX_MARKED else {}
+        if name == chart.main:
+            look |= {"color": "black", "linestyle": "-", "linewidth": 2.2}
+        elif many:
+            look |= {"color": "0.75", "linestyle": "-", "linewidth": 1}
+        named += axes.plot(x_values.numpy(), y_values.numpy(), label=_name(name), **look)
+    if many:
+        named = [line for line in named if line.get_color() == "black"]
     if chart.diagonal:
         axes.plot([0, 1], [0, 1], "--", color="0.5", linewidth=1)
     if chart.point:
         x, y, text = chart.point
-        axes.plot([x], [y], "o", color="crimson")
-        axes.annotate(text, (x, y), xytext=(4, 4), textcoords="offset points", color="crimson")
+        left = chart.x_range is not None and x > sum(chart.x_range) / 2  # a long text needs room
+        axes.plot([x], [y], "o", color="black", zorder=3)
+        box = {"facecolor": "white", "alpha": 0.7, "edgecolor": "none", "pad": 1}
+        alignment = "right" if left else "left"
+        offset = (-5 if left else 5, 5)
+        axes.annotate(drawable(text), (x, y), offset, textcoords="offset points", ha=alignment, bbox=box)
     if chart.x_range:
         axes.set_xlim(*chart.x_range)
     if chart.y_range:
         axes.set_ylim(*chart.y_range)
-    axes.set(title=chart.title, xlabel=chart.x_label, ylabel=chart.y_label)
+    axes.set(xlabel=drawable(chart.x_label), ylabel=drawable(chart.y_label))
     axes.grid(alpha=0.3)
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend()
+    if named:
+        axes.legend(handles=named[::-1] if chart.main else named)
 
 
 @_draw.register
 def _(chart: Matrix, axes) -> None:
-    if len(chart.names) > MAX_CLASSES:
-        _draw(confused_pairs(chart), axes)
-        return
-    shares = chart.counts.double() / chart.counts.sum(1, keepdim=True).clamp(min=1)
-    axes.imshow(shares.sqrt().numpy(), cmap="Blues", vmin=0, vmax=1.15, aspect="auto")
-    if len(chart.names) <= MAX_NUMBERED:
+    num_classes, names = len(chart.names), [_name(name) for name in chart.names]
+    shares = (chart.counts.double() / chart.counts.sum(1, keepdim=True).clamp(min=1)).numpy()
+    is_right = np.eye(num_classes, dtype=bool)
+    for hidden, colours in ((~is_right, "Blues"), (is_right, "Oranges")):  # the right ones, then the wrong ones
+        axes.imshow(np.ma.array(shares**0.5, mask=hidden), cmap=colours, vmin=0, vmax=1.15, aspect="auto")
+    if num_classes <= MAX_NUMBERED:
+        size = min(10, 76 / num_classes)
         for (row, column), count in np.ndenumerate(chart.counts.numpy()):
             if count:
-                share = float(shares[row, column])
-                colour = "white" if share > 0.5 else "black"
-                axes.text(column, row, f"{count:,}\n{share:.0%}", ha="center", va="center", size=6, color=colour)
-    size = min(8, 220 / len(chart.names))
-    axes.set_xticks(range(len(chart.names)), [_name(name) for name in chart.names], rotation=90, size=size)
-    axes.set_yticks(range(len(chart.names)), [_name(name) for name in chart.names], size=size)
-    axes.set(title=chart.title, xlabel="predicted", ylabel="annotated")
+                share = shares[row, column]  # of the images of the annotated class
+                text = f"{_short(count)}\n{share:.0%}" if share >= 0.005 else _short(count)
+                look = {"color": "white" if share > 0.35 else "black", "size": size, "linespacing": 0.95}
+                axes.text(column, row, text, ha="center", va="center", in_layout=False, **look)
+    size, is_wide = min(9, 220 / num_classes), max(map(len, names)) * num_classes > 45
+    axes.set_xticks(range(num_classes), names, rotation=90 if is_wide else 0, size=size)
+    axes.set_yticks(range(num_classes), names, size=size)
+    axes.tick_params(length=0)
+    axes.set(xlabel="predicted", ylabel="annotated")
 
 
 @_draw.register
 def _(chart: Bars, axes) -> None:
     values = _ends(chart.values)
-    names, lengths, size = list(values), list(values.values()), min(8, 140 / max(1, len(values)))
-    bars = axes.barh(range(len(names)), lengths, color="steelblue")
-    texts = [chart.texts.get(name, f"{value:,.3g}") for name, value in values.items()]
+    names, size = [_name(name, MAX_PAIR) for name in values], min(9, 160 / len(values))
+    bars = axes.barh(range(len(names)), list(values.values()), color=BLUE)
+    texts = [drawable(chart.texts.get(name, f"{value:.3g}" if value % 1 else f"{value:,.0f}")) for name, value in values.items()]
     axes.bar_label(bars, texts, padding=3, size=size)
-    axes.set_yticks(range(len(names)), [_name(name) for name in names], size=size)
+    axes.set_yticks(range(len(names)), names, size=size)
     axes.invert_yaxis()
-    axes.margins(x=0.15)
-    axes.set(title=chart.title, xlabel=chart.value_label)
+    axes.margins(x=0.02 + 0.014 * max(map(len, texts)), y=0.01)
+    label = drawable(chart.value_label)
+    left_out = len(chart.values) - len(values)
+    if left_out:
+        axes.axhline(MAX_BARS // 2 - 0.5, color="0.5", linestyle=":")
+        label += f" (the {left_out:,} bars in the middle are left out)"
+    axes.set(xlabel=label)
 
 
 @_draw.register
 def _(chart: Density, axes) -> None:
     bins = [np.linspace(*ends, 41) for ends in (chart.x_range, chart.y_range)]
-    axes.hist2d(chart.x.numpy(), chart.y.numpy(), bins=bins, cmap="Blues")
+    counts, *_ = np.histogram2d(chart.x.numpy(), chart.y.numpy(), bins=bins)
+    axes.pcolormesh(*bins, counts.T**0.5, cmap="Blues")  # the square root shows places with a single point, too
     if chart.image_axes:
         axes.invert_yaxis()
-    axes.set(title=chart.title, xlabel=chart.x_label, ylabel=chart.y_label)
+    axes.set(xlabel=drawable(chart.x_label), ylabel=drawable(chart.y_label))
 
 
 def confused_pairs(chart: Matrix) -> Bars:
@@ -121,10 +168,12 @@ def confused_pairs(chart: Matrix) -> Bars:
     for count, index in zip(*(part.tolist() for part in counts.flatten().topk(MAX_BARS)), strict=True):
         row, column = divmod(index, len(chart.names))
         if count:
-            name = f"{shorten(chart.names[row], 12)} as {shorten(chart.names[column], 12)}"
+            name = f"{_name(chart.names[row], 13)} as {_name(chart.names[column], 13)}"
+            while name in values:  # long names may be equal after they are cut
+                name += " "
             values[name] = count
-            texts[name] = f"{count:,} ({count / int(chart.counts[row].sum()):.0%})"
-    return Bars(f"{chart.title}: the most confused pairs", chart.unit, values, texts)
+            texts[name] = f"{_short(count)} ({count / int(chart.counts[row].sum()):.0%})"
+    return Bars(f"{chart.title}: the most frequent confusions", chart.unit, values, texts)
 
 
 def _ends(values: Mapping[str, float]) -> dict[str, float]:
@@ -133,6 +182,15 @@ def _ends(values: Mapping[str, float]) -> dict[str, float]:
     return dict(items if len(items) <= MAX_BARS else items[: MAX_BARS // 2] + items[-MAX_BARS // 2 :])
 
 
-def _name(name: str) -> str:
-    name = escape(name)
-    return name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - 1]}…"
+def _short(count: int) -> str:
+    """Return a count in at most five characters, such as `12.3k`."""
+    for limit, scale, unit in ((10_000, 1, ""), (1e6, 1e3, "k"), (1e9, 1e6, "M")):
+        if count < limit:
+            return f"{count / scale:.3g}{unit}" if unit else f"{count}"
+    return f"{count / 1e9:.3g}G"
+
+
+def _name(name: str, length: int = MAX_NAME) -> str:
+    name = drawable(name)
+    name = name if len(name) <= length else f"{name[: length // 2 - 1]}…{name[-length // 2 :]}"
+    return f" {name}" if name.startswith("_") else name  # matplotlib hides names that start with an underscore

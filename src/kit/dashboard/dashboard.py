@@ -1,7 +1,7 @@
 """The dashboard: log pictures of samples, a confusion matrix and curves to TensorBoard."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -9,6 +9,7 @@ import lightning as L
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch.optim import Optimizer
 
+from kit.charts import Chart
 from kit.dashboard.charts import draw_chart
 from kit.dashboard.pictures import (
     batch_samples,
@@ -17,6 +18,7 @@ from kit.dashboard.pictures import (
     has_whole_net,
     sample_pictures,
 )
+from kit.dashboard.report_page import ReportPage
 from kit.dashboard.tensorboard import TensorBoard
 from kit.data import Batch, ImageDataModule
 from kit.ground._lightning import data_module, logged_step
@@ -46,11 +48,11 @@ class Dashboard(L.Callback):
 
     Args:
         enabled: if False, log nothing.
-        samples: the number of samples in a picture; the picture of the first batch has twice as many.
+        samples: the number of samples in a picture; half as many if their drawings are wide.
         budget: the largest share of the run's time that drawing may take.
     """
 
-    def __init__(self, enabled: bool = True, samples: PositiveInt = 8, budget: NonNegativeFloat = 0.01) -> None:
+    def __init__(self, enabled: bool = True, samples: PositiveInt = 6, budget: NonNegativeFloat = 0.01) -> None:
         self.enabled, self.samples, self.budget = enabled, samples, budget
         self._run_start = self._last_drawing = self._drawing_seconds = 0.0  # seconds, see `is_due`
         self._board: TensorBoard | None = None
@@ -69,12 +71,16 @@ class Dashboard(L.Callback):
         self._data = data if can_draw else None
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Log the charts of the data, if the run is new."""
         self._run_start, self._last_drawing = time.perf_counter(), 0.0
+        data = data_module(trainer)
+        if self._board and isinstance(data, ImageDataModule) and not trainer.global_step:
+            self._log_charts("data", getattr(data, "charts", dict), 0)
 
     def on_train_batch_start(self, trainer: L.Trainer, _: Any, batch: Any, batch_idx: int) -> None:
         if self._board and self._data and isinstance(batch, Batch) and not trainer.global_step and not batch_idx:
             with self._drawing():
-                samples = batch_samples(self._data, batch, 2 * self.samples)
+                samples = batch_samples(self._data, batch, self.samples)
                 self._board.log_picture("samples/first_batch", draw_samples(self._task, samples), 0, photograph=True)
 
     def on_before_optimizer_step(self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Optimizer) -> None:
@@ -130,13 +136,20 @@ class Dashboard(L.Callback):
                 self._board.log_picture(f"samples/{name}", picture, trainer.global_step, photograph=True)
 
     def _draw_charts(self, trainer: L.Trainer) -> None:
-        """Log the charts of the evaluation."""
-        evaluation = self._task.measured
-        if self._board and evaluation:
-            with self._drawing():
-                for name, chart in evaluation.charts().items():
-                    self._board.log_picture(f"validation/{name}", draw_chart(chart), trainer.global_step)
+        """Log the training curves and the charts of the evaluation."""
+        callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        for page in callbacks:
+            if isinstance(page, ReportPage):
+                self._log_charts("curves", page.curve_charts, trainer.global_step)
+        if self._task.measured:
+            self._log_charts("validation", self._task.measured.charts, trainer.global_step)
         self._is_pending = False
+
+    def _log_charts(self, group: str, charts: Callable[[], dict[str, Chart]], step: int) -> None:
+        if self._board:
+            with self._drawing():
+                for name, chart in charts().items():
+                    self._board.log_picture(f"{group}/{name}", draw_chart(chart), step)
 
 
 def is_due(elapsed: float, last_drawing: float, drawing_seconds: float, budget: float) -> bool:

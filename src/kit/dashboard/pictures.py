@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import nullcontext
+from math import ceil
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,14 +13,16 @@ from lightning.fabric.utilities import move_data_to_device
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
-from torchvision.transforms.v2.functional import resize
+from torchvision.transforms.v2.functional import pad, resize
 
 from kit.data import Batch, ImageDataModule
 from kit.ground._torch import is_compiled
-from kit.ground.drawing import GREY, add_caption, grid
+from kit.ground.drawing import BACKGROUND, GREY, add_caption, in_columns, shortened, text_size
 
-MAX_WIDTH = 1280  # of a picture of several samples, in pixels
-MAX_PIXELS = 1.2e6  # of a picture of several samples, approximately
+WIDTH = 700  # of a picture of several samples, in pixels: TensorBoard shows it with 284 pixels
+TEXT_SIZE = 20  # pixels in this picture
+GAP = 8  # pixels between samples
+WIDE = 1.6  # a sample whose drawing has a higher ratio of width to height gets a row of its own
 
 
 class Sample(NamedTuple):
@@ -27,26 +30,47 @@ class Sample(NamedTuple):
 
     image: uint8 [C H W].
     target, prediction: see `Task.draw`.
-    caption: the text below the picture.
+    caption: lines below the picture.
     """
 
     image: Tensor
     target: Any
     prediction: Any = None
-    caption: str = ""
+    caption: Sequence[str] = ()
 
 
 def draw_samples(task: Any, samples: Sequence[Sample]) -> Tensor:
-    """Return a picture of samples in rows, uint8 [3 H W]."""
-    cells = []
-    for image, target, prediction, caption in samples:
-        cell = task.draw(image, prediction, target)
-        cells.append(add_caption(cell, [(caption, GREY)]) if caption else cell)
-    pixels = sum(cell[0].numel() for cell in cells)
-    scale = min((MAX_PIXELS / pixels) ** 0.5, *(MAX_WIDTH / cell.shape[2] for cell in cells))
+    """Return a picture of samples in rows, uint8 [3 H W]. It is about square, and W is at most `WIDTH`.
+
+    Wide drawings, such as those with several panels, have a row each, and only the first half of them is shown.
+    """
+    image, target, prediction, _ = samples[0]
+    _, height, width = task.draw(image, prediction, target).shape
+    ratio = width / height
+    if ratio > WIDE:
+        columns, samples = 1, samples[: ceil(len(samples) / 2)]
+    else:
+        columns = min(len(samples), max(1, round((len(samples) / ratio) ** 0.5)))
+    cell_width = max(1, (WIDTH + GAP) // columns - GAP)
+    with text_size(TEXT_SIZE):
+        cells = [_draw_cell(task, sample, cell_width) for sample in samples]
+    width = max(cell.shape[2] for cell in cells)
+    cells = [pad(cell, [0, 0, width - cell.shape[2], 0], fill=BACKGROUND) for cell in cells]
+    return in_columns(cells, columns, GAP)
+
+
+def _draw_cell(task: Any, sample: Sample, width: int) -> Tensor:
+    """Draw a sample of at most this width, uint8 [3 h w], with its caption."""
+    image, target, prediction, caption = sample
+    cell = task.draw(image, prediction, target)
+    scale = min(width / cell.shape[2], 2 * width / cell.shape[1])
     if scale < 1:
-        cells = [resize(cell, [max(1, round(side * scale)) for side in cell.shape[1:]]) for cell in cells]
-    return grid(cells, MAX_WIDTH)
+        with text_size(round(TEXT_SIZE / scale)):
+            cell = task.draw(image, prediction, target)
+        # Larger texts may have changed the size.
+        scale = min(width / cell.shape[2], 2 * width / cell.shape[1], 1)
+        cell = resize(cell, [max(1, round(side * scale)) for side in cell.shape[1:]])
+    return add_caption(cell, [(shortened(line, width), GREY) for line in caption]) if caption else cell
 
 
 def batch_samples(data: ImageDataModule, batch: Batch, max_count: int) -> list[Sample]:
@@ -77,7 +101,7 @@ def sample_pictures(task: Any, data: ImageDataModule, max_count: int, split: str
 def worst_samples(task: Any, data: ImageDataModule, max_count: int, split: str = "val") -> list[Sample]:
     """Return the worst samples of the evaluation `task.measured`, worst first, by `Evaluation.badness`.
 
-    The caption of a sample has its file, and the name and the value of the measure.
+    The caption of a sample is its file, and the name and the value of the measure.
     """
     badness = task.measured.badness() if task.measured else None
     if not badness:
@@ -87,7 +111,7 @@ def worst_samples(task: Any, data: ImageDataModule, max_count: int, split: str =
     keys = task.measured.keys[worst]
     files = ["/".join(Path(file).parts[-2:]) for file in data.files(keys, split)]
     samples = zip(predict_samples(task, data, keys.tolist(), split), files, values[worst], strict=True)
-    return [sample._replace(caption=f"{file}: {name} {value:.2f}") for sample, file, value in samples]
+    return [sample._replace(caption=(file, f"{name} {value:.2f}")) for sample, file, value in samples]
 
 
 def predict_samples(task: Any, data: ImageDataModule, keys: Sequence[int], split: str = "val") -> list[Sample]:

@@ -1,15 +1,15 @@
-"""TensorBoard's logger, and a callback that logs the settings and the best metrics of a run."""
+"""TensorBoard's logger, and a callback that logs a run's row of the table of runs."""
 
 import functools
 import io
 import math
 import sys
-from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import lightning as L
+from jsonargparse import Namespace
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from PIL import Image
@@ -17,14 +17,14 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from torch import Tensor
 from torch.utils.tensorboard.summary import hparams
 
-from kit.checkpoints.checkpoint import FROM_DATA, MACHINE_ARGUMENTS
-from kit.evaluation import worst_and_best
+from kit.checkpoints.checkpoint import MACHINE_ARGUMENTS
 from kit.ground.terminal import escape_controls
 from kit.safeguards.checkpoints import monitored_metrics
 
 JPEG_QUALITY = 88
-# Arguments that are not logged, since the user does not choose them or they do not change the result.
-NOT_LOGGED = (*FROM_DATA, *MACHINE_ARGUMENTS)
+# Parts of the config, and arguments in it, that do not change the result.
+NOT_LOGGED = ("config", "name", "resume", "force", "check", "dashboard")
+NOT_LOGGED_ARGUMENTS = (*MACHINE_ARGUMENTS, "logger", "default_root_dir")
 
 
 def _warn_on_full_disk(method: Callable[..., None]) -> Callable[..., None]:
@@ -61,21 +61,21 @@ class TensorBoard(TensorBoardLogger):
 
     @_warn_on_full_disk
     def log_metrics(self, metrics: Any, step: int | None = None) -> None:
-        """Log metrics, but of many classes only those with the lowest and the highest values."""
-        super().log_metrics(worst_and_best(metrics), step)
+        """Log metrics, but not the number of the epoch, which Lightning adds."""
+        super().log_metrics({key: value for key, value in metrics.items() if key != "epoch"}, step)
+
+    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
+        """Do nothing: the callback `Hyperparameters` logs the settings of the whole run."""
 
     @_warn_on_full_disk
-    def log_hyperparams(self, params: Any, metrics: Any = None, step: int | None = None) -> None:
-        """Log a row of the tab HParams. Its columns are, for example, `optimizer`, a class, and `optimizer/lr`.
+    def log_settings(self, settings: Mapping[str, Any]) -> None:
+        """Log the settings of a row of the tab HParams. The columns of its metrics are the scalars of this log.
 
-        Lightning would also log a list of columns. TensorBoard uses the list of the first run for all runs, and so
+        torch would also log a list of the metrics. TensorBoard uses the list of the first run for all runs, and so
         hides the metrics of other tasks. Without a list, it shows the columns of all runs.
         """
-        values = dict(flatten(vars(params) if isinstance(params, Namespace) else params))
-        for summary in hparams(values, metrics or {})[1:]:
-            self._add_summary(summary, step)
-        if metrics:
-            super().log_metrics(metrics, step)
+        for summary in hparams(dict(settings), {})[1:]:
+            self._add_summary(summary, 0)
 
     @_warn_on_full_disk
     def log_text(self, tag: str, text: str, step: int) -> None:
@@ -103,13 +103,19 @@ class TensorBoard(TensorBoardLogger):
 
 
 class Hyperparameters(L.Callback):
-    """Log a row of the tab HParams at the first validation, and monitored metrics whenever they improve.
+    """Log a row of the tab HParams: the run's settings, and the best values of the monitored metrics, also in the test.
 
-    The row is not logged earlier, since the table only shows metrics that are logged with it (Lightning issue 5101).
+    All scalars of a log become columns of the table, of which TensorBoard first shows five. So the row has a log of its
+    own, in the folder `best`. Its scalars have the names of the run's curves, so that they add no charts.
+
+    Args:
+        config: the config that `SavedConfig` writes.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, config: Namespace) -> None:
+        self._config = config
         self._best: dict[str, float] = {}
+        self._row: TensorBoard | None = None
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": self._best}
@@ -117,42 +123,58 @@ class Hyperparameters(L.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._best = {key: float(value) for key, value in state_dict["best"].items()}
 
-    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         board = next((logger for logger in trainer.loggers if isinstance(logger, TensorBoard)), None)
-        if trainer.sanity_checking or not board:
+        if board and trainer.is_global_zero:
+            self._row = TensorBoard(Path(board.log_dir, "best"))
+            self._row.log_settings(settings(self._config.as_dict()))
+            self._row.save()
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if trainer.sanity_checking:
             return
         improved: dict[str, float] = {}
         for key, mode in monitored_metrics(trainer, pl_module).items():
             sign, value = (1 if mode == "max" else -1), float(trainer.callback_metrics.get(key, math.nan))
             if sign * value > sign * self._best.get(key, -sign * math.inf):
                 improved[key] = value
-        scalars = {f"best/{key}": value for key, value in improved.items()}
-        if improved and not self._best:
-            board.log_hyperparams(self._settings(trainer, pl_module), scalars, trainer.global_step)
-        elif improved:
-            board.log_metrics(scalars, trainer.global_step)
         self._best |= improved
+        self._log(improved, trainer.global_step)
 
-    def _settings(self, trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:
-        """Return the class names of the model and the data module, and the arguments of both by name."""
-        settings: dict[str, Any] = {}
-        for part, module in (("model", pl_module), ("data", trainer.datamodule)):  # type: ignore[attr-defined]
-            if module is not None:
-                settings |= {part: type(module).__name__, **module.hparams_initial}
-        return {key: value for key, value in settings.items() if key not in NOT_LOGGED and key[0] != "_"}
+    def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        keys = [key.replace("val/", "test/") for key in monitored_metrics(trainer, pl_module)]
+        values = trainer.callback_metrics
+        self._log({key: float(values[key]) for key in keys if key in values}, trainer.global_step)
+
+    def _log(self, values: dict[str, float], step: int) -> None:
+        if self._row and values:
+            self._row.log_metrics(values, step)
+            self._row.save()
+
+
+def settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings in a run's config by name, such as `optimizer/lr`, that may change its result."""
+    values = flatten({key: value for key, value in config.items() if key not in NOT_LOGGED})
+    chosen = {name: value for name, value in values if name.rpartition("/")[2] not in NOT_LOGGED_ARGUMENTS}
+    return {name.removeprefix("model/").removeprefix("data/"): value for name, value in chosen.items()}
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Yield the name and the value of each nested value that is not None, with names such as `optimizer/lr`.
 
-    The value of an object is the name of its class.
+    The value of an object is the name of its class, and that of a list of objects the names of their classes. The
+    arguments of objects in a list have names such as `augment/RandomShift/share`.
     """
     for key, value in values.items():
         name = f"{prefix}{key}"
-        if isinstance(value, Mapping):
-            if "class_path" in value:
-                yield name, value["class_path"].rsplit(".", 1)[-1]
-                value = value.get("init_args") or {}
+        parts = value if isinstance(value, list) else [value]
+        if parts and all(isinstance(part, Mapping) and "class_path" in part for part in parts):
+            classes = [part["class_path"].rpartition(".")[2] for part in parts]
+            yield name, ", ".join(classes)
+            for class_name, part in zip(classes, parts, strict=True):
+                inside = f"{name}/{class_name}/" if isinstance(value, list) else f"{name}/"
+                yield from flatten(part.get("init_args") or {}, inside)
+        elif isinstance(value, Mapping):
             yield from flatten(value, f"{name}/")
         elif value is not None:
             yield name, value if isinstance(value, (bool, int, float, str)) else str(value)

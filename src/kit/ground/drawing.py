@@ -1,7 +1,8 @@
 """Draw the common elements of all tasks' pictures: class colours, labels, captions, legends and grids."""
 
-import colorsys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from math import ceil
 from pathlib import Path
@@ -19,17 +20,57 @@ Colour = tuple[int, int, int]  # red, green and blue, 0 to 255
 
 WHITE, GREY, GREEN, RED = (255, 255, 255), (150, 150, 150), (90, 200, 110), (255, 95, 85)
 BACKGROUND = (24, 27, 32)  # behind captions and between images
-TEXT_SIZE = 13  # pixels
 PADDING = 3  # pixels around a label's text
+MAX_LINE = 16  # the width of a line below an image that is narrower, in text sizes
 MAX_SIDE = 8192  # pixels of an enlarged image
-BLUE = 0.6  # the hue of class 0, which is often the background
-GOLDEN_RATIO = 0.618034  # the hue's change from class to class, which keeps any number of hues apart
+FIRST_COLOUR = (255, 153, 0)  # of class 0; the next ones are not red, which shows errors
+NUM_COLOURS = 255
+# The CIE's X, Y and Z of linear red, green and blue (IEC 61966-2-1).
+RGB_TO_XYZ = torch.tensor([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]).double()
+
+_text_size = ContextVar("text_size", default=13)  # pixels, see `text_size`
+
+
+@contextmanager
+def text_size(size: int) -> Iterator[None]:
+    """Draw texts of this size in the `with` block, in pixels. A picture that is shrunk later needs larger texts."""
+    token = _text_size.set(size)
+    try:
+        yield
+    finally:
+        _text_size.reset(token)
 
 
 @cache
-def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """Return Pillow's default font, cached because Pillow decompresses it at each call."""
-    return ImageFont.load_default(size)
+def font(size: int) -> ImageFont.FreeTypeFont:
+    """Return DejaVu Sans, which matplotlib ships. Its size is in pixels."""
+    import matplotlib as mpl  # takes a tenth of a second
+
+    return ImageFont.truetype(f"{mpl.get_data_path()}/fonts/ttf/DejaVuSans.ttf", size)
+
+
+@cache
+def _characters() -> frozenset[int]:
+    """Return the code points of the characters that the font has."""
+    from matplotlib.ft2font import FT2Font
+
+    return frozenset(FT2Font(font(1).path).get_charmap())
+
+
+def drawable(text: str) -> str:
+    r"""Return a text in one line, and escape what the font cannot draw: `\x1b`, line feeds, or `\u732b` in Chinese."""
+    text = escape(text)
+    if text.isascii():
+        return text
+    return "".join(c if ord(c) in _characters() else c.encode("unicode_escape").decode() for c in text)
+
+
+def shortened(text: str, width: int) -> str:
+    """Return a text, or as much of its end as a label of this width has room for, after an ellipsis."""
+    text = drawable(text)
+    starts = range(1, len(text) + 1)
+    shorter = [text, *(f"…{text[start:]}" for start in starts)]
+    return next((part for part in shorter if label_size(part)[0] <= width), "…")
 
 
 def save_picture(image: Tensor, file: Path, quality: int = 90) -> None:
@@ -39,10 +80,37 @@ def save_picture(image: Tensor, file: Path, quality: int = 90) -> None:
 
 
 def class_colour(label: int) -> Colour:
-    """Return the colour of a class, given its index from 0."""
-    hue, pale = (BLUE + label * GOLDEN_RATIO) % 1, label // 8 % 2
-    red, green, blue = colorsys.hsv_to_rgb(hue, 0.55 if pale else 0.85, 0.8 if pale else 1)
-    return round(255 * red), round(255 * green), round(255 * blue)
+    """Return the colour of a class, given its index from 0. Indices that differ by 255 have the same colour."""
+    return _palette()[label % NUM_COLOURS]
+
+
+@cache
+def _palette() -> list[Colour]:
+    """Return colours that are far apart in CIE Lab: each is as far as possible from those before it.
+
+    The method is that of Glasbey et al. 2007, "Colour displays for categorical images". The colours are neither grey,
+    nor nearly black or white, so that they differ from most images.
+    """
+    levels = torch.arange(0, 256, 17, dtype=torch.double)
+    candidates = torch.cartesian_prod(levels, levels, levels)
+    lightness, chroma = to_lab(candidates)[:, 0], to_lab(candidates)[:, 1:].norm(dim=1)
+    candidates = candidates[(lightness > 35) & (lightness < 90) & (chroma > 30)]
+    points, colours = to_lab(candidates), [FIRST_COLOUR]
+    distances = torch.cdist(points, to_lab(torch.tensor([WHITE, (128, 128, 128), (0, 0, 0)]))).amin(1)
+    while len(colours) < NUM_COLOURS:
+        distances = distances.minimum(torch.cdist(points, to_lab(torch.tensor(colours[-1:])))[:, 0])
+        red, green, blue = candidates[distances.argmax()].int().tolist()
+        colours.append((red, green, blue))
+    return colours
+
+
+def to_lab(colours: Tensor) -> Tensor:
+    """Convert sRGB colours, [N 3] from 0 to 255, to CIE Lab (white point D65), Float64[N 3]."""
+    values = colours.double() / 255
+    linear = ((values + 0.055) / 1.055).pow(2.4).where(values > 0.04045, values / 12.92)
+    xyz = linear @ RGB_TO_XYZ.T / RGB_TO_XYZ.sum(1)  # X, Y and Z of white are 1
+    x, y, z = xyz.pow(1 / 3).where(xyz > 0.008856, 7.787 * xyz + 16 / 116).unbind(1)
+    return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], 1)
 
 
 def to_rgb(image: Tensor) -> Tensor:
@@ -50,7 +118,7 @@ def to_rgb(image: Tensor) -> Tensor:
     return image[:1].expand(3, -1, -1) if len(image) < 3 else image[:3]
 
 
-def zoom_factor(image: Tensor, side: int = 128) -> int:
+def zoom_factor(image: Tensor, side: int = 220) -> int:
     """Return an integer factor, at least 1, that enlarges an image's shorter side to about `side` pixels.
 
     The factor is smaller if the longer side would exceed `MAX_SIDE`.
@@ -67,7 +135,7 @@ def zoomed(image: Tensor, factor: int) -> Tensor:
 
 
 def draw_texts(image: Tensor, labels: Sequence[tuple[tuple[float, float], str, Colour]]) -> Tensor:
-    """Draw texts on coloured rectangles. Pillow's font has only ASCII characters and shows others as empty boxes.
+    """Draw texts on coloured rectangles.
 
     Args:
         image: uint8 [3 H W].
@@ -75,7 +143,7 @@ def draw_texts(image: Tensor, labels: Sequence[tuple[tuple[float, float], str, C
             and the colour of its rectangle. A label that would leave the image is moved into it.
     """
     canvas = to_pil_image(image)
-    pen, default_font = ImageDraw.Draw(canvas), font(TEXT_SIZE)
+    pen = ImageDraw.Draw(canvas)
     for (left, top), text, fill in labels:
         width, height = label_size(text)
         x = max(0, min(round(left), canvas.width - width))
@@ -83,23 +151,34 @@ def draw_texts(image: Tensor, labels: Sequence[tuple[tuple[float, float], str, C
         pen.rectangle((x, y, x + width - 1, y + height - 1), fill=fill)
         luminance = 0.3 * fill[0] + 0.59 * fill[1] + 0.11 * fill[2]  # 0 to 255
         text_colour = (0, 0, 0) if luminance > 110 else WHITE
-        pen.text((x + PADDING, y + height / 2), escape(text), fill=text_colour, font=default_font, anchor="lm")
+        _write(pen, (x + PADDING, y + height / 2), text, text_colour)
     return pil_to_tensor(canvas)
 
 
 def label_size(text: str) -> tuple[int, int]:
     """Return the width and height of a label with its rectangle, in pixels."""
-    return round(font(TEXT_SIZE).getlength(escape(text))) + 2 * PADDING, TEXT_SIZE + 2 * PADDING
+    size = _text_size.get()
+    return round(font(size).getlength(drawable(text))) + 2 * PADDING, size + 2 * PADDING
+
+
+def _write(pen: ImageDraw.ImageDraw, place: tuple[float, float], text: str, colour: Colour) -> None:
+    """Write a text. `place` is the middle of its left end."""
+    pen.text(place, drawable(text), fill=colour, font=font(_text_size.get()), anchor="lm")
 
 
 def add_caption(image: Tensor, lines: Sequence[tuple[str, Colour]]) -> Tensor:
-    """Add lines of coloured text below an image, uint8 [3 H W]. The result is wider than the image if a line is."""
-    default_font, line_height = font(TEXT_SIZE), TEXT_SIZE + 2 * PADDING
+    """Add lines of coloured text below an image, uint8 [3 H W].
+
+    The result is wider than the image if a line is. A line that is wider still than about 30 letters lacks its start.
+    """
+    line_height = label_size("")[1]
+    limit = max(image.shape[2], MAX_LINE * _text_size.get())
+    lines = [(shortened(text, limit), text_colour) for text, text_colour in lines]
     width = max([image.shape[2], *(label_size(text)[0] for text, _ in lines)])
     canvas = Pillow.new("RGB", (width, len(lines) * line_height), BACKGROUND)
     pen = ImageDraw.Draw(canvas)
     for i, (text, text_colour) in enumerate(lines):
-        pen.text((PADDING, (i + 0.5) * line_height), escape(text), fill=text_colour, font=default_font, anchor="lm")
+        _write(pen, (PADDING, (i + 0.5) * line_height), text, text_colour)
     return stacked([image, pil_to_tensor(canvas)])
 
 

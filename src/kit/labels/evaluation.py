@@ -1,5 +1,6 @@
 """The metrics of images with one label, and of images with several labels."""
 
+import itertools
 from collections.abc import Sequence
 
 import torch
@@ -7,19 +8,22 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
 from torch.nn import functional as F
 
-from kit.charts import Chart, Curves, Matrix
+from kit.charts import Bars, Chart, Matrix
 from kit.evaluation import Evaluation
+from kit.labels.curves import Ranking, average_precision, precision_recall, ranking, reliability
 
 TOP = 5  # `accuracy_top5` counts an image as correct if its class has one of the 5 highest logits
 MAX_CONFUSION_CLASSES = 1000  # for more classes, the confusion matrix would be too large
+MAX_CURVE_CLASSES = 100  # for more classes, storing the probabilities of all classes would take too much memory
 
 
 class LabelEvaluation(Evaluation):
     """Cross-entropy (`loss`), `accuracy`, macro `f1` and, for more than five classes, `accuracy_top5`.
 
     `f1` is the mean F1 score of the classes that occur in the targets or in the predictions.
-    `outputs` are logits, Float[B K], and `targets` class numbers, Long[B]. An entry is Float[4]: the loss, the class
-    with the highest logit, the target, and 1 if the target has one of the five highest logits, else 0.
+    `outputs` are logits, Float[B K], and `targets` class numbers, Long[B]. An entry is Float[5]: the loss, the class
+    with the highest logit, the target, 1 if the target has one of the five highest logits (else 0), and the probability
+    of the predicted class. If there are at most `MAX_CURVE_CLASSES` classes, all K probabilities follow.
     """
 
     score_name = "accuracy"
@@ -28,13 +32,16 @@ class LabelEvaluation(Evaluation):
         losses = F.cross_entropy(outputs, targets, reduction="none").float()
         highest = outputs.topk(min(TOP, outputs.shape[1])).indices
         in_top = (highest == targets[:, None]).any(1)
+        probabilities = outputs.float().softmax(1)
         # Floats hold class numbers up to 2^24 exactly.
-        return torch.stack([losses, outputs.argmax(1).float(), targets.float(), in_top.float()], 1)
+        columns = [losses, outputs.argmax(1).float(), targets.float(), in_top.float(), probabilities.amax(1)]
+        all_classes = probabilities[:, : outputs.shape[1] if outputs.shape[1] <= MAX_CURVE_CLASSES else 0]
+        return torch.cat([torch.stack(columns, 1), all_classes], 1)
 
     def compute(self, by_class: bool = False) -> dict[str, float]:
         if not len(self):
             return {}
-        losses, _, _, in_top = self.rows.double().unbind(1)
+        losses, in_top = self.rows[:, 0].double(), self.rows[:, 3].double()
         correct, annotated, predicted = self.once(self._counts)
         occurrences = annotated + predicted
         f1_of_classes = 2 * correct / occurrences.clamp(min=1)  # 0 for a class that does not occur
@@ -59,12 +66,27 @@ class LabelEvaluation(Evaluation):
         return "loss", self.rows[:, 0]
 
     def charts(self) -> dict[str, Chart]:
-        if (num_classes := len(self.class_names)) > MAX_CONFUSION_CLASSES:
+        """Return `confusion`, `reliability`, `precision_recall` (one class against the rest) and `accuracy`."""
+        if not len(self):
             return {}
+        charts: dict[str, Chart] = {}
         predicted, targets = self._classes()
-        cells = torch.bincount(targets * num_classes + predicted, minlength=num_classes**2)
-        matrix = cells.view(num_classes, num_classes)
-        return {"confusion": Matrix("Confusion matrix", matrix, self.class_names, "images")}
+        if (num_classes := len(self.class_names)) <= MAX_CONFUSION_CLASSES:
+            cells = torch.bincount(targets * num_classes + predicted, minlength=num_classes**2)
+            matrix = cells.view(num_classes, num_classes)
+            charts["confusion"] = Matrix("Confusion matrix", matrix, self.class_names, "images")
+        labels = "probability of the predicted class", "share that is right"
+        charts["reliability"] = reliability(self.rows[:, 4], predicted == targets, *labels)
+        rankings = (ranking(scores, targets == k) for k, scores in enumerate(self.rows[:, 5:].T))
+        if num_classes <= MAX_CURVE_CLASSES:
+            charts["precision_recall"] = precision_recall(self.class_names, rankings)
+        correct, annotated, _ = (counts.tolist() for counts in self.once(self._counts))
+        named = zip(self.class_names, correct, annotated, strict=True)
+        classes = sorted((right / count, name, count) for name, right, count in named if count)
+        texts = {name: f"{accuracy:.0%} of {count:,}" for accuracy, name, count in classes}
+        values = {name: accuracy for accuracy, name, _ in classes}
+        charts["accuracy"] = Bars("Accuracy of each class", "share of its images that are right", values, texts)
+        return charts
 
     def _counts(self) -> tuple[Tensor, Tensor, Tensor]:
         """Return the numbers of correct images, of images and of predictions of each class, Long[K] each."""
@@ -75,11 +97,8 @@ class LabelEvaluation(Evaluation):
 
     def _classes(self) -> tuple[Tensor, Tensor]:
         """Return the predicted classes and the targets, Long[N] each."""
-        _, predicted, targets, _ = self.rows.long().unbind(1)
+        predicted, targets = self.rows[:, 1:3].long().unbind(1)
         return predicted, targets
-
-
-RECALLS = (torch.arange(101).double() / 100).clamp(min=1e-6)  # of the points of a precision-recall curve
 
 
 class MultiLabelEvaluation(Evaluation):
@@ -116,7 +135,7 @@ class MultiLabelEvaluation(Evaluation):
         if not len(self):
             return {}
         values = {"loss": float(self._losses().double().mean())}
-        precision = self.once(self._average_precision)
+        precision = average_precision(self.once(self._ranking))
         f1 = torch.div(*self.shares().sum(0))  # NaN for a class without positive samples
         if precision.isfinite().any():
             values |= {"map": float(precision.nanmean()), "f1": float(f1.nanmean())}
@@ -139,16 +158,16 @@ class MultiLabelEvaluation(Evaluation):
         return "loss", self._losses()
 
     def charts(self) -> dict[str, Chart]:
+        """Return `precision_recall`, and the `reliability` of the probabilities of all labels."""
         if not len(self):
             return {}
-        _, hits, is_last = self.once(self._ranking)
-        curves = {}
-        for name, counts, last in zip(self.class_names, hits.T, is_last.T, strict=True):
-            if positives := int(counts[-1]):
-                counts, ranks = counts[last], last.nonzero()[:, 0] + 1  # after each group of equal probabilities
-                groups = torch.searchsorted(counts / positives, RECALLS)  # the first group that reaches each recall
-                curves[name] = (RECALLS, (counts / ranks)[groups])
-        return {"precision_recall": Curves("Precision and recall", "recall", "precision", curves)}
+        columns = zip(*(part.T for part in self.once(self._ranking)), strict=True)
+        logits, targets = self._split()
+        probabilities, is_set = logits.sigmoid().flatten(), targets.flatten() > 0.5
+        return {
+            "precision_recall": precision_recall(self.class_names, itertools.starmap(Ranking, columns)),
+            "reliability": reliability(probabilities, is_set, "probability of a label", "share that has the label"),
+        }
 
     def _split(self) -> tuple[Tensor, Tensor]:
         """Return logits and targets, Float[N K] each."""
@@ -159,25 +178,10 @@ class MultiLabelEvaluation(Evaluation):
         """Return the loss of each sample, Float[N]."""
         return F.binary_cross_entropy_with_logits(*self._split(), reduction="none").mean(1)
 
-    def _ranking(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Sort the probabilities of each class.
-
-        Returns:
-            the probabilities in descending order, Float[N K]; the number of positive samples among the first 1 to N,
-            Float[N K]; and whether a sample is the last one with its probability, Bool[N K].
-        """
+    def _ranking(self) -> Ranking:
         logits, targets = self._split()
-        order = logits.argsort(dim=0, descending=True, stable=True)
-        ranked = logits.gather(0, order)
-        is_last = torch.cat([ranked[1:] != ranked[:-1], torch.ones_like(ranked[:1], dtype=torch.bool)])
-        return ranked.double().sigmoid(), targets.gather(0, order).double().cumsum(0), is_last
-
-    def _average_precision(self) -> Tensor:
-        """Return the average precision of each class, Float[K]; NaN for a class without positive samples."""
-        _, hits, is_last = self.once(self._ranking)
-        complete = hits.where(is_last, 0).cummax(0).values  # positives in complete groups of equal probabilities
-        gains = complete.diff(dim=0, prepend=torch.zeros_like(complete[:1]))
-        return (gains * hits / torch.arange(1, len(hits) + 1)[:, None]).sum(0) / hits[-1]
+        ranked = ranking(logits, targets > 0.5)
+        return ranked._replace(scores=ranked.scores.double().sigmoid())
 
     def _best_thresholds(self) -> Tensor:
         """Return the thresholds with the highest F1 scores, Float[K]; 0.5 for a class without positive samples."""

@@ -10,13 +10,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kit.data.decode import decode
+from kit.formats.masks.data_sets import BACKGROUND
 from kit.formats.masks.masks import IGNORED
 from kit.ground import drawing
 from kit.ground.files import replacing, write_text
 from kit.task import ExportedModule
 
 ALPHA = 0.6  # the opacity of the colours over the image
-BLACK = (0, 0, 0)
+WRONG = (255, 0, 0)  # of wrong pixels
+BLACK = (0, 0, 0)  # of ignored pixels, and of the background in a palette
 STRIP = 256  # the number of rows that are drawn at a time, since a large image may fill the memory
 
 
@@ -64,8 +66,8 @@ def _window_starts(length: int, window: int) -> list[int]:
 class MaskPredictions:
     """Write `masks/NAME.png` and `pictures/NAME.jpg` for each image, and `masks/classes.txt`.
 
-    A mask has the size of the image. Its values are class numbers, and a palette gives each class a colour.
-    `classes.txt` lists the names of the classes and their colours.
+    A mask has the size of the image. Its values are class numbers, and a palette gives each class the colour that it
+    has in pictures. `classes.txt` lists the names of the classes and their colours.
 
     Args:
         folder: the folder of the results.
@@ -78,7 +80,7 @@ class MaskPredictions:
     def __init__(self, folder: Path, class_names: Sequence[str], pictures: bool = True) -> None:
         self.class_names, self.masks = class_names, folder / "masks"
         self.pictures = folder / "pictures" if pictures else None
-        colours = [drawing.class_colour(k) for k in range(len(class_names))]
+        colours = mask_colours(class_names)
         self.palette = [value for colour in colours for value in colour]
         lines = [f"{name} {r} {g} {b}\n" for name, (r, g, b) in zip(class_names, colours, strict=True)]
         write_text(self.masks / "classes.txt", "".join(lines))
@@ -121,42 +123,75 @@ class ExportedSegmenter(ExportedModule):
         return float((outputs["masks"] != predicted).float().mean())
 
 
+def background_class(class_names: Sequence[str]) -> int | None:
+    """Return the number of the class that pictures leave untinted, or None.
+
+    It is the class named `background`. If masks contain numbers without names, it is class 0, which is named `0`.
+    """
+    names = [name.strip(" _").lower() for name in class_names]
+    if BACKGROUND in names:
+        return names.index(BACKGROUND)
+    return 0 if names[:1] == ["0"] else None
+
+
+def mask_colours(class_names: Sequence[str]) -> list[drawing.Colour]:
+    """Return the colour of each class. The background is black."""
+    background = background_class(class_names)
+    return [BLACK if k == background else drawing.class_colour(k) for k in range(len(class_names))]
+
+
 def draw_masks(
     image: Tensor, class_names: Sequence[str], predicted: Tensor | None = None, target: Tensor | None = None
 ) -> Tensor:
     """Draw masks over an image in the colours of their classes, with the names of the classes below.
 
-    If both masks are given, the image, the annotated mask and the predicted mask are drawn side by side.
+    The background is untinted. If both masks are given, four panels are drawn: the image, the annotated mask, the
+    predicted mask, and the wrong pixels in red over the image in grey.
 
     Args:
         image: uint8 [C H W].
         class_names: the names of the model's classes.
         predicted: class numbers [H W], or None.
-        target: class numbers [H W], or None. Ignored pixels (255) are black.
+        target: class numbers [H W], or None. Ignored pixels (255) are dark.
 
     Returns:
         uint8 [3 H' W'].
     """
     factor = drawing.zoom_factor(image)
-    background = drawing.zoomed(drawing.to_rgb(image), factor)
+    rgb = drawing.zoomed(drawing.to_rgb(image), factor)
     masks = {"annotated": target, "predicted": predicted}
     masks = {title: mask.as_subclass(Tensor).cpu() for title, mask in masks.items() if mask is not None}
     if not masks:
-        return background
-    panels = {title: _overlay(background, drawing.zoomed(mask, factor)) for title, mask in masks.items()}
-    parts = list(panels.values())
-    if len(parts) == 2:
-        panels = {"image": background, **panels}
+        return rgb
+    colours = dict(enumerate(mask_colours(class_names)))
+    colours.pop(background_class(class_names), None)
+    panels = {title: _overlay(rgb, drawing.zoomed(mask, factor), colours) for title, mask in masks.items()}
+    drawn = next(iter(panels.values()))
+    if len(masks) == 2:
+        counted, is_wrong = masks["annotated"] != IGNORED, masks["annotated"] != masks["predicted"]
+        share = float((is_wrong & counted).sum() / counted.sum().clamp(min=1))
+        grey = rgb.float().mean(0, keepdim=True).byte().expand_as(rgb)
+        wrong = _overlay(grey, drawing.zoomed(is_wrong.byte().where(counted, IGNORED), factor), {1: WRONG})
+        panels = {"image": rgb, **panels, f"wrong: {share:.1%}": wrong}
         parts = [drawing.add_caption(panel, [(title, drawing.WHITE)]) for title, panel in panels.items()]
-    drawn = drawing.side_by_side(parts)
+        drawn = drawing.in_columns(parts, 2, gap=4)
     counts = sum(mask.flatten().bincount(minlength=IGNORED + 1) for mask in masks.values())
-    names = [(class_names[k], drawing.class_colour(k)) for k in counts[:IGNORED].nonzero().flatten().tolist()]
+    names = [(class_names[k], colours[k]) for k in counts[:IGNORED].nonzero().flatten().tolist() if k in colours]
+    names += [("ignored", BLACK)] * bool(counts[IGNORED])
     return drawing.stacked([drawn, drawing.legend(names, drawn.shape[2])], gap=2)
 
 
-def _overlay(image: Tensor, mask: Tensor) -> Tensor:
-    colours = torch.tensor([*map(drawing.class_colour, range(IGNORED)), BLACK], dtype=torch.uint8)
+def _overlay(image: Tensor, mask: Tensor, colours: Mapping[int, drawing.Colour]) -> Tensor:
+    """Tint an image, uint8 [3 H W]: the pixels of each class that has a colour, and ignored pixels, which get dark.
+
+    Args:
+        mask: class numbers [H W].
+    """
+    tints, weights = torch.zeros(IGNORED + 1, 3), torch.ones(IGNORED + 1, 1)  # weights: of the image
+    for k, colour in (*colours.items(), (IGNORED, BLACK)):
+        tints[k], weights[k] = torch.tensor(colour) * ALPHA, 1 - ALPHA
     drawn = torch.empty_like(image)
     for rows, pixels, classes in zip(*(part.split(STRIP, -2) for part in (drawn, image, mask)), strict=True):
-        rows.copy_(pixels * (1 - ALPHA) + colours[classes.long()].permute(2, 0, 1) * ALPHA)
+        tint, weight = (table[classes.long()].permute(2, 0, 1) for table in (tints, weights))
+        rows.copy_(pixels * weight + tint)
     return drawn

@@ -85,6 +85,8 @@ def predict(args: list[str]) -> None:
     parser.add_argument("--device", type=str | None, default=None)
     parser.add_argument("--trust", action="append", default=[])
     names = parser.add_class_arguments(writer, skip={"folder", "class_names"})
+    options_of_model = as_task(model.task).prediction_options
+    parser.set_defaults({name: options_of_model[name] for name in names if name in options_of_model})
     chosen = parser.read(options)
     if model.takes_images and not words[1:]:
         raise UserError(f"which images? {usage}")

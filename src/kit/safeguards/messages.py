@@ -5,10 +5,10 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 
 def log_message(trainer: L.Trainer, tag: str, message: str) -> None:
-    """Print a message and write it to TensorBoard, in the first process only."""
+    """Print a message and write it to TensorBoard below `safeguards`, in the first process only."""
     if trainer.is_global_zero:
         print(message, flush=True)
-        log_text(trainer, tag, message)
+        log_text(trainer, f"safeguards/{tag}", message)
 
 
 def log_text(trainer: L.Trainer, tag: str, text: str) -> None:

@@ -10,6 +10,7 @@ from torchvision import models
 from torchvision.models.detection.fcos import FCOSHead
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.rpn import RegionProposalNetwork
+from torchvision.ops import nms
 
 from kit.ground._torch import proposal_limits
 from kit.training.weights import swap_first_convolution
@@ -78,6 +79,7 @@ class TorchvisionDetector(WrappedDetector):
         weights: start from the weights in this file or run instead. They are for the same net with any number of
             classes, or for its backbone.
         fixed_norms: whether to fix the batch normalisation layers of the backbone; by default as described above.
+        class_agnostic_nms: whether non-maximum suppression also drops overlapping detections of different classes.
     """
 
     def __init__(
@@ -88,6 +90,7 @@ class TorchvisionDetector(WrappedDetector):
         pretrained: Pretrained = False,
         weights: str | None = None,
         fixed_norms: bool | None = None,
+        class_agnostic_nms: bool = False,
     ) -> None:
         super().__init__()
         options = {"weights_backbone": None, "num_classes": num_classes + 1}  # class 0 is the background
@@ -98,7 +101,9 @@ class TorchvisionDetector(WrappedDetector):
         # Whether the losses of the parts of a batch add up exactly. RetinaNet's losses are means over the images. Other
         # detectors sample boxes, or divide by a count over the batch.
         self.additive = name.startswith("retinanet")
-        self.net.transform = PadOnly(self.net.transform.size_divisible)
+        self.class_agnostic_nms = class_agnostic_nms
+        nms_thresh = getattr(self.net, "roi_heads", self.net).nms_thresh
+        self.net.transform = PadOnly(self.net.transform.size_divisible, nms_thresh if class_agnostic_nms else None)
         fixed = bool(pretrained or weights) if fixed_norms is None else fixed_norms
         if fixed and not name.endswith("_v2") and not name.startswith("ssd"):
             self.fix_norms()
@@ -128,12 +133,13 @@ class PadOnly(nn.Module):
 
     It pads images at the right and at the bottom, so that boxes stay valid. Height and width become multiples of
     `multiple`, which all strides of the net divide. It drops detections of class 0, the background, which FCOS and
-    RetinaNet may return.
+    RetinaNet may return. With `nms_thresh`, it also drops detections that overlap one of any class with a higher score
+    by more than this IoU.
     """
 
-    def __init__(self, multiple: int) -> None:
+    def __init__(self, multiple: int, nms_thresh: float | None = None) -> None:
         super().__init__()
-        self.multiple = multiple
+        self.multiple, self.nms_thresh = multiple, nms_thresh
 
     def forward(self, images: Tensor, targets: Objects | None = None) -> tuple[ImageList, Objects | None]:
         height, width = images.shape[-2:]
@@ -142,4 +148,8 @@ class PadOnly(nn.Module):
         return ImageList(padded, [(height, width)] * len(images)), targets
 
     def postprocess(self, result: Objects, *_) -> Objects:
-        return [{key: value[detected["labels"] > 0] for key, value in detected.items()} for detected in result]
+        result = [{key: value[detected["labels"] > 0] for key, value in detected.items()} for detected in result]
+        if self.nms_thresh is None:
+            return result
+        kept = [nms(detected["boxes"], detected["scores"], self.nms_thresh) for detected in result]
+        return [{key: value[i] for key, value in detected.items()} for detected, i in zip(result, kept, strict=True)]

@@ -7,6 +7,7 @@ Long[], the losses are means over these locations instead.
 
 Each net has a `backbone`, which maps images to feature maps, and may have an attribute `additive`. It is True if the
 losses are exact means over the images or the foreground locations. The memory guard can then add up parts of a batch.
+It may also have `class_agnostic_nms`, which is True if detections of different classes never overlap.
 """
 
 from collections.abc import Sequence
@@ -38,6 +39,8 @@ class CnnFcos(FCOS):
         convs: the number of convolutions before the last layer of the head.
         score_thresh: detections with a lower score are dropped.
         nms_thresh: if two detections of a class overlap by more than this IoU, the one with the lower score is dropped.
+        class_agnostic_nms: whether `nms_thresh` also applies to detections of different classes. Choose True if two
+            objects never share a place.
         weights: a run or a checkpoint file from which the trunk is loaded; see `kit.training.weights`.
     """
 
@@ -55,6 +58,7 @@ class CnnFcos(FCOS):
         convs: NonNegativeInt = 1,
         score_thresh: Share = 0.05,
         nms_thresh: Share = 0.6,
+        class_agnostic_nms: bool = False,
         weights: str | None = None,
     ) -> None:
         if neck % 32:
@@ -75,7 +79,8 @@ class CnnFcos(FCOS):
             nms_thresh=nms_thresh,
         )
         # torchvision would also resize and normalise the images, which the data module has done.
-        self.transform = PadOnly(stem_stride * 2 ** (len(widths) - 1))
+        self.class_agnostic_nms = class_agnostic_nms
+        self.transform = PadOnly(stem_stride * 2 ** (len(widths) - 1), nms_thresh if class_agnostic_nms else None)
 
 
 class FeaturePyramid(nn.Module):

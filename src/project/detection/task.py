@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable, Sequence
-from typing import Self
+from typing import Any, Self
 
 import torch
 from lightning.pytorch.cli import OptimizerCallable
@@ -10,8 +10,9 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
 from kit.boxes.augmentation import Flip, predict_with_flips
-from kit.boxes.evaluation import MAX_DETECTIONS, BoxEvaluation
-from kit.boxes.predictions import BoxPredictions, ExportedDetector, draw_boxes, to_original
+from kit.boxes.evaluation import DEFAULT_THRESHOLD, MAX_DETECTIONS, BoxEvaluation
+from kit.boxes.pictures import draw_boxes
+from kit.boxes.predictions import BoxPredictions, ExportedDetector, to_original
 from kit.data import Batch
 from kit.data.decode import fitted_size
 from kit.task import Sizes, Task
@@ -33,6 +34,9 @@ class Detector(Task):
         flips: except in training, also detect objects in mirror images, and merge these detections with the others:
             `horizontal`, `vertical` or `both` (rotated by 180 degrees). Each costs one more forward pass.
         compile: `torch.compile` the backbone of the net. The first step then takes a minute.
+
+    threshold: Float[], the lowest score of a detection in pictures. Each validation of a run chooses the one with the
+        highest F1 score of all classes, and a checkpoint holds it. The metrics and `predictions.json` do not use it.
     """
 
     monitor, mode = "val/map", "max"
@@ -59,6 +63,7 @@ class Detector(Task):
         self.class_names = class_names or [str(k) for k in range(1, num_classes + 1)]
         self.optimizer, self.schedule, self.schedule_interval = optimizer, schedule, schedule_interval
         self.flips, self.compiled = flips, compile
+        self.register_buffer("threshold", torch.tensor(DEFAULT_THRESHOLD))
 
     def setup(self, stage: str) -> None:
         if self.compiled:
@@ -68,7 +73,8 @@ class Detector(Task):
         """Map Float[B C H W] to a dict for each image: `boxes` in pixels of these images, `scores` and `labels`."""
         if not self.flips:
             return self.net(images)
-        return predict_with_flips(self.net, images, self.flips, self.max_detections)
+        any_class = getattr(self.net, "class_agnostic_nms", False)
+        return predict_with_flips(self.net, images, self.flips, self.max_detections, any_class)
 
     def loss_terms(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the summed loss and its divisor, Float[1] each. Both add up over parts of a batch if `additive`."""
@@ -90,7 +96,19 @@ class Detector(Task):
         return self.predict(batch.images, sizes, [fitted_size(size, input_size) for size in sizes])
 
     def evaluation(self, split: str) -> BoxEvaluation:
-        return BoxEvaluation(self.class_names, self.max_detections)
+        threshold = None if split == "val" else float(self.threshold)
+        return BoxEvaluation(self.class_names, self.max_detections, threshold)
+
+    def on_validation_epoch_end(self) -> None:
+        super().on_validation_epoch_end()
+        self.threshold.fill_(self.measured.threshold)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["state_dict"]["threshold"] = self.threshold  # `EMA` would save an averaged one
+
+    @property
+    def prediction_options(self) -> dict[str, Any]:
+        return {"score": float(self.threshold)}
 
     def predict(self, images: Tensor, sizes: Sizes, content_sizes: Sizes) -> list[dict[str, Tensor]]:
         """Detect objects, highest score first. Boxes are in pixels of the original images. See `Task.predict`.
@@ -119,7 +137,8 @@ class Detector(Task):
     def draw(
         self, image: Tensor, predicted: dict[str, Tensor] | None = None, target: dict[str, Tensor] | None = None
     ) -> Tensor:
-        return draw_boxes(image, self.class_names, predicted, target)
+        threshold = self.measured.threshold if self.measured else float(self.threshold)
+        return draw_boxes(image, self.class_names, predicted, target, threshold)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         return optimizer_and_schedule(self, self.optimizer, self.schedule, self.schedule_interval)

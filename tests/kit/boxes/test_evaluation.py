@@ -157,3 +157,94 @@ def test_too_low_limit_of_detections_warns():
             (detected(boxes.tolist(), torch.rand(150).tolist(), labels), annotated(boxes.tolist(), labels))
         )
     assert values["map"] == pytest.approx(67 / 101, abs=1e-6)  # of 101 recalls, those up to 100/150
+
+
+def row(*lefts):
+    """Boxes of 10x10 in a row, Float[N 4]."""
+    return [[left, 0, left + 10, 10] for left in lefts]
+
+
+WRONG = [  # detections and annotations of an image, and the share of errors from a score of 0.3
+    (detected(row(0, 50), [0.9, 0.8], [1, 2]), annotated(row(0, 50), [1, 2]), 0),
+    (detected(row(0, 0), [0.9, 0.8], [1, 1]), annotated(row(0), [1]), 1 / 2),  # twice
+    (detected(row(0), [0.9], [2]), annotated(row(0), [1]), 1),  # another class: one missed and one false
+    (detected(row(0, 50), [0.9, 0.2], [1, 1]), annotated(row(0, 50), [1, 1]), 1 / 2),  # too low a score
+    (detected(row(4), [0.9], [1]), annotated(row(0), [1]), 1),  # an IoU of 6/14
+    (detected([], [], []), annotated(row(0), [1]), 1),
+    (detected(row(0), [0.9], [1]), annotated([], []), 1),
+    (detected([], [], []), annotated([], []), 0),
+    (detected(row(0, 1, 80), [0.9, 0.8, 0.7], [1, 1, 1]), annotated(row(0, 80), [1, 1], [1, 0]), 0),
+]
+
+
+def test_badness_is_the_share_of_errors():
+    evaluated = BoxEvaluation(NAMES, threshold=0.3)
+    for key, (found, truth, _) in enumerate(WRONG):
+        target = {"annotated": truth["boxes"], "labels": truth["labels"], "crowd": truth["iscrowd"].bool()}
+        evaluated.update(torch.tensor([key]), [found], [target])
+    assert evaluated.badness()[1].tolist() == pytest.approx([share for *_, share in WRONG])
+
+
+# Of four boxes, two are of class a. In the order of scores: right, of another class, false, right.
+MIXED = (
+    (detected(row(0, 50), [0.9, 0.8], [1, 3]), annotated(row(0, 50), [1, 2])),
+    (detected(row(200, 0), [0.7, 0.6], [2, 1]), annotated(row(0, 50), [1, 3])),
+)
+
+
+def test_threshold_has_the_highest_f1():
+    """F1 from each score: 2/5, 2/6, 2/7 and 4/8."""
+    evaluated = evaluation(*MIXED)
+    assert evaluated.threshold == pytest.approx(0.6)
+    confidence = evaluated.charts()["confidence"]
+    assert confidence.point[:2] == pytest.approx((0.6, 0.5))
+    thresholds, f1 = confidence.curves["F1"]
+    at = [int(torch.searchsorted(thresholds, value)) for value in (0.85, 0.75, 0.65, 0.55)]
+    assert f1[at].tolist() == pytest.approx([2 / 5, 2 / 6, 2 / 7, 4 / 8])
+    assert confidence.curves["precision"][1][at].tolist() == pytest.approx([1, 1 / 2, 1 / 3, 1 / 2])
+    assert confidence.curves["recall"][1][at].tolist() == pytest.approx([1 / 4, 1 / 4, 1 / 4, 2 / 4])
+    assert evaluation((detected([], [], []), annotated(row(0), [1]))).threshold == 0.5
+    assert BoxEvaluation(NAMES, threshold=0.2).threshold == 0.2
+
+
+def test_equal_scores_count_together():
+    found = detected(row(0, 50, 90, 95), [0.5, 0.5, 0.5, 0.4], [1, 1, 1, 1])
+    evaluated = evaluation((found, annotated(row(0), [1])))
+    assert evaluated.threshold == 0.5 and evaluated.charts()["confidence"].point[1] == pytest.approx(2 / 4)
+
+
+def test_confusion_has_a_row_and_a_column_for_the_background():
+    confusion = evaluation(*MIXED).charts()["confusion"]
+    assert confusion.names == [*NAMES, "background"]
+    assert confusion.counts.tolist() == [[2, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1], [0, 1, 0, 0]]
+    above = BoxEvaluation(NAMES, threshold=0.75)
+    for key, (found, truth) in enumerate(MIXED):
+        target = {"annotated": truth["boxes"], "labels": truth["labels"], "crowd": truth["iscrowd"].bool()}
+        above.update(torch.tensor([key]), [found], [target])
+    assert above.charts()["confusion"].counts.tolist() == [[1, 0, 0, 1], [0, 0, 1, 0], [0, 0, 0, 1], [0, 0, 0, 0]]
+
+
+def test_crowds_are_in_no_cell_of_the_confusion_matrix():
+    found = detected(row(0, 1, 80), [0.9, 0.8, 0.7], [1, 2, 1])
+    counts = evaluation((found, annotated(row(0, 80), [1, 1], [1, 0]))).charts()["confusion"].counts
+    assert counts[0, 0] == counts.sum() == 1
+
+
+def test_precision_and_recall_of_each_class_and_of_all():
+    found = detected(row(0, 50, 100), [0.9, 0.5, 0.4], [1, 1, 1])
+    evaluated = evaluation((found, annotated(row(0, 100, 200), [1, 1, 2])))
+    values = evaluated.compute(by_class=True)
+    charts = evaluated.charts()
+    chart = charts["precision_recall"]
+    assert [*chart.curves] == [f"a {values['map_50/a']:.2f}", "b 0.00", "all classes"] and chart.main == "all classes"
+    recalls, precisions = next(iter(chart.curves.values()))
+    assert len(recalls) == 101
+    assert precisions[[0, 50, 51, 100]].tolist() == pytest.approx([1, 1, 2 / 3, 2 / 3])
+    assert float(chart.curves["all classes"][1].mean()) == pytest.approx(values["map_50"])
+    assert [*charts["average_precision"].values] == ["b", "a"]  # the worst is first
+    one = evaluation((detected(row(0), [0.9], [1]), annotated(row(0), [1]))).charts()
+    assert [*one["precision_recall"].curves] == [one["precision_recall"].main] and "average_precision" not in one
+
+
+def test_without_boxes_there_are_no_charts():
+    assert evaluation().charts() == {} == evaluation((detected(row(0), [0.9], [1]), annotated([], []))).charts()

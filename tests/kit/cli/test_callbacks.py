@@ -35,4 +35,4 @@ def test_callbacks_of_a_run_are_in_order(fit, monkeypatch):
         assert max(firsts) < min(others), (before, after, reason)
         checked += 1
         leading = (*leading, before) if after == (L.Callback,) else leading
-    assert checked == len(ORDER) == 9
+    assert checked == len(ORDER) == 10

@@ -16,6 +16,8 @@ from tiny_run import killed_at
 
 from kit.cli import process, verbs
 from kit.dashboard import Dashboard, dashboard, pictures
+from kit.dashboard.pictures import GAP
+from kit.ground.drawing import PADDING, label_size
 
 PARTS = Path(__file__).resolve().parent.parent / "parts"
 TINY = {
@@ -25,7 +27,8 @@ TINY = {
     "check": "off",
 }
 PICTURES = {f"samples/{name}" for name in ("first_batch", "validation", "worst")}
-PICTURES |= {"validation/confusion"}
+PICTURES |= {"validation/confusion", "curves/loss", "curves/accuracy"}
+AT_THE_END = PICTURES - {"samples/first_batch"}
 
 
 @pytest.fixture(autouse=True)
@@ -64,18 +67,28 @@ def test_run_logs_pictures_curves_and_texts():
     tags = events.Tags()
     assert set(tags["images"]) == PICTURES
     assert [image.step for image in events.Images("samples/first_batch")] == [0]
-    assert all(events.Images(tag)[-1].step == 15 for tag in PICTURES - {"samples/first_batch"})
-    assert {"learning_rate", "gradient_norm", "train/loss", "val/accuracy"} <= set(tags["scalars"])
+    assert all(events.Images(tag)[-1].step == 15 for tag in AT_THE_END)
+    assert {"learning_rate", "gradient_norm", "train/loss", "val/accuracy", "test/accuracy"} <= set(tags["scalars"])
+    assert not [tag for tag in tags["scalars"] if tag == "epoch" or tag.startswith(("best/", "test/accuracy/"))]
     assert {f"speed/{key}" for key in ("images_per_second", "waiting_share", "peak_memory_gb")} <= set(tags["scalars"])
     assert [event.step for event in events.Scalars("learning_rate")] == [1, 3, 5, 7, 9, 11, 13]
     report = text(events, "report")
     assert report.startswith("verdict: ") and "\ntest/accuracy  0." in report and "trained in" in report
 
 
+def test_the_row_of_the_table_of_runs_has_the_best_and_the_test_metrics():
+    run = fit("row")
+    row = log(run / "best")
+    assert set(row.Tags()["scalars"]) == {"val/accuracy", "test/accuracy"}
+    assert row.Scalars("val/accuracy")[-1].value == max(event.value for event in log(run).Scalars("val/accuracy"))
+    assert [event.value for event in row.Scalars("test/accuracy")] == [log(run).Scalars("test/accuracy")[-1].value]
+    assert "_hparams_/session_start_info" in row.summary_metadata
+
+
 def test_disabled_dashboard_logs_nothing_and_training_is_the_same():
     on, off = fit("on", "--dashboard.budget", "1"), fit("off", "--dashboard.enabled", "false")
     assert log(off).Tags()["images"] == []
-    assert "report/text_summary" not in log(off).Tags()["tensors"]
+    assert "trained in" in text(log(on), "report") and "trained in" not in text(log(off), "report")
     alone = {"learning_rate", "gradient_norm"}
     assert {key: points for key, points in scalars(on).items() if key not in alone} == scalars(off)
     for name, value in weights(on).items():
@@ -84,7 +97,7 @@ def test_disabled_dashboard_logs_nothing_and_training_is_the_same():
 
 def test_module_without_draw_has_curves():
     events = log(fit("plain", "--model", "tiny_task.Judge"))
-    assert events.Tags()["images"] == []
+    assert set(events.Tags()["images"]) == {"curves/loss", "curves/accuracy"}
     assert {"learning_rate", "gradient_norm"} <= set(events.Tags()["scalars"])
 
 
@@ -99,15 +112,15 @@ def test_run_that_stops_early_has_pictures_of_its_last_validation():
     events = log(fit("still", "--model.lr", "0", "--early_stopping.patience", "1"))
     assert events.Images("samples/worst")[-1].step == events.Scalars("val/accuracy")[-1].step + 1
     assert events.Scalars("val/accuracy")[-1].step == 9  # counted from 0
-    assert {events.Images(tag)[-1].step for tag in PICTURES - {"samples/first_batch"}} == {10}
-    assert "stopped after epoch 2: val/accuracy has not improved" in text(events, "early_stopping")
+    assert {events.Images(tag)[-1].step for tag in AT_THE_END} == {10}
+    assert "stopped after epoch 2: val/accuracy has not improved" in text(events, "safeguards/early_stopping")
 
 
 def test_exception_in_drawing_is_one_warning_and_ends_no_run(recwarn):
     run = fit("clumsy", "--model", "tiny_task.Clumsy")
     (message,) = [str(warning.message) for warning in recwarn if "dashboard" in str(warning.message)]
     assert "ValueError: clumsy fingers" in message
-    assert set(log(run).Tags()["images"]) == {"samples/first_batch", "validation/confusion"}
+    assert set(log(run).Tags()["images"]) == PICTURES - {"samples/validation", "samples/worst"}
     assert "train/loss" in log(run).Tags()["scalars"] and (run / "results.json").is_file()
 
 
@@ -127,7 +140,8 @@ def test_first_batch_is_drawn_as_the_training_step_gets_it(monkeypatch):
     data.setup("fit")
     images = data.samples["train"].images[batches[0].keys]
     assert len(batches) == 5
-    assert torch.equal(torch.stack(drawn[:8]), images)
+    shapes_and_samples = drawn[1:7]  # the first drawing only tells the size
+    assert torch.equal(torch.stack(shapes_and_samples), images[:6])
 
 
 def test_gradient_norm_is_logged_if_the_nan_guard_is_on():
@@ -147,8 +161,8 @@ def test_captions_of_worst_samples_have_files_and_badness(monkeypatch):
     task.measured.update(torch.tensor([9]), logits[2:], targets[2:])
     worst = pictures.worst_samples(task, data, 2)
     assert [(key, caption) for key, *_, caption in worst] == [
-        (9, "cat/9.png: off by 2.00"),
-        (4, "cat/4.png: off by 1.00"),
+        (9, ("cat/9.png", "off by 2.00")),
+        (4, ("cat/4.png", "off by 1.00")),
     ]
     assert pictures.worst_samples(SimpleNamespace(measured=None), data, 2) == []
 
@@ -160,13 +174,31 @@ def test_evenly_spaced_samples():
     assert pictures.evenly_spaced(0, 4) == []
 
 
-def test_large_pictures_are_scaled_down():
-    task = tiny_task.Drawn(3, 3)
-    large = pictures.Sample(torch.zeros(3, 1500, 2000, dtype=torch.uint8), None)
-    picture = pictures.draw_samples(task, [large] * 4)
-    assert picture.shape[2] <= pictures.MAX_WIDTH and picture[0].numel() < 1.1 * pictures.MAX_PIXELS
-    small = pictures.Sample(torch.zeros(3, 6, 8, dtype=torch.uint8), None)
-    assert pictures.draw_samples(task, [small]).shape == (3, 6, 8)
+@pytest.mark.parametrize(
+    ("size", "count", "shape"),
+    [
+        ((30, 20), 6, (3, 2 * 30 + GAP, 3 * 20 + 2 * GAP)),  # three columns, not enlarged
+        ((600, 800), 6, (3, 3 * 260 + 2 * GAP, 2 * 346 + GAP)),
+        ((500, 1000), 5, (3, 3 * 350 + 2 * GAP, 700)),  # wide: a row each, and half of them
+        ((6, 8), 1, (3, 6, 8)),
+        ((4000, 10), 6, (3, 220, 6 * 1 + 5 * GAP)),
+    ],
+)
+def test_pictures_of_samples_are_near_square(size, count, shape):
+    sample = pictures.Sample(torch.zeros(3, *size, dtype=torch.uint8), None)
+    assert pictures.draw_samples(tiny_task.Drawn(3, 3), [sample] * count).shape == shape
+
+
+def test_texts_of_large_pictures_are_legible():
+    sizes = []
+
+    def draw(image, predicted, target):
+        sizes.append(label_size("")[1])
+        return image
+
+    pictures.draw_samples(SimpleNamespace(draw=draw), [pictures.Sample(torch.zeros(3, 1400, 1400).byte(), None)])
+    assert sizes[-1] == pytest.approx(2 * pictures.TEXT_SIZE, abs=2 * PADDING)
+    assert label_size("")[1] == sizes[0]
 
 
 def test_two_processes_log_each_sample_once(ranks):

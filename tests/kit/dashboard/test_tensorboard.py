@@ -2,7 +2,6 @@
 
 import errno
 import os
-from argparse import Namespace
 from pathlib import Path
 
 import pytest
@@ -10,6 +9,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from kit.dashboard import TensorBoard
+from kit.dashboard.tensorboard import settings
 
 
 def full(*_, **__):
@@ -34,38 +34,43 @@ def test_full_disk_is_reported_and_logging_continues_later(monkeypatch, capsys):
     assert sorted((event.step, event.value) for event in events) == [(1, 1.0), (3, 3.0)]
 
 
-def test_scalars_of_many_classes_are_the_lowest_and_the_highest():
-    logger = TensorBoard("runs/many/version_0")
-    logger.log_metrics({"test/loss": 2.0, **{f"test/accuracy/{k}": k / 1000 for k in range(1000)}}, 1)
-    logger.finalize("success")
-    tags = EventAccumulator("runs/many/version_0").Reload().Tags()["scalars"]
-    shown = {int(tag.split("/")[2]) for tag in tags if tag.startswith("test/accuracy/")}
-    assert shown == {*range(10), *range(990, 1000)} and "test/loss" in tags
-
-
 def test_invalid_value_raises_an_exception():
     with pytest.raises(ValueError, match="not supported"):
         TensorBoard("runs/odd/version_0").log_metrics({"train/loss": object()}, 1)
 
 
-@pytest.mark.parametrize("kind", [dict, Namespace])
-def test_nested_hyperparameters_become_flat(kind):
-    given = {
-        "widths": [1, 2],
-        "net": {"class_path": "a.Net", "init_args": {"depth": 2}},
-        "other": {"x": 1.5},
-        "no": None,
-    }
+CONFIG = {
+    "name": "run",
+    "seed_everything": 3,
+    "trainer": {"max_epochs": 7, "max_time": None, "default_root_dir": "runs/run/version_0"},
+    "model": {
+        "class_path": "a.Net",
+        "init_args": {"widths": [1, 2], "optimizer": {"class_path": "torch.optim.SGD", "init_args": {"lr": 0.5}}},
+    },
+    "data": {
+        "class_path": "a.Data",
+        "init_args": {
+            "num_workers": 4,
+            "augment": [{"class_path": "b.Flip"}, {"class_path": "b.Shift", "init_args": {"share": 0.1}}],
+        },
+    },
+}
+SETTINGS = {
+    "seed_everything": 3, "trainer/max_epochs": 7, "model": "Net", "widths": "[1, 2]", "optimizer": "SGD",
+    "optimizer/lr": 0.5, "data": "Data", "augment": "Flip, Shift", "augment/Shift/share": 0.1,
+}  # fmt: skip
+
+
+def test_settings_of_a_run_are_columns_of_the_table_of_runs():
+    assert settings(CONFIG) == SETTINGS
     logger = TensorBoard("runs/row/version_0")
-    logger.log_hyperparams(kind(**given), {"best/val/accuracy": 0.5}, 1)
+    logger.log_settings(settings(CONFIG))
     logger.finalize("success")
     events = EventAccumulator("runs/row/version_0").Reload()
+    assert "_hparams_/experiment" not in events.summary_metadata  # it would hide the metrics of other tasks
     content = events.summary_metadata["_hparams_/session_start_info"].plugin_data.content
     values = HParamsPluginData.FromString(content).session_start_info.hparams
-    assert {key: getattr(v, v.WhichOneof("kind")) for key, v in values.items()} == {
-        "widths": "[1, 2]", "net": "Net", "net/depth": 2, "other/x": 1.5
-    }  # fmt: skip
-    assert events.Scalars("best/val/accuracy")[0].value == 0.5
+    assert {key: getattr(value, value.WhichOneof("kind")) for key, value in values.items()} == SETTINGS
 
 
 def test_text_with_a_name_that_is_not_utf_8():

@@ -6,6 +6,7 @@ import torch
 from kit.ground.drawing import (
     BACKGROUND,
     RED,
+    WHITE,
     add_caption,
     class_colour,
     draw_texts,
@@ -13,6 +14,7 @@ from kit.ground.drawing import (
     legend,
     side_by_side,
     stacked,
+    to_lab,
     zoom_factor,
     zoomed,
 )
@@ -21,16 +23,25 @@ from kit.ground.terminal import escape
 DOT = torch.tensor([[[1, 2]], [[3, 4]], [[5, 6]]], dtype=torch.uint8)  # [3 1 2]
 
 
-def test_colours_of_a_hundred_classes_differ():
-    assert len({class_colour(place) for place in range(100)}) == 100
-    nearest = [sum(abs(a - b) for a, b in zip(class_colour(i), class_colour(i + 1), strict=True)) for i in range(100)]
-    assert min(nearest) > 100
-    assert class_colour(3) == class_colour(3)
+def test_lab_of_known_colours():
+    known = {(255, 255, 255): (100, 0, 0), (255, 0, 0): (53.24, 80.09, 67.20), (0, 0, 0): (0, 0, 0)}
+    assert to_lab(torch.tensor([*known])).tolist() == [pytest.approx(lab, abs=0.1) for lab in known.values()]
+
+
+@pytest.mark.parametrize(("count", "distance"), [(20, 35), (60, 20), (254, 10)])
+def test_colours_of_classes_are_far_apart(count, distance):
+    points = to_lab(torch.tensor([class_colour(k) for k in range(count)]))
+    assert torch.pdist(points).min() > distance  # in CIE Lab, where 2.3 is just noticeable
+    assert torch.cdist(points, to_lab(torch.tensor([WHITE, (0, 0, 0)]))).min() > distance / 2
+
+
+def test_any_class_number_has_a_colour():
+    assert class_colour(10**6) == class_colour(10**6 % 255)
 
 
 def test_zoom():
     assert zoomed(DOT[:1], 2).tolist() == [[[1, 1, 2, 2], [1, 1, 2, 2]]]
-    assert [zoom_factor(torch.zeros(3, *size)) for size in ((8, 8), (28, 40), (90, 300), (480, 640))] == [16, 5, 1, 1]
+    assert [zoom_factor(torch.zeros(3, *size)) for size in ((8, 8), (28, 40), (90, 300), (480, 640))] == [28, 8, 2, 1]
 
 
 def test_zoom_is_limited_by_the_longer_side():

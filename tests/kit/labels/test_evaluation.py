@@ -2,8 +2,13 @@ import pytest
 import torch
 from shares import score_of
 from torch.nn import functional as F
-from torchmetrics.functional.classification import multiclass_f1_score
+from torchmetrics.functional.classification import (
+    multiclass_average_precision,
+    multiclass_calibration_error,
+    multiclass_f1_score,
+)
 
+from kit.labels.curves import reliability
 from kit.labels.evaluation import LabelEvaluation
 
 NAMES = ["a", "b", "c", "d", "e", "f"]
@@ -42,7 +47,7 @@ def test_counts_of_many_classes_take_no_matrix_of_classes():
     one = LabelEvaluation([str(k) for k in range(10**6)])  # the matrix would have 8 TB
     one.update(torch.arange(1), F.one_hot(torch.tensor([7]), 10**6).float(), torch.tensor([7]))
     values = one.compute(by_class=True)
-    assert values["f1"] == values["accuracy/7"] == 1 and one.charts() == {}
+    assert values["f1"] == values["accuracy/7"] == 1 and set(one.charts()) == {"reliability", "accuracy"}
 
 
 def test_repeated_samples_count_once_in_any_order():
@@ -57,12 +62,50 @@ def test_new_entry_replaces_old_entry():
 
 
 def test_no_metrics_without_samples():
-    assert evaluation().compute() == {} and evaluation().score() != evaluation().score()
+    assert evaluation().compute() == {} == evaluation().charts() and evaluation().score() != evaluation().score()
 
 
-def test_no_confusion_matrix_for_many_classes(monkeypatch):
+def test_many_classes_have_neither_matrix_nor_curves(monkeypatch):
     monkeypatch.setattr("kit.labels.evaluation.MAX_CONFUSION_CLASSES", 5)
-    assert evaluation([0, 6]).charts() == {}
+    monkeypatch.setattr("kit.labels.evaluation.MAX_CURVE_CLASSES", 5)
+    one = evaluation([0, 6])
+    assert set(one.charts()) == {"reliability", "accuracy"} and one.rows.shape == (2, 5)
+
+
+def test_bars_of_accuracy_have_the_worst_class_first():
+    bars = evaluation([0, 1, 2, 6]).charts()["accuracy"]
+    assert list(bars.values.items()) == [("a", 0.5), ("b", 1), ("c", 1)]
+    assert bars.texts["a"] == "50% of 2"
+
+
+@pytest.mark.parametrize("rounded", [False, True])
+def test_curves_and_calibration_equal_those_of_torchmetrics(rounded):
+    generator = torch.Generator().manual_seed(0)
+    logits, targets = torch.randn(300, 4, generator=generator), torch.randint(3, (300,), generator=generator)
+    logits = logits.round() if rounded else logits  # many equal probabilities
+    one = LabelEvaluation(["a", "b", "c", "no image"])
+    one.update(torch.arange(300), logits, targets)
+    charts, probabilities = one.charts(), logits.softmax(1)
+    precision = multiclass_average_precision(probabilities, targets, 4, average="none")[:3]
+    assert list(charts["precision_recall"].curves) == [
+        *(f"{value:.2f} {name}" for name, value in zip("abc", precision.tolist(), strict=True)),
+        f"{precision.mean():.2f} all classes",
+    ]
+    recalls, mean = charts["precision_recall"].curves[charts["precision_recall"].main]
+    precisions = [curve for _, curve in charts["precision_recall"].curves.values()][:3]
+    assert torch.equal(mean, torch.stack(precisions).mean(0)) and len(recalls) == len(mean) == 101
+    error = multiclass_calibration_error(probabilities, targets, 4, n_bins=15)
+    assert charts["reliability"].title.endswith(f" {error:.1%}")
+
+
+def test_reliability_of_two_bins():
+    probabilities = torch.tensor([0.5, 0.52, 0.51, 1.0])
+    chart = reliability(probabilities, torch.tensor([True, False, False, True]), "probability", "right")
+    expected, right = chart.curves["right"]
+    assert expected.tolist() == pytest.approx([0.51, 1]) and right.tolist() == pytest.approx([1 / 3, 1])
+    assert chart.title.endswith(f" {0.75 * (0.51 - 1 / 3):.1%}")
+    places, shares = chart.curves["share of all predictions"]
+    assert shares.nonzero()[:, 0].tolist() == [7, 14] and shares.sum() == 1 and places[14] == pytest.approx(14.5 / 15)
 
 
 def test_class_numbers_are_exact_in_half_precision():

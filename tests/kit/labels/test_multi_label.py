@@ -79,8 +79,15 @@ def test_no_labels_give_a_loss_alone():
 
 
 def test_curves_of_classes_with_images():
-    curves = evaluation([0, 1, 2, 3]).charts()["precision_recall"].curves
-    assert list(curves) == ["a", "b"]
-    recalls, precisions = curves["a"]
+    chart = evaluation([0, 1, 2, 3]).charts()["precision_recall"]
+    assert list(chart.curves) == ["0.83 a", "0.58 b", "0.71 all classes"] and chart.main == "0.71 all classes"
+    recalls, precisions = chart.curves["0.83 a"]
     assert precisions[[0, 50, 51, 100]].tolist() == pytest.approx([1, 1, 2 / 3, 2 / 3])
     assert recalls[100] == 1
+
+
+def test_reliability_counts_each_label():
+    chart = evaluation([0, 1, 2, 3]).charts()["reliability"]
+    expected, right = chart.curves["share that has the label"]
+    assert expected.tolist() == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9])
+    assert right.tolist() == [0, 0, 0, 1, 0, 1, 1 / 2, 0, 1]

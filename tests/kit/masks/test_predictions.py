@@ -1,8 +1,10 @@
+import pytest
 import torch
+from PIL import Image
 from torchvision.utils import draw_segmentation_masks
 
 from kit.ground.drawing import class_colour
-from kit.masks.predictions import ALPHA, BLACK, STRIP, draw_masks
+from kit.masks.predictions import ALPHA, BLACK, STRIP, WRONG, MaskPredictions, background_class, draw_masks
 
 NAMES = ["sky", "road", "car"]
 IMAGE = torch.full((3, 150, 200), 100, dtype=torch.uint8)
@@ -39,11 +41,47 @@ def test_ignored_pixels_are_black_and_not_in_the_legend():
     assert list(class_colour(2)) in named and list(class_colour(1)) not in named
 
 
-def test_image_target_and_prediction_are_side_by_side():
-    drawn = draw_masks(IMAGE, NAMES, mask(1), mask(2))
-    assert drawn.shape[2] == 3 * 200 + 2 * 4
+def test_two_masks_have_panels_of_both_and_of_errors():
+    target = mask(2)
+    target[:, 180:] = 255
+    drawn = draw_masks(IMAGE, NAMES, mask(1), target)
+    caption = (drawn.shape[1] - 2 * 150) // 3
+    assert drawn.shape[2] == 2 * 200 + 4 and 10 < caption < 50
     assert torch.equal(drawn[:, :150, :200], IMAGE)
-    assert near(drawn[:, 50, 204 + 150], mixed(2)) and near(drawn[:, 50, 408 + 150], mixed(1))
+    annotated, (predicted, wrong) = drawn[:, :150, 204:], (drawn[:, :, :200], drawn[:, :, 204:])
+    below = drawn[:, 150:, 204].T.tolist().index([100, 100, 100]) + 150  # the first row of the lower panels
+    assert near(annotated[:, 50, 150], mixed(2)) and near(annotated[:, 50, 190], torch.tensor([40.0] * 3))
+    assert near(predicted[:, below + 50, 150], mixed(1))
+    assert near(wrong[:, below + 50, 50], torch.tensor([100.0] * 3))
+    assert near(wrong[:, below + 50, 150], 40 + 0.6 * torch.tensor(WRONG))
+    assert near(wrong[:, below + 50, 190], torch.tensor([40.0] * 3))
+
+
+@pytest.mark.parametrize(
+    ("names", "background"),
+    [
+        (["background", "person"], 0),
+        (["person", "_Background_"], 1),
+        (["0", "1"], 0),
+        (["1", "0"], None),
+        (["sky", "road"], None),
+    ],
+)
+def test_background_is_untinted(names, background):
+    assert background_class(names) == background
+    drawn = draw_masks(IMAGE, names, (mask(1) > 0).byte())
+    for k, column in enumerate((50, 150)):
+        assert torch.equal(drawn[:, 50, column], IMAGE[:, 50, column]) == (k == background)
+
+
+def test_palette_has_the_colours_of_pictures(tmp_path):
+    predictions = MaskPredictions(tmp_path, ["background", "road", "car"], pictures=False)
+    predictions.write_files(tmp_path / "a.jpg", "a", mask(2))
+    with Image.open(tmp_path / "masks/a.png") as image:
+        assert image.getpalette()[:9] == [0, 0, 0, *class_colour(1), *class_colour(2)]
+    listed = (tmp_path / "masks/classes.txt").read_text().splitlines()
+    colours = [" ".join(map(str, class_colour(k))) for k in range(3)]
+    assert listed == ["background 0 0 0", f"road {colours[1]}", f"car {colours[2]}"]
 
 
 def test_small_image_and_mask_are_enlarged():

@@ -110,7 +110,7 @@ class MemoryGuard(L.Callback):
         message = f"memory_guard: out of memory; {stage}{process} continues {ending}"
         print(message, flush=True)
         if trainer.is_global_zero:
-            log_text(trainer, "memory_guard", message)
+            log_text(trainer, "safeguards/memory_guard", message)
 
     def _training_step(self, pl_module: L.LightningModule, step: Step, *args: Any) -> Any:
         """Return the result of the module's `training_step`, which is computed in parts if the batch does not fit."""

@@ -93,7 +93,7 @@ class Overfitting(L.Callback):
         for logger in trainer.loggers:
             logger.log_metrics(self.figures(-1), trainer.global_step)
         if verdict := self._verdict():
-            log_text(trainer, "overfitting/verdict", str(verdict))
+            log_text(trainer, "report", f"verdict: {verdict}")
 
     def conclusion(self, trainer: L.Trainer, pl_module: L.LightningModule) -> str:
         """Return the verdict and suggestions, for the end of the report; "" if this callback is disabled."""

@@ -1,0 +1,101 @@
+"""Match detections with annotated boxes, for metrics, charts and pictures."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+MIN_IOU = 0.5  # of a detection and the annotated box that it matches
+MAX_PAIRS = 1 << 20  # the IoU of about this number of pairs of boxes is computed at a time
+UNMATCHED, IN_CROWD = -1, -2
+Boxes = Mapping[str, Tensor]  # of one image
+
+
+class Matches(NamedTuple):
+    """The detections of several images in the order of their scores, highest first, and the boxes that they match.
+
+    scores: Float[N].
+    labels: Long[N].
+    images: Long[N], the index of each detection's image.
+    boxes: Long[N], the index of the annotated box among those of all images; `UNMATCHED` for a false detection, and
+        `IN_CROWD` for an unmatched detection in a crowd, which is neither right nor wrong.
+    """
+
+    scores: Tensor
+    labels: Tensor
+    images: Tensor
+    boxes: Tensor
+
+    def select(self, index: Any) -> "Matches":
+        """Return the detections that an index, such as a mask, selects."""
+        return Matches(*(part[index] for part in self))
+
+
+def match_boxes(
+    detected: Sequence[Boxes], annotated: Sequence[Boxes], any_class: bool = False, min_score: float = 0.0
+) -> Matches:
+    """Match detections with annotated boxes of the same image.
+
+    In the order of the scores, each detection matches the box with the highest IoU that has no match yet. The IoU must
+    be at least 0.5. Lower scores have no influence on the matches of higher ones, so one call serves all thresholds.
+
+    Args:
+        detected: `boxes` Float[N 4] XYXY, `scores` Float[N] and `labels` Long[N] of each image.
+        annotated: `boxes` Float[M 4] XYXY, `labels` Long[M] and `iscrowd` Long[M] of each image.
+        any_class: whether detections also match boxes of other classes.
+        min_score: detections with lower scores are left out.
+    """
+    found, truth = _join(detected, ("boxes", "scores", "labels")), _join(annotated, ("boxes", "labels", "iscrowd"))
+    found = {key: value[found["scores"] >= min_score] for key, value in found.items()}
+    i, boxes, overlaps = _close_pairs(found, truth, any_class)
+    scores, is_crowd = found["scores"], truth["iscrowd"].tolist()
+    order = np.lexsort((-overlaps.numpy(), i.numpy(), -scores[i].numpy()))  # the last key is the first to sort by
+    matches, is_free = [UNMATCHED] * len(scores), [True] * len(is_crowd)
+    for index, box in zip(i[order].tolist(), boxes[order].tolist(), strict=True):
+        if matches[index] < 0 and is_crowd[box]:
+            matches[index] = IN_CROWD
+        elif matches[index] < 0 and is_free[box]:
+            matches[index], is_free[box] = box, False
+    matched = Matches(scores, found["labels"], found["images"], torch.tensor(matches, dtype=torch.long))
+    return matched.select(scores.argsort(descending=True, stable=True))
+
+
+def _join(images: Sequence[Boxes], keys: Sequence[str]) -> dict[str, Tensor]:
+    """Return the boxes of all images in one dict, with the index of each box's image as `images`, Long[N]."""
+    empty = {"boxes": torch.empty(0, 4), "scores": torch.empty(0)}
+    none = torch.empty(0, dtype=torch.long)
+    joined = {key: torch.cat([empty.get(key, none), *(image[key] for image in images)]) for key in keys}
+    counts = torch.tensor([len(image["labels"]) for image in images], dtype=torch.long)
+    return {**joined, "images": torch.arange(len(images)).repeat_interleave(counts)}
+
+
+def _close_pairs(detected: Boxes, annotated: Boxes, any_class: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the pairs with an IoU of at least 0.5: the indices of detections, Long[P], of boxes, and the IoUs."""
+    groups, annotated_groups = detected["images"], annotated["images"]
+    if not any_class:  # a group has the boxes of one class in one image
+        factor = 1 + int(torch.cat([torch.zeros(1), detected["labels"], annotated["labels"]]).max())
+        groups, annotated_groups = (boxes["images"] * factor + boxes["labels"] for boxes in (detected, annotated))
+    by_group = annotated_groups.argsort(stable=True)
+    first, end = (torch.searchsorted(annotated_groups[by_group], groups, right=right) for right in (False, True))
+    parts = []
+    for rows in torch.arange(len(groups)).split(((end - first).cumsum(0) // MAX_PAIRS).bincount().tolist()):
+        counts = (end - first)[rows]
+        i = rows.repeat_interleave(counts)
+        offsets = torch.arange(len(i)) - (counts.cumsum(0) - counts).repeat_interleave(counts)
+        boxes = by_group[first[i] + offsets]
+        overlaps = _overlap(detected["boxes"][i], annotated["boxes"][boxes], annotated["iscrowd"][boxes] == 1)
+        close = overlaps >= MIN_IOU
+        parts.append((i[close], boxes[close], overlaps[close]))
+    none = torch.empty(0, dtype=torch.long)
+    i, boxes, overlaps = (torch.cat(column) for column in zip((none, none, torch.empty(0)), *parts, strict=True))
+    return i, boxes, overlaps
+
+
+def _overlap(boxes: Tensor, others: Tensor, is_crowd: Tensor) -> Tensor:
+    """Return the IoU of each pair of boxes, or the share of the first box that lies in the other if this is a crowd."""
+    sides = (torch.minimum(boxes[:, 2:], others[:, 2:]) - torch.maximum(boxes[:, :2], others[:, :2])).clamp(min=0)
+    area, other_area = ((part[:, 2] - part[:, 0]) * (part[:, 3] - part[:, 1]) for part in (boxes, others))
+    common = sides[:, 0] * sides[:, 1]
+    return common / (area + (other_area - common).where(~is_crowd, 0)).clamp(min=1e-9)

@@ -1,0 +1,221 @@
+"""Draw annotated boxes, detected boxes, or both with the errors marked."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from PIL import Image as Pillow
+from PIL import ImageDraw
+from torch import Tensor
+from torchvision.ops import box_iou
+from torchvision.transforms.v2.functional import pil_to_tensor, to_pil_image
+
+from kit.boxes.matching import IN_CROWD, MIN_IOU, UNMATCHED, match_boxes
+from kit.ground import drawing
+from kit.ground.drawing import GREEN, GREY, RED, Colour
+from kit.ground.terminal import escape
+
+MIN_SIDE = 240  # the approximate length of a picture's shorter side, in pixels: boxes need room for their names
+AMBER = (255, 190, 0)  # of false detections
+BLACK = (0, 0, 0)
+
+
+class Line(NamedTuple):
+    """The look of a box's outline. `width` is a multiple of the thinnest line's width."""
+
+    colour: Colour
+    width: int = 2
+    is_dashed: bool = False
+
+
+RIGHT, MISSED, FALSE, IGNORED = Line(GREEN, 1), Line(RED, 3), Line(AMBER, 2, True), Line(GREY, 1)
+FROM_TOP = [FALSE, MISSED, RIGHT, IGNORED]
+
+
+class Object(NamedTuple):
+    """A box to draw, XYXY in pixels of the image, with its text and its line."""
+
+    box: list[float]
+    text: str
+    line: Line
+
+
+def draw_boxes(
+    image: Tensor,
+    class_names: Sequence[str],
+    predicted: Mapping[str, Tensor] | None = None,
+    target: Mapping[str, Tensor] | None = None,
+    min_score: float = 0.5,
+) -> Tensor:
+    """Draw annotated or detected boxes in the colours of their classes; or both, with the errors and a legend.
+
+    If there are both, detections are matched with annotated boxes, see `match_boxes`. Detections with a match have thin
+    green lines, detections without one dashed amber lines, and annotated boxes without one thick red lines. Boxes at
+    one place share one label. Labels cover as little of the objects as possible; those of right ones are left out if
+    they would cover any.
+
+    Args:
+        image: uint8 [C H W].
+        class_names: the names of the labels 1 to K.
+        predicted: `boxes` Float[N 4] XYXY in pixels of the image, `scores` Float[N], `labels` Long[N] from 1 to K.
+        target: `boxes`, `labels` and optionally `crowd`, Bool[N]. Crowds are grey.
+        min_score: the lowest score of a detection that is drawn.
+
+    Returns:
+        uint8 [3 H' W'].
+    """
+    factor = drawing.zoom_factor(image, MIN_SIDE)
+    canvas = to_pil_image(drawing.zoomed(drawing.to_rgb(image), factor))
+    objects = _list_objects(class_names, predicted, target, min_score)
+    objects = [item._replace(box=[side * factor for side in item.box]) for item in objects]
+    unit = max(1, round(min(canvas.size) / MIN_SIDE))  # the width of the thinnest line, in pixels
+    pen, text_size = ImageDraw.Draw(canvas), max(drawing.TEXT_SIZE, min(canvas.size) // 24)
+    from_top = sorted(objects, key=lambda item: FROM_TOP.index(item.line) if item.line in FROM_TOP else 0)
+    for item in reversed(from_top):  # so that of a kind, detections with high scores are on top
+        _draw_outline(pen, item, unit)
+    _draw_labels(pen, canvas.size, objects, text_size)
+    drawn = pil_to_tensor(canvas)
+    if predicted is None or target is None:
+        return drawn
+    lines = [item.line for item in objects]
+    names = {RIGHT: "right", MISSED: "missed", FALSE: "false"}
+    entries = [(line, f"{lines.count(line)} {name}") for line, name in names.items()]
+    entries.append((Line(GREY, 0), f"score from {_short(min_score)}"))
+    return drawing.stacked([drawn, _legend(entries, canvas.width, text_size, unit)])
+
+
+def _list_objects(
+    class_names: Sequence[str],
+    predicted: Mapping[str, Tensor] | None,
+    target: Mapping[str, Tensor] | None,
+    min_score: float,
+) -> list[Object]:
+    """Return the boxes to draw: detections, highest score first, and then annotated boxes without a match."""
+    objects, annotated = [], {}
+    is_crowd = is_missed = torch.empty(0, dtype=torch.bool)
+    if target is not None:
+        annotated = {key: target[key].as_subclass(Tensor).cpu() for key in ("boxes", "labels")}
+        is_missed = torch.ones(len(annotated["labels"]), dtype=torch.bool)
+        is_crowd = target.get("crowd", ~is_missed)
+    if predicted is not None:
+        order = predicted["scores"].argsort(descending=True, stable=True)
+        order = order[predicted["scores"][order] >= min_score]
+        detected = {key: predicted[key][order] for key in ("boxes", "scores", "labels")}
+        lines = [Line(drawing.class_colour(label - 1)) for label in detected["labels"].tolist()]
+        if target is not None:
+            matches = match_boxes([detected], [{**annotated, "iscrowd": is_crowd.long()}]).boxes
+            is_missed[matches[matches >= 0]] = False
+            lines = [{UNMATCHED: FALSE, IN_CROWD: IGNORED}.get(match, RIGHT) for match in matches.tolist()]
+        rows = zip(*(value.tolist() for value in detected.values()), lines, strict=True)
+        objects = [Object(box, f"{class_names[k - 1]} {_short(score)}", line) for box, score, k, line in rows]
+    for i in is_missed.nonzero()[:, 0].tolist():
+        label = int(annotated["labels"][i])
+        line = Line(drawing.class_colour(label - 1)) if predicted is None else MISSED
+        objects.append(Object(annotated["boxes"][i].tolist(), class_names[label - 1], IGNORED if is_crowd[i] else line))
+    return objects
+
+
+def _short(score: float) -> str:
+    return f"{score:.2f}".removeprefix("0")
+
+
+def _draw_outline(pen: ImageDraw.ImageDraw, item: Object, unit: int) -> None:
+    """Draw an outline. Unless it is thin, it has a black edge, to be visible on any colour.
+
+    Args:
+        unit: the width of the thinnest line, in pixels.
+    """
+    left, top, right, bottom = map(round, item.box)
+    width, dash = item.line.width * unit, 5 * unit
+    edges = [(item.line.colour, 0)]
+    if item.line.width > 1:
+        edges.insert(0, (BLACK, (unit + 1) // 2))
+    for colour, edge in edges:
+        before, after = width // 2 + edge, (width - 1) // 2 + edge  # pixels of the line on both sides of the box's edge
+        for x, y, across, down in (
+            (left, top, right - left, 0),
+            (left, bottom, right - left, 0),
+            (left, top, 0, bottom - top),
+            (right, top, 0, bottom - top),
+        ):
+            length = across + down
+            step = dash if item.line.is_dashed else max(1, length)
+            for start in range(0, max(1, length), 2 * step):
+                end = min(start + step, length)
+                x0, x1 = (x + start, x + end) if across else (x, x)
+                y0, y1 = (y + start, y + end) if down else (y, y)
+                pen.rectangle((x0 - before, y0 - before, x1 + after, y1 + after), fill=colour)
+
+
+def _draw_labels(pen: ImageDraw.ImageDraw, size: tuple[int, int], objects: Sequence[Object], text_size: int) -> None:
+    """Draw a label for the objects at each place, where it covers the least of all objects and of other labels.
+
+    Args:
+        size: the width and height of the picture.
+        text_size: in pixels.
+    """
+    if not objects:
+        return
+    font, padding = drawing.font(text_size), text_size // 5
+    height = text_size + 2 * padding
+    boxes, labels = torch.tensor([item.box for item in objects]), torch.empty(0, 4)
+    overlaps, is_free = box_iou(boxes, boxes), torch.ones(len(objects), dtype=torch.bool)
+    for i in range(len(objects)):
+        if not is_free[i]:
+            continue
+        place = [i, *[j for j in range(i + 1, len(objects)) if is_free[j] and overlaps[i, j] >= MIN_IOU]]
+        is_free[place] = False
+        texts = [escape(objects[j].text) for j in place]
+        widths = [round(font.getlength(text)) + 2 * padding for text in texts]
+        corners = _label_places(objects[i].box, sum(widths), height, size)
+        covered = _covered(corners, boxes) + 10 * _covered(corners, labels)
+        best = int(covered.argmin())
+        if covered[best] > 0 and all(objects[j].line in (RIGHT, IGNORED) for j in place):
+            continue
+        labels = torch.cat([labels, corners[best : best + 1]])
+        x, y = map(round, corners[best, :2].tolist())
+        for j, text, width in zip(place, texts, widths, strict=True):
+            colour = objects[j].line.colour
+            luminance = 0.3 * colour[0] + 0.59 * colour[1] + 0.11 * colour[2]  # 0 to 255
+            pen.rectangle((x, y, x + width - 1, y + height - 1), fill=colour, outline=BLACK)
+            text_colour = BLACK if luminance > 110 else drawing.WHITE
+            pen.text((x + padding, y + height / 2), text, fill=text_colour, font=font, anchor="lm")
+            x += width
+
+
+def _label_places(box: Sequence[float], width: int, height: int, size: tuple[int, int]) -> Tensor:
+    """Return possible boxes of a label, Float[P 4] XYXY: around a box, and at last in its corner."""
+    left, top, right, bottom = box
+    columns, rows = (left, right - width), (top - height, bottom + 1)
+    corners = [(x, y) for y in rows for x in columns]
+    corners += [(x, y) for x in (right + 1, left - width) for y in (top, bottom - height)]
+    places = torch.tensor([*corners, (left, top)])
+    limits = torch.tensor([size[0] - width, size[1] - height]).clamp(min=0)
+    places = torch.minimum(places.round(), limits).clamp(min=0)
+    return torch.cat([places, places + torch.tensor([width, height])], 1)
+
+
+def _covered(labels: Tensor, boxes: Tensor) -> Tensor:
+    """Return the shares of the boxes that each label covers, added up over the boxes, Float[P]."""
+    corners, ends = torch.maximum(labels[:, None, :2], boxes[:, :2]), torch.minimum(labels[:, None, 2:], boxes[:, 2:])
+    areas = (boxes[:, 2:] - boxes[:, :2]).prod(1).clamp(min=1)
+    return ((ends - corners).clamp(min=0).prod(2) / areas).sum(1)
+
+
+def _legend(entries: Sequence[tuple[Line, str]], width: int, text_size: int, unit: int) -> Tensor:
+    """Draw lines with their meanings in one row, uint8 [3 h width]. The text is smaller if there is too little room."""
+    sample, gap = 1.5 * text_size, 0.6 * text_size
+    needed = sum(
+        drawing.font(text_size).getlength(text) + bool(line.width) * (sample + gap) + gap for line, text in entries
+    )
+    factor = min(1, width / (needed + gap))
+    text_size, sample, gap = int(text_size * factor), sample * factor, gap * factor
+    canvas = Pillow.new("RGB", (width, 2 * text_size), drawing.BACKGROUND)
+    pen, x, y = ImageDraw.Draw(canvas), gap, canvas.height // 2
+    for line, text in entries:
+        if line.width:
+            _draw_outline(pen, Object([x, y, x + sample, y], "", line), unit)
+            x += sample + gap
+        pen.text((x, y), text, fill=line.colour, font=drawing.font(text_size), anchor="lm")
+        x += drawing.font(text_size).getlength(text) + gap
+    return pil_to_tensor(canvas)

@@ -1,0 +1,86 @@
+"""Precision-recall curves and reliability diagrams of probabilities."""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from kit.charts import Curves
+
+BINS = 15  # of probabilities, as in Guo et al. 2017
+RECALLS = (torch.arange(101).double() / 100).clamp(min=1e-6)  # of the points of a precision-recall curve
+
+
+class Ranking(NamedTuple):
+    """The scores of N samples in descending order, for one class or for K classes, each with an order of its own.
+
+    scores: Float[N] or Float[N K].
+    hits: the number of positive samples among the first 1 to N, Float64, of the same shape.
+    is_last: whether a sample is the last one with its score, Bool, of the same shape.
+    """
+
+    scores: Tensor
+    hits: Tensor
+    is_last: Tensor
+
+
+def ranking(scores: Tensor, is_positive: Tensor) -> Ranking:
+    """Sort scores, Float[N] or Float[N K]. is_positive: which samples are positive, Bool, of the same shape."""
+    order = scores.argsort(dim=0, descending=True, stable=True)
+    ranked = scores.gather(0, order)
+    is_last = torch.cat([ranked[1:] != ranked[:-1], torch.ones_like(ranked[:1], dtype=torch.bool)])
+    return Ranking(ranked, is_positive.gather(0, order).double().cumsum(0), is_last)
+
+
+def average_precision(ranked: Ranking) -> Tensor:
+    """Return the average precision, Float[] or Float[K]; NaN for a class without positive samples."""
+    hits, is_last = ranked.hits.movedim(0, -1), ranked.is_last.movedim(0, -1)  # [N] or [K N]
+    complete = hits.where(is_last, 0).cummax(-1).values  # positives in complete groups of equal scores
+    gains = complete.diff(dim=-1, prepend=torch.zeros_like(complete[..., :1]))
+    return (gains * hits / torch.arange(1, hits.shape[-1] + 1)).sum(-1) / hits[..., -1]
+
+
+def precision_recall(class_names: Sequence[str], rankings: Iterable[Ranking]) -> Curves:
+    """Return the precision-recall curve of each class that has positive samples, and the mean of these curves.
+
+    The names of the curves begin with the average precision.
+
+    Args:
+        rankings: the ranking of each of the classes.
+    """
+    curves, averages = {}, []
+    for name, ranked in zip(class_names, rankings, strict=True):
+        if positives := int(ranked.hits[-1]):
+            averages.append(float(average_precision(ranked)))
+            hits, ranks = ranked.hits[ranked.is_last], ranked.is_last.nonzero()[:, 0] + 1  # after each group
+            groups = torch.searchsorted(hits / positives, RECALLS)  # the first group that reaches each recall
+            curves[f"{averages[-1]:.2f} {name}"] = (RECALLS, (hits / ranks)[groups])
+    mean = sum(averages) / max(1, len(averages))
+    main = f"{mean:.2f} all classes" if len(curves) > 1 else None
+    if main:
+        curves[main] = (RECALLS, torch.stack([precisions for _, precisions in curves.values()]).mean(0))
+    return Curves(f"Precision and recall (mAP {mean:.3f})", "recall", "precision", curves, main, (0, 1), (0, 1.02))
+
+
+def reliability(probabilities: Tensor, is_right: Tensor, x_label: str, y_label: str) -> Curves:
+    """Return a reliability diagram: of each bin of probabilities, the mean probability and the share that is right.
+
+    The title has the expected calibration error (Naeini et al. 2015; Guo et al. 2017): the mean difference of the two,
+    weighted by the number of predictions in each bin.
+
+    Args:
+        probabilities: the probabilities of M predictions, Float[M].
+        is_right: which of them are right, Bool[M].
+    """
+    bins = (probabilities * BINS).long().clamp(0, BINS - 1)
+    counts = torch.bincount(bins, minlength=BINS)
+    sums = [torch.bincount(bins, weights=values.double(), minlength=BINS) for values in (probabilities, is_right)]
+    expected, right = (total / counts for total in sums)  # NaN for an empty bin
+    error = float(((right - expected).abs() * counts).nansum() / counts.sum())
+    title = f"Reliability: the expected calibration error is {error:.1%}"
+    curves = {
+        y_label: (expected[counts > 0], right[counts > 0]),
+        "share of all predictions": ((torch.arange(BINS) + 0.5) / BINS, counts / counts.sum()),
+    }
+    return Curves(title, x_label, y_label, curves, y_label, (0, 1), (0, 1.02), diagonal=True)
