@@ -41,7 +41,7 @@ from kit.safeguards import Overfitting
 from kit.safeguards.checkpoints import monitored_metrics
 from kit.task import as_task
 
-NUM_SAMPLES = 8  # the number of images in a picture of samples
+NUM_SAMPLES = 6  # the number of images in a picture of samples
 MAX_PHOTOGRAPH_BYTES = 250_000  # of a picture of samples, so that all pictures have less than 2 MB
 FROM_TRAINING = re.compile(r"(first_batch|data_.*)\.(png|jpg)")  # pictures that are drawn when training begins
 MAX_POINTS = 500  # if a curve has more points, every second point is removed, but not the first and the last
