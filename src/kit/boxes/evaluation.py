@@ -81,6 +81,10 @@ class BoxEvaluation(Evaluation):
         values = precision_by_image(self.rows, len(self.class_names), self.max_detections)
         return torch.stack([values.nan_to_num(), values.isfinite().float()], 1)[..., None]
 
+    def class_counts(self) -> tuple[str, Tensor]:
+        labels = torch.cat([torch.empty(0, dtype=torch.long), *(image.labels for image in self.rows)])
+        return "boxes", torch.bincount(labels, minlength=len(self.class_names) + 1)[1:]
+
     def badness(self) -> tuple[str, Tensor]:
         return "wrong", torch.tensor([error_share(image, MIN_SCORE) for image in self.rows])
 

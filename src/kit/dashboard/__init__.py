@@ -6,8 +6,9 @@ speed, and prints it with the metrics. At the end, `report` reports the metrics 
 """
 
 from kit.dashboard.dashboard import Dashboard
-from kit.dashboard.progress import Bar, Lines, Speed
+from kit.dashboard.progress import Bar, Lines
 from kit.dashboard.report import ReportPage
+from kit.dashboard.speed import Speed
 from kit.dashboard.tensorboard import Hyperparameters, TensorBoard
 
 __all__ = ["Bar", "Dashboard", "Hyperparameters", "Lines", "ReportPage", "Speed", "TensorBoard"]
