@@ -1,8 +1,9 @@
 """Show a run in TensorBoard, on the terminal and on an HTML page. The callbacks work with any task.
 
 `tensorboard` defines the logger, and a callback for TensorBoard's table of runs. `dashboard` is the callback that logs
-curves, pictures of samples and a confusion matrix during training; `pictures` draws them. `progress` measures the run's
-speed, and prints it with the metrics. At the end, `report` reports the metrics and writes the page.
+curves, pictures of samples and a confusion matrix during training; `pictures` draws them. `speed` measures the run's
+speed, and `progress` shows it with the metrics on the terminal. At the end, `report` reports the metrics and writes the
+page.
 """
 
 from kit.dashboard.dashboard import Dashboard

@@ -106,7 +106,8 @@ class Bar(ProgressBar):
         width, height = shutil.get_terminal_size()
         is_known = math.isfinite(total) and total > 0
         count = f"{done:,}/{total:,.0f}" if is_known else f"{done:,}"
-        bar = RichBar(total if is_known else 1, done if is_known else 0, max(1, min(width, 80) - 12 - len(count)))
+        bar_width = max(1, min(width, 80) - 12 - len(count))
+        bar = RichBar(total if is_known else 1, done if is_known else 0, bar_width, complete_style="green")
         line = Table.grid(padding=(0, 1))
         line.add_row(f"{phase:<10}", bar, count)
         lines: list[Any] = [line]

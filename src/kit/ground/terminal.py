@@ -82,8 +82,7 @@ class _Guarded:
         if self._stream.isatty():
             if text and not text.endswith("\x1b[A"):  # tqdm moves the cursor up after the text of a lower bar
                 _Guarded.line_is_open = not text.endswith(("\n", "\r"))
-            if _Guarded.live:
-                text = _Guarded.live.above(text)
+            text = above_live_lines(text)
         with suppress(OSError):
             self._stream.write(text)
 
@@ -129,6 +128,11 @@ def print_styled(*renderables: Any) -> None:
     stream.flush()
 
 
+def above_live_lines(text: str) -> str:
+    """Return a text for a terminal, with the control characters that put it in place of any `LiveLines`."""
+    return _Guarded.live.above(text) if _Guarded.live else text
+
+
 class LiveLines:
     """Lines at the bottom of a terminal that are drawn again and again.
 
@@ -166,7 +170,7 @@ class LiveLines:
     def above(self, text: str) -> str:
         """Return a text with the control characters that put it in place of the lines."""
         height = self._text.count("\n")
-        removal = f"\x1b[{height}A\x1b[J"
+        removal = f"\r\x1b[{height}A\x1b[J"  # Ctrl-C has moved the cursor to the right
         if os.getpid() != self._process:  # a worker process: leave the cursor where the main process expects it
             return f"{removal}{text.rstrip()}\n{height * chr(10)}" if text.strip() else ""
         _Guarded.live = None

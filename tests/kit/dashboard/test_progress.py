@@ -104,7 +104,7 @@ def screen(monkeypatch):
 def visible(text: str) -> list[str]:
     """Return the lines of a terminal after text that only moves up and erases what is below."""
     lines = [""]
-    for part in re.split(r"(\x1b\[\d*[A-Za-z]|\n)", text):
+    for part in re.split(r"(\x1b\[\d*[A-Za-z]|\n)", text.replace("\r", "")):
         if part == "\n":
             lines.append("")
         elif up := re.fullmatch(r"\x1b\[(\d+)A", part):
