@@ -131,6 +131,10 @@ class Evaluation(ABC):
         """
         return None
 
+    def class_counts(self) -> tuple[str, Tensor] | None:
+        """Return what is counted, such as "images", and its number in each class, Long[K]; None if it is unknown."""
+        return None
+
     def charts(self) -> dict[str, Chart]:
         """Return charts of the split, such as a confusion matrix, by their names in TensorBoard and `pictures/`."""
         return {}

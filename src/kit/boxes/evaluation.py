@@ -86,6 +86,10 @@ class BoxEvaluation(Evaluation):
         values = precision_by_image(self.rows, len(self.class_names), self.max_detections)
         return torch.stack([values.nan_to_num(), values.isfinite().float()], 1)[..., None]
 
+    def class_counts(self) -> tuple[str, Tensor]:
+        labels = torch.cat([torch.empty(0, dtype=torch.long), *(image.labels for image in self.rows)])
+        return "boxes", torch.bincount(labels, minlength=len(self.class_names) + 1)[1:]
+
     @property
     def threshold(self) -> float:
         """The lowest score of the detections that are drawn and that count as errors, 0 to 1."""

@@ -112,6 +112,9 @@ def sort_callbacks(callbacks: Iterable[L.Callback]) -> list[L.Callback]:
     last = (Dashboard, Checkpoint)
 
     def ranks(callback: L.Callback) -> list[bool]:
-        return [*(not isinstance(callback, kind) for kind in first), *(isinstance(callback, kind) for kind in last[::-1])]
+        return [
+            *(not isinstance(callback, kind) for kind in first),
+            *(isinstance(callback, kind) for kind in last[::-1]),
+        ]
 
     return sorted(callbacks, key=ranks)

@@ -1,5 +1,6 @@
 """Read configs and the command line with LightningCLI, and build the trainer, the model and the data."""
 
+import os
 import re
 import sys
 from contextlib import nullcontext
@@ -176,7 +177,8 @@ class CLI(LightningCLI):
         use_start(self.model, self.datamodule, self.saved_config, self.resumed_folder is not None, self.force)
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
-        has_bar = sys.stdout.isatty() and self.config_init.trainer.enable_progress_bar is not False
+        is_screen = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+        has_bar = is_screen and self.config_init.trainer.enable_progress_bar is not False
         callbacks = [self.speed, Bar(self.speed) if has_bar else Lines(self.speed)]
         if self.base is None:
             self.report_page = ReportPage(self.config_init.overfitting)

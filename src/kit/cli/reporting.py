@@ -16,6 +16,7 @@ from kit.ground import app
 from kit.ground.errors import UserError
 from kit.ground.files import require_writable, write_text
 from kit.ground.unexpected import doing
+from kit.task import as_task
 
 
 def report(args: list[str]) -> None:
@@ -66,7 +67,7 @@ def _report_again(folder: Path, options: list[str]) -> None:
         return
     with doing("writing the report"):
         notes = reading.summary(data.left_out) if isinstance(data, ImageDataModule) else []
-        metrics_report.report(metrics, {}, None, notes)
+        metrics_report.report(metrics, {}, None, notes, evaluation=as_task(cli.model).measured)
         figures = {key: value for key, value in run.results.items() if "/" not in key and value is not None}
         if cli.reads_other_root:
             notes = [*notes, f"measured on other data than those of the run: {data.root}"]

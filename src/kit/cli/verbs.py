@@ -27,6 +27,7 @@ from kit.ground.files import require_writable, write_text
 from kit.ground.unexpected import doing
 from kit.ground.yaml_files import read_yaml
 from kit.safeguards.resume import restarting
+from kit.task import as_task
 from kit.training.weights import NotDownloaded
 
 PRECISIONS = ("16-mixed", "16-true", "32-true", "64-true", "bf16-mixed", "bf16-true")  # without other packages
@@ -118,9 +119,8 @@ def _train(cli: CLI, ckpt_path: Path | None, args: list[str]) -> None:
         figures = {**cli.speed.figures(trainer), **overfitting.figures(overfitting.best)}
         if notes := reading.summary(left_out):
             figures["left_out_images"] = sum(map(len, left_out.values()))
-        text = report(metrics or {}, figures, folder, notes)
-        if conclusion := overfitting.conclusion(trainer, model):
-            print(conclusion)
+        conclusion = overfitting.conclusion(trainer, model)
+        text = report(metrics or {}, figures, folder, notes, conclusion, as_task(model).measured)
         cli.report_page.write(folder, metrics or {}, figures, conclusion, notes)
         if cli.config_init.dashboard.enabled:
             log_report(text, conclusion, trainer)
@@ -159,7 +159,8 @@ def test(args: list[str]) -> None:
         cli = checkpoint_cli(file, args[1:])
         metrics = evaluate(cli)
     if cli.trainer.is_global_zero and metrics is not None:
-        report(metrics, {}, None, reading.summary(_left_out(cli.datamodule)))
+        notes = reading.summary(_left_out(cli.datamodule))
+        report(metrics, {}, None, notes, evaluation=as_task(cli.model).measured)
         require_measured(metrics)
 
 

@@ -1,14 +1,15 @@
 """Show a run in TensorBoard, on the terminal and on an HTML page. The callbacks work with any task.
 
 `tensorboard` defines the logger, and a callback for TensorBoard's table of runs. `dashboard` is the callback that logs
-curves, pictures of samples and a confusion matrix during training; `pictures` draws them. `progress` measures the run's
-speed, and prints it with the metrics. At the end, `report` reports the metrics, and `report_page` writes a page with
-pictures.
+curves, pictures of samples and a confusion matrix during training; `pictures` draws them. `speed` measures the run's
+speed, and `progress` shows it with the metrics on the terminal. At the end, `report` reports the metrics, and
+`report_page` writes a page with pictures.
 """
 
 from kit.dashboard.dashboard import Dashboard
-from kit.dashboard.progress import Bar, Lines, Speed
+from kit.dashboard.progress import Bar, Lines
 from kit.dashboard.report_page import ReportPage
+from kit.dashboard.speed import Speed
 from kit.dashboard.tensorboard import Hyperparameters, TensorBoard
 
 __all__ = ["Bar", "Dashboard", "Hyperparameters", "Lines", "ReportPage", "Speed", "TensorBoard"]

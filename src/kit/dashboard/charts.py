@@ -138,7 +138,10 @@ def _(chart: Bars, axes) -> None:
     values = _ends(chart.values)
     names, size = [_name(name, MAX_PAIR) for name in values], min(9, 160 / len(values))
     bars = axes.barh(range(len(names)), list(values.values()), color=BLUE)
-    texts = [drawable(chart.texts.get(name, f"{value:.3g}" if value % 1 else f"{value:,.0f}")) for name, value in values.items()]
+    texts = [
+        drawable(chart.texts.get(name, f"{value:.3g}" if value % 1 else f"{value:,.0f}"))
+        for name, value in values.items()
+    ]
     axes.bar_label(bars, texts, padding=3, size=size)
     axes.set_yticks(range(len(names)), names, size=size)
     axes.invert_yaxis()

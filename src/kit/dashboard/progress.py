@@ -1,137 +1,170 @@
-"""Measure the speed and the memory of a run, and show its progress, as a bar on a terminal and as lines elsewhere."""
+"""Show the progress of a run, as a table on a terminal and as lines elsewhere."""
 
 import math
-import sys
+import shutil
 import time
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import lightning as L
-import numpy as np
-import torch
-from lightning.pytorch.callbacks import TQDMProgressBar
+from lightning.pytorch.callbacks import ProgressBar
 
-from kit.ground._torch import tree_leaves
+from kit.dashboard.speed import Speed, speed_text
+from kit.ground.terminal import LiveLines, escape
 from kit.safeguards.checkpoints import monitored_metrics
 
-WARM_UP_STEPS = 3  # not measured in longer runs, since they allocate memory, choose algorithms and start workers
+if TYPE_CHECKING:  # rich takes 0.1 s, and is imported when something is drawn
+    from rich.text import Text
+
 SECONDS_BETWEEN_LINES = 10.0
+SECONDS_BETWEEN_DRAWINGS = 0.25
+WIDTHS = {"epoch": 5, "step": 7}  # of columns, at least; 8 for all others
 
 
-class Speed(L.Callback):
-    """Measure `train_seconds`, the duration of the training with its validations, and `images_per_second`.
+class Bar(ProgressBar):
+    """A table on a terminal, with a row for each epoch, or for each validation if there are several in an epoch.
 
-    `images_per_second` is the sum over all processes. It excludes validations and the first steps.
-
-    After each validation, log `speed/images_per_second` and `speed/waiting_share` (the share of the time that training
-    waited for images) since the validation before, and the run's `speed/peak_memory_gb`.
-    """
-
-    def __init__(self) -> None:
-        self.train_seconds = 0.0
-        self._steps = self._first_epoch = 0
-        self._warm_up = self._total = self._logged = np.zeros(3)  # images, seconds, seconds of waiting
-        self._train_start = self._step_start = self._step_wait = 0.0  # seconds
-
-    @property
-    def images_per_second(self) -> float:
-        images, seconds, _ = (self._total - self._warm_up).tolist()
-        return images / seconds if seconds else 0.0
-
-    def seconds_left(self, trainer: L.Trainer) -> float:
-        """Return an estimate of the seconds until all epochs are done.
-
-        It is infinity before the first step is done, if the number of epochs is not limited, or if `max_steps` is.
-        """
-        if not trainer.max_epochs or trainer.max_epochs < 0 or trainer.max_steps != -1 or not self._steps:
-            return math.inf
-        steps = (trainer.max_epochs - self._first_epoch) * trainer.num_training_batches
-        return (time.perf_counter() - self._train_start) * max(0, steps / self._steps - 1)
-
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._train_start, self._first_epoch = time.perf_counter(), trainer.current_epoch
-
-    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._step_start = time.perf_counter()
-
-    def on_train_batch_start(self, *args: Any, **kwargs: Any) -> None:
-        self._step_wait = time.perf_counter() - self._step_start
-
-    def on_train_batch_end(self, trainer: L.Trainer, _: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        if self._steps == WARM_UP_STEPS:
-            self._warm_up = self._logged = self._total
-        self._steps += 1
-        now = time.perf_counter()
-        first = next(leaf for leaf in tree_leaves(batch) if isinstance(leaf, torch.Tensor))
-        images = len(first) * trainer.world_size
-        self._total = self._total + np.array([images, now - self._step_start, self._step_wait])
-        self._step_start = now
-
-    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._step_start = time.perf_counter()
-        images, seconds, waited = (self._total - self._logged).tolist()
-        self._logged = self._total
-        for logger in trainer.loggers if seconds else ():
-            values = {
-                "speed/images_per_second": images / seconds,
-                "speed/waiting_share": waited / seconds,
-                "speed/peak_memory_gb": peak_memory_bytes(trainer.strategy.root_device) / 1e9,
-            }
-            logger.log_metrics(values, trainer.global_step)
-
-    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self.train_seconds += time.perf_counter() - self._train_start
-
-    def figures(self, trainer: L.Trainer) -> dict[str, float]:
-        """Return the figures for `results.json`."""
-        return {
-            "train_seconds": round(self.train_seconds, 2),
-            "images_per_second": round(self.images_per_second, 3),
-            "peak_memory_bytes": peak_memory_bytes(trainer.strategy.root_device),
-        }
-
-
-def peak_memory_bytes(device: torch.device) -> int:
-    """Return the peak memory so far: of tensors on a GPU, or of this process and its largest worker."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    try:
-        import resource
-    except ImportError:  # Windows
-        return 0
-    unit = 1 if sys.platform == "darwin" else 1024
-    return unit * sum(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-
-
-class Bar(TQDMProgressBar):
-    """Lightning's progress bar, with the training loss, the monitored metrics and the images per second.
-
-    Above the bar, it prints a line for each epoch: see `_line`.
+    Below it are a row with the current figures and a bar. They are drawn at most 4 times a second, and the figures are
+    read only then, since reading a loss waits for the GPU.
     """
 
     def __init__(self, speed: Speed) -> None:
-        super().__init__(refresh_rate=10)
+        super().__init__()
         self.speed = speed
+        self._lines = LiveLines()
+        self._is_enabled = True
+        self._drawn_at = -math.inf
+        self._header: list[str] = []  # the columns of the last header
+        self._rows = 0  # the number of rows below this header
         self._has_validated = False  # whether there was a validation in this epoch
 
-    def get_metrics(self, trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:
-        return _metrics(trainer, self.speed, "train/loss", *monitored_metrics(trainer, pl_module))
+    def disable(self) -> None:
+        self._lines.erase()
+        self._is_enabled = False
 
-    def on_train_epoch_start(self, trainer: L.Trainer, *_: Any) -> None:
-        super().on_train_epoch_start(trainer)
-        self.train_progress_bar.set_description(_epoch(trainer))
-        self.train_progress_bar.leave = False  # at the end, remove the bar below the line of the last epoch
+    def enable(self) -> None:
+        self._is_enabled = True
+
+    def on_train_epoch_start(self, *_: Any) -> None:
         self._has_validated = False
 
-    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        super().on_validation_end(trainer, pl_module)
-        self._has_validated = True
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
+        if self._is_due():
+            if _counts_steps(trainer):
+                self._draw("training", trainer.global_step, trainer.max_steps)
+            else:
+                self._draw("training", trainer.fit_loop.epoch_loop.batch_idx + 1, trainer.num_training_batches)
 
-    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        super().on_train_epoch_end(trainer, pl_module)
-        # Without a validation in this epoch, the metrics are those of an earlier epoch, and would look new.
-        keys = monitored_metrics(trainer, pl_module) if self._has_validated else ()
-        self.print(_line(trainer, self.speed, "train/loss", *keys))
+    def on_validation_start(self, trainer: L.Trainer, *_: Any) -> None:
+        self._draw("validation", 0, sum(trainer.num_val_batches))
+
+    def on_validation_batch_end(self, *args: Any) -> None:
+        self._on_evaluation_batch_end("validation", *args)
+
+    def on_test_batch_end(self, *args: Any) -> None:
+        self._on_evaluation_batch_end("test", *args)
+
+    def _on_evaluation_batch_end(
+        self, name: str, trainer: L.Trainer, _: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        if self._is_due():
+            counts = trainer.num_test_batches if name == "test" else trainer.num_val_batches
+            self._draw(name, sum(counts[:dataloader_idx]) + batch_idx + 1, sum(counts))
+
+    def on_validation_end(self, trainer: L.Trainer, *_: Any) -> None:
+        self._has_validated = True
+        if trainer.state.fn == "fit" and not trainer.sanity_checking:
+            self._add_row(trainer, with_metrics=True)
+        else:
+            self._lines.erase()
+
+    def on_train_epoch_end(self, trainer: L.Trainer, *_: Any) -> None:
+        if not self._has_validated and not _counts_steps(trainer):
+            self._add_row(trainer, with_metrics=False)  # it is of an earlier epoch, and would look new
+
+    def on_train_end(self, *_: Any) -> None:
+        self._lines.erase()
+
+    def on_test_end(self, *_: Any) -> None:
+        self._lines.erase()
+
+    def on_exception(self, *_: Any) -> None:
+        self._lines.erase()
+
+    def _is_due(self) -> bool:
+        return self._is_enabled and time.monotonic() - self._drawn_at > SECONDS_BETWEEN_DRAWINGS
+
+    def _draw(self, phase: str, done: float, total: float) -> None:
+        """Draw the lines below the rows: the current figures and a bar for one phase of the run."""
+        from rich.progress_bar import ProgressBar as RichBar
+        from rich.table import Table
+
+        if not self._is_enabled:
+            return
+        self._drawn_at = time.monotonic()
+        width, height = shutil.get_terminal_size()
+        is_known = math.isfinite(total) and total > 0
+        count = f"{done:,}/{total:,.0f}" if is_known else f"{done:,}"
+        bar_width = max(1, min(width, 80) - 12 - len(count))
+        bar = RichBar(total if is_known else 1, done if is_known else 0, bar_width, complete_style="green")
+        line = Table.grid(padding=(0, 1))
+        line.add_row(f"{phase:<10}", bar, count)
+        lines: list[Any] = [line]
+        if self.trainer.state.fn == "fit":
+            cells = self._cells(self.trainer, width)
+            lines.insert(0, _row(cells.values(), cells, "bold"))
+            if self._header != [*cells] or self._rows > height - 5:  # there is no header above, or it is out of sight
+                lines.insert(0, _row(cells, cells, "dim"))
+        self._lines.draw(*lines)
+
+    def _add_row(self, trainer: L.Trainer, with_metrics: bool) -> None:
+        if not self._is_enabled:
+            return
+        cells = self._cells(trainer, shutil.get_terminal_size().columns)
+        keys = [escape(key) for key in monitored_metrics(trainer, trainer.lightning_module)]
+        improved = with_metrics and cells.get(keys[-1]) == cells.get("best")
+        header = [_row(cells, cells, "dim")] if self._header != [*cells] else []
+        self._header, self._rows = [*cells], 1 if header else self._rows + 1
+        row = {header: text if with_metrics or header not in keys else "" for header, text in cells.items()}
+        self._lines.draw(above=[*header, _row(row.values(), cells, marked=(keys[-1], "best") if improved else ())])
+
+    def _cells(self, trainer: L.Trainer, width: int) -> dict[str, str]:
+        """Return the text of each column by its header. Columns that do not fit into `width` are left out."""
+        modes = monitored_metrics(trainer, trainer.lightning_module)
+        logged = trainer.callback_metrics
+        metrics = {key: float(logged[key]) for key in ("train/loss", *modes) if key in logged}
+        chooser, mode = [*modes.items()][-1]
+        scores = [metrics.get(chooser)]
+        for callback in trainer.checkpoint_callbacks:
+            if getattr(callback, "monitor", None) == chooser:
+                scores.append(getattr(callback, "best_model_score", None))  # in a resumed run, of the part before
+        values = [float(score) for score in scores if score is not None and math.isfinite(score)]
+        best = (max(values) if mode == "max" else min(values)) if values else None
+        cells = {"epoch": _epoch(trainer), "step": f"{trainer.global_step:,}"}
+        cells |= {escape(key): _figure(metrics.get(key)) for key in ("train/loss", *modes)}
+        cells |= {"best": _figure(best), "images/s": speed_text(self.speed.images_per_second)}
+        cells["left"] = clock(self.speed.seconds_left(trainer))
+        for header in ("images/s", "step", "train/loss", "best", "left"):
+            if sum(_width(name) + 2 for name in cells) - 2 > width:
+                del cells[header]
+        return cells
+
+
+def _row(texts: Iterable[str], header: Iterable[str], style: str = "", marked: Sequence[str] = ()) -> "Text":
+    """Return the texts in columns. marked: the headers of green texts."""
+    from rich.text import Text
+
+    row = Text(style=style)
+    for name, text in zip(header, texts, strict=True):
+        row.append(f"{text:>{_width(name)}}  ", "green" if name in marked else "")
+    row.rstrip()
+    return row
+
+
+def _width(header: str) -> int:
+    """Return the width of a column, in characters."""
+    return max(len(header), WIDTHS.get(header, 8))
 
 
 class Lines(L.Callback):
@@ -164,23 +197,27 @@ class Lines(L.Callback):
 
 def _line(trainer: L.Trainer, speed: Speed, *keys: str) -> str:
     """Return a line: `epoch 3/10 step 1200 train/loss 0.0810 val/accuracy 0.9870 images/s 4,512 left 0:01:12`."""
-    metrics = " ".join(f"{key} {value}" for key, value in _metrics(trainer, speed, *keys).items())
-    seconds = speed.seconds_left(trainer)
-    left = f" left {timedelta(seconds=round(seconds))}" if 0 < seconds < math.inf else ""
-    return f"{_epoch(trainer)} step {trainer.global_step} {metrics}{left}"
+    logged = trainer.callback_metrics
+    metrics = "".join(f" {key} {_figure(logged[key])}" for key in keys if key in logged)
+    left = clock(speed.seconds_left(trainer))
+    text = f"epoch {_epoch(trainer)} step {trainer.global_step}{metrics}"
+    return f"{text} images/s {speed_text(speed.images_per_second)}{left and ' left '}{left}"
 
 
 def _epoch(trainer: L.Trainer) -> str:
-    """Return a text such as `epoch 3/10`, or `epoch 3` if the number of epochs is not limited."""
-    return f"epoch {trainer.current_epoch + 1}" + ("" if trainer.max_epochs in (None, -1) else f"/{trainer.max_epochs}")
+    """Return a text such as `3/10`, or `3` if the number of epochs is not limited."""
+    return f"{trainer.current_epoch + 1}" + ("" if trainer.max_epochs in (None, -1) else f"/{trainer.max_epochs}")
 
 
-def _metrics(trainer: L.Trainer, speed: Speed, *keys: str) -> dict[str, str]:
-    logged = trainer.callback_metrics
-    metrics = {key: f"{float(logged[key]):.4f}" for key in keys if key in logged}
-    return {**metrics, "images/s": speed_text(speed.images_per_second)}
+def _counts_steps(trainer: L.Trainer) -> bool:
+    """Return whether the length of the run is given in steps."""
+    return trainer.max_epochs in (None, -1) and trainer.max_steps > 0
 
 
-def speed_text(images_per_second: float) -> str:
-    """Return a speed as a whole number or, below 10, with two significant digits: 4,512, 4.5, 0.45."""
-    return f"{images_per_second:,.0f}" if images_per_second >= 10 else f"{images_per_second:.2g}"
+def _figure(value: Any) -> str:
+    return "" if value is None else f"{float(value):.4f}"
+
+
+def clock(seconds: float) -> str:
+    """Return a duration such as `0:01:12`, or "" if it is unknown (infinite) or over."""
+    return str(timedelta(seconds=round(seconds))) if 0 < seconds < math.inf else ""

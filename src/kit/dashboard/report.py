@@ -2,24 +2,34 @@
 
 import json
 import math
-from collections.abc import Sequence
+import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 
-from kit.dashboard.progress import speed_text
-from kit.evaluation import worst_and_best
+from kit.dashboard.speed import speed_text
+from kit.evaluation import NUM_SHOWN, Evaluation
+from kit.ground import app
 from kit.ground.errors import NotMeasured
 from kit.ground.files import write_text
-from kit.ground.terminal import escape
+from kit.ground.terminal import escape, print_styled, styled
 from kit.safeguards.messages import log_text
 
 
-def report(metrics: dict[str, float], figures: dict[str, float], folder: Path | None, notes: Sequence[str] = ()) -> str:
-    """Print a table of the metrics, the notes and the run's figures, and return this text.
+def report(
+    metrics: dict[str, float],
+    figures: dict[str, float],
+    folder: Path | None,
+    notes: Sequence[str] = (),
+    conclusion: str = "",
+    evaluation: Evaluation | None = None,
+) -> str:
+    """Print the conclusion, tables of the metrics, the notes and the run's figures. Return all but the conclusion.
 
     Write metrics and figures to `folder/results.json`, with null for a value that is not finite. If there is a folder,
-    the table only has the worst and the best of many classes.
+    the table of the classes only has the worst and the best of many.
 
     Args:
         metrics: the value of each metric by log key.
@@ -27,21 +37,79 @@ def report(metrics: dict[str, float], figures: dict[str, float], folder: Path | 
             `left_out_images`.
         folder: the run's folder. If it is None, no figures are printed and no file is written.
         notes: lines to print below the metrics, such as the number of broken files.
+        conclusion: the verdict and suggestions, see `Overfitting.conclusion`.
+        evaluation: what the metrics were computed from. It gives the number of images or boxes of each class.
     """
-    shown = metrics if folder is None else worst_and_best(metrics)
-    width = max((len(escape(key)) for key in shown), default=0)
-    lines = [f"{escape(key):<{width}}  {value:.4f}" for key, value in shown.items()]
-    if hidden := len(metrics) - len(shown):
-        lines.append(f"and {hidden:,} more metrics of classes, in results.json and report.html")
-    lines += notes
-    if folder is not None:
-        lines += ["", ", ".join([*figure_texts(figures), f"run folder {folder}"])]
-    text = "\n".join(lines)
-    print(f"\n{text}")
+    from rich.text import Text
+
     if folder is not None:
         values = {key: value if math.isfinite(value) else None for key, value in {**metrics, **figures}.items()}
         write_text(folder / "results.json", json.dumps(values, indent=2, allow_nan=False) + "\n")
-    return text
+    parts: list[Any] = [*_metric_tables(metrics, evaluation, all_classes=folder is None)]
+    parts += [Text(note, no_wrap=True) for note in notes]
+    if folder is not None:
+        lines = [", ".join(figure_texts(figures)), *_places(folder)]
+        parts += ["", *(Text(escape(line), no_wrap=True) for line in lines if line)]
+    verdict, _, suggestions = conclusion.partition("\n")
+    style = "green" if verdict.startswith("verdict: fits well") else "yellow"
+    texts = [Text(verdict, f"bold {style}"), *([suggestions] if suggestions else []), ""] if verdict else []
+    print_styled("", *texts, *parts)
+    return styled(*parts).strip("\n")
+
+
+def _metric_tables(metrics: Mapping[str, float], evaluation: Evaluation | None, all_classes: bool) -> list[Any]:
+    """Return a table of the metrics and, if there are metrics of classes, one with a row for each class.
+
+    The classes are sorted by their first metric, the worst first. Of more than 20 classes, the 10 worst and the 10 best
+    have rows, unless `all_classes` is True.
+    """
+    from rich.table import Column, Table
+
+    overall, by_class = Table.grid(padding=(0, 2)), metrics_by_class(metrics)
+    overall.add_column()
+    overall.add_column(justify="right", no_wrap=True)
+    for key, value in metrics.items():
+        if key.count("/") < 2:
+            overall.add_row(escape(key), f"{value:.4f}")
+    if not by_class:
+        return [overall] if metrics else []
+    keys = list(dict.fromkeys(key for values in by_class.values() for key in values))
+    unit, counts = "", {}
+    if evaluation and (counted := evaluation.class_counts()):
+        unit, counts = counted[0], dict(zip(evaluation.class_names, counted[1].tolist(), strict=True))
+    headers = [*([unit] if counts else []), *(escape(key.partition("/")[2]) for key in keys)]
+    columns = [Column(header, justify="right", no_wrap=True) for header in headers]
+    classes = Table(Column("class", overflow="ellipsis"), *columns, box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    names = sorted(by_class, key=lambda name: by_class[name].get(keys[0], -math.inf))
+    hidden = [] if all_classes else names[NUM_SHOWN:-NUM_SHOWN]
+    for name in names:
+        if name not in hidden:
+            count = [f"{counts[name]:,}" if name in counts else ""] if counts else []
+            values = [f"{by_class[name][key]:.4f}" if key in by_class[name] else "" for key in keys]
+            classes.add_row(escape(name), *count, *values)
+        elif name == hidden[0]:
+            classes.add_row(f"... {len(hidden):,} more", style="dim")
+    return [overall, "", classes]
+
+
+def metrics_by_class(metrics: Mapping[str, float]) -> dict[str, dict[str, float]]:
+    """Return the metrics of each class by its name, then by a key such as `test/accuracy`."""
+    by_class: dict[str, dict[str, float]] = {}
+    for key, value in metrics.items():
+        if key.count("/") > 1:
+            split, metric, name = key.split("/", 2)
+            by_class.setdefault(name, {})[f"{split}/{metric}"] = value
+    return by_class
+
+
+def _places(folder: Path) -> list[str]:
+    """Return a line for the run's folder, for its most important files, and for the command that starts TensorBoard."""
+    lines = [f"run folder    {folder}", f"report        {folder / 'report.html'}"]
+    if (best := folder / "checkpoints" / "best.ckpt").is_file():
+        lines.append(f"best weights  {best}")
+    if any(folder.glob("events.out.tfevents.*")):
+        lines.append(f"TensorBoard   {app.python()} -m tensorboard.main --logdir {shlex.quote(str(folder))}")
+    return lines
 
 
 def require_measured(metrics: dict[str, float]) -> None:

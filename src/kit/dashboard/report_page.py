@@ -30,7 +30,7 @@ from kit.dashboard.pictures import (
     predict_samples,
     sample_pictures,
 )
-from kit.dashboard.report import figure_texts
+from kit.dashboard.report import figure_texts, metrics_by_class
 from kit.dashboard.tensorboard import encode
 from kit.data import Batch, ImageDataModule
 from kit.ground._lightning import data_module
@@ -231,11 +231,7 @@ class ReportPage(L.Callback):
             conclusion: the verdict and suggestions, see `Overfitting.conclusion`.
         """
         config = folder / "config.yaml"
-        by_class: dict[str, dict[str, float]] = {}  # by the name of the class, then by a key such as `test/accuracy`
-        for key, value in metrics.items():
-            if key.count("/") > 1:
-                split, metric, name = key.split("/", 2)
-                by_class.setdefault(name, {})[f"{split}/{metric}"] = value
+        by_class = metrics_by_class(metrics)
         pictures = {
             **{file_name(f"curves_{name}"): encode(draw_chart(chart)) for name, chart in self.curve_charts().items()},
             **self._pictures,

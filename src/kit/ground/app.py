@@ -22,10 +22,12 @@ def use(name: str) -> None:
         signals.listen(signals.end_at_once)
 
 
+def python() -> str:
+    """Return the interpreter that runs, as a shell needs it, such as `.venv/bin/python`."""
+    interpreter = sys.executable.removeprefix(f"{Path.cwd()}{os.sep}")
+    return shlex.quote("python" if interpreter == shutil.which("python") else interpreter)
+
+
 def command(verb: str) -> str:
-    """Return the shell command of a verb, such as `.venv/bin/python -m PACKAGE.fit`, with the interpreter that runs."""
-    folder = f"{Path.cwd()}{os.sep}"
-    python = sys.executable.removeprefix(folder)
-    if python == shutil.which("python"):
-        python = "python"
-    return f"{shlex.quote(python)} -m {package}.{verb}"
+    """Return the shell command of a verb, such as `.venv/bin/python -m PACKAGE.fit`."""
+    return f"{python()} -m {package}.{verb}"

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any
 
+from kit.ground import terminal
 from kit.ground.errors import Stopped
 
 # SIGHUP says that the terminal was closed. Windows lacks it.
@@ -86,4 +87,5 @@ def find_stopped(error: BaseException | None) -> Stopped | None:
 def write_line(text: str) -> None:
     """Write a line to the standard error. Unlike `print`, a signal handler may use it while it interrupts `print`."""
     with suppress(OSError):  # it is closed, or on a full disk
-        os.write(2, f"{text}\n".encode())
+        line = f"{text}\n"
+        os.write(2, (terminal.above_live_lines(line) if os.isatty(2) else line).encode())

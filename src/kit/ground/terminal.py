@@ -1,16 +1,18 @@
-"""Replace characters that would control the terminal, and go on if the output cannot be written.
+"""Write to the terminal: text without control characters, styled text, and lines that are drawn again and again.
 
 Names of files and classes may come from a stranger. They may contain characters that move the cursor, hide text, or
-write to the clipboard.
+write to the clipboard. Output that cannot be written is dropped.
 """
 
 import io
 import logging
 import os
 import re
+import shutil
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any, TextIO
+from typing import Any, ClassVar, TextIO
 
 # Control characters except tabs and line feeds; marks that change the direction of text; bytes that are not UTF-8.
 CONTROLS = "\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff"
@@ -18,6 +20,7 @@ _IN_STREAM = re.compile(f"[{CONTROLS}]")
 _IN_LINE = re.compile(f"[{CONTROLS}\\t\\n]")
 _BETWEEN_BARS = re.compile("\n*(\x1b\\[A)*")  # tqdm moves from one progress bar to another with these characters
 MAX_CHARACTERS = 1000  # in a line
+MAX_WIDTH = 10_000  # of a table that is not printed to a terminal
 
 
 def escape(text: str) -> str:
@@ -49,7 +52,14 @@ def guard_output() -> None:
 
 
 class _Guarded:
-    """A text stream that escapes control characters, except those of progress bars, and drops what it cannot write."""
+    """A text stream that escapes control characters, except those of progress bars, and drops what it cannot write.
+
+    live: the lines at the bottom of the terminal. Text is written above them.
+    line_is_open: whether the last text on the terminal did not end its line.
+    """
+
+    live: ClassVar["LiveLines | None"] = None
+    line_is_open: ClassVar[bool] = False
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -64,9 +74,17 @@ class _Guarded:
         if not _BETWEEN_BARS.fullmatch(text):
             start = "\r" if text.startswith("\r") else ""
             text = start + _IN_STREAM.sub(_escaped, text[len(start) :].replace("\r\n", "\n"))
+        self.write_styled(text)
+        return len(text)
+
+    def write_styled(self, text: str) -> None:
+        """Write text as it is."""
+        if self._stream.isatty():
+            if text and not text.endswith("\x1b[A"):  # tqdm moves the cursor up after the text of a lower bar
+                _Guarded.line_is_open = not text.endswith(("\n", "\r"))
+            text = above_live_lines(text)
         with suppress(OSError):
             self._stream.write(text)
-        return len(text)
 
     def flush(self) -> None:
         with suppress(OSError):
@@ -78,6 +96,85 @@ class _Guarded:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
+
+
+def styled(*renderables: Any, stream: TextIO | None = None, crop: bool = False) -> str:
+    """Return objects of `rich` as text, each on lines of its own. Text of users in them must be escaped: see `escape`.
+
+    Args:
+        renderables: the objects. They fit into the width of a terminal, except for `Text` with `no_wrap`, such as a
+            path, which can be copied in one piece.
+        stream: where the text will be written. There are colours if it is a terminal that has them, unless `NO_COLOR`
+            is set.
+        crop: whether to cut longer text at the edge of the terminal. Otherwise, the terminal wraps it.
+    """
+    from rich.console import Console
+    from rich.text import Text
+
+    stream = stream or io.StringIO()
+    width = shutil.get_terminal_size().columns if stream.isatty() else MAX_WIDTH
+    console = Console(file=stream, width=width, highlight=False, markup=False, emoji=False, force_jupyter=False)
+    with console.capture() as capture:
+        for renderable in renderables:
+            is_whole = isinstance(renderable, Text) and renderable.no_wrap
+            console.print(renderable, soft_wrap=bool(is_whole), no_wrap=crop or None)
+    return capture.get()
+
+
+def print_styled(*renderables: Any) -> None:
+    """Print objects of `rich`: see `styled`."""
+    stream = _Guarded.of(sys.stdout)
+    stream.write_styled(styled(*renderables, stream=stream))
+    stream.flush()
+
+
+def above_live_lines(text: str) -> str:
+    """Return a text for a terminal, with the control characters that put it in place of any `LiveLines`."""
+    return _Guarded.live.above(text) if _Guarded.live else text
+
+
+class LiveLines:
+    """Lines at the bottom of a terminal that are drawn again and again.
+
+    Text that `sys.stdout` or `sys.stderr` get meanwhile takes their place, and they appear below it when they are drawn
+    again: see `guard_output`. The cursor is below them, at the start of a line.
+    """
+
+    def __init__(self) -> None:
+        self._text = ""
+        self._process = os.getpid()
+
+    def draw(self, *renderables: Any, above: Sequence[Any] = ()) -> None:
+        """Draw objects of `rich`: see `styled`.
+
+        Args:
+            renderables: the lines; by default, they stay as they are.
+            above: what to print above the lines, where it stays.
+        """
+        stream = _Guarded.of(sys.stdout)
+        text = styled(*renderables, stream=stream, crop=True) if renderables else self._text
+        above_text = styled(*above, stream=stream, crop=True)
+        if _Guarded.line_is_open and not above:  # such as a progress bar of the user's code
+            return
+        stream.write_styled("\n" * _Guarded.line_is_open + above_text + text)
+        stream.flush()
+        self._text, _Guarded.live = text, self
+
+    def erase(self) -> None:
+        """Remove the lines."""
+        if _Guarded.live is self:
+            _Guarded.of(sys.stdout).write_styled("")
+            sys.stdout.flush()
+        self._text = ""
+
+    def above(self, text: str) -> str:
+        """Return a text with the control characters that put it in place of the lines."""
+        height = self._text.count("\n")
+        removal = f"\r\x1b[{height}A\x1b[J"  # Ctrl-C has moved the cursor to the right
+        if os.getpid() != self._process:  # a worker process: leave the cursor where the main process expects it
+            return f"{removal}{text.rstrip()}\n{height * chr(10)}" if text.strip() else ""
+        _Guarded.live = None
+        return removal + text
 
 
 def _escaped(match: re.Match[str]) -> str:

@@ -65,6 +65,9 @@ class LabelEvaluation(Evaluation):
     def badness(self) -> tuple[str, Tensor]:
         return "loss", self.rows[:, 0]
 
+    def class_counts(self) -> tuple[str, Tensor]:
+        return "images", self.once(self._counts)[1]
+
     def charts(self) -> dict[str, Chart]:
         """Return `confusion`, `reliability`, `precision_recall` (one class against the rest) and `accuracy`."""
         if not len(self):
@@ -153,6 +156,9 @@ class MultiLabelEvaluation(Evaluation):
         logits, targets = self._split()
         predicted, targets = logits.double().sigmoid() >= self.thresholds, targets > 0.5
         return torch.stack([2.0 * (predicted & targets), (predicted.double() + targets) * targets.any(0)], 1).double()
+
+    def class_counts(self) -> tuple[str, Tensor]:
+        return "images", self._split()[1].sum(0).long()
 
     def badness(self) -> tuple[str, Tensor]:
         return "loss", self._losses()

@@ -59,6 +59,9 @@ class MaskEvaluation(Evaluation):
     def shares(self) -> Tensor:
         return self.once(self._overlaps).double()
 
+    def class_counts(self) -> tuple[str, Tensor]:
+        return "pixels", self.once(self._confusion).sum(1)
+
     def badness(self) -> tuple[str, Tensor]:
         intersection, union = self.once(self._overlaps).unbind(1)
         return "1 - IoU", 1 - (intersection / union).nanmean(1).nan_to_num(1)  # 0 if all pixels are ignored

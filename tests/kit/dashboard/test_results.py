@@ -3,8 +3,10 @@ import math
 from pathlib import Path
 
 import pytest
+import torch
 
 from kit.dashboard.report import report, require_measured
+from kit.evaluation import Means
 from kit.ground.errors import NotMeasured
 
 
@@ -15,25 +17,48 @@ def test_report_prints_metrics_and_writes_them(capsys):
     out = capsys.readouterr().out
     assert "test/accuracy  0.9877\n" in out
     assert "test/f1        0.5000\n" in out
-    assert "trained in 12.3 s, 4,321 images/s, peak memory 2,500 MB, run folder run" in out
+    assert "trained in 12.3 s, 4,321 images/s, peak memory 2,500 MB\nrun folder    run\n" in out
     assert json.loads(Path("run/results.json").read_text()) == {**metrics, **figures}
     assert [path.name for path in Path("run").iterdir()] == ["results.json"]
 
 
-def test_only_the_worst_and_best_of_many_classes_are_printed(capsys):
-    by_class = {f"test/accuracy/{k}": (7 * k % 1000) / 1000 for k in range(1000)}
-    few = {f"test/map/{k}": 0.5 for k in range(20)}
-    report({"test/loss": 2.0, **by_class, **few}, {}, Path("run"))
-    lines = capsys.readouterr().out.split("\n\n")[0].strip().splitlines()
-    assert len(lines) == 1 + 20 + 20 + 1 and "980" in lines[-1] and "results.json" in lines[-1]
-    values = sorted(float(line.split()[1]) for line in lines[:-1] if "accuracy" in line)
-    assert values == [k / 1000 for k in (*range(10), *range(990, 1000))]
-    assert len(json.loads(Path("run/results.json").read_text())) == 1021
+def test_classes_are_one_table_of_the_worst_and_the_best(capsys):
+    by_class = {f"test/map/{k}": (7 * k % 1000) / 1000 for k in range(1000)}
+    also = {f"test/map_50/{k}": 0.5 for k in range(0, 1000, 2)}
+    counts = Counted([str(k) for k in range(1000)])
+    text = report({"test/loss": 2.0, **by_class, **also}, {}, Path("run"), evaluation=counts)
+    assert f"\n{text}\n" == capsys.readouterr().out
+    overall, table, _ = text.split("\n\n")
+    assert overall == "test/loss  2.0000"
+    header, *rows = [line.split() for line in table.splitlines()]
+    assert header == ["class", "boxes", "map", "map_50"] and len(rows) == 21 and "980" in rows.pop(10)
+    assert [float(row[2]) for row in rows] == [k / 1000 for k in (*range(10), *range(990, 1000))]
+    assert all(int(row[1].replace(",", "")) == 5 * int(row[0]) for row in rows)
+    assert all(row[3:] == ["0.5000"] * (int(row[0]) % 2 == 0) for row in rows)
+    assert len(json.loads(Path("run/results.json").read_text())) == 1501
+
+
+class Counted(Means):
+    """An evaluation of a sample, with 5 * k boxes of class k."""
+
+    def __init__(self, class_names):
+        super().__init__([], class_names)
+        self.update(torch.tensor([0]), torch.zeros(1, 1), None)
+
+    def class_counts(self):
+        return "boxes", 5 * torch.arange(len(self.class_names))
 
 
 def test_report_without_a_file_prints_all_classes(capsys):
     report({f"test/accuracy/{k}": 0.5 for k in range(1000)}, {}, None)
-    assert len(capsys.readouterr().out.strip().splitlines()) == 1000
+    lines = capsys.readouterr().out.splitlines()
+    assert len([line for line in lines if "0.5000" in line]) == 1000
+
+
+def test_conclusion_comes_first_and_is_not_part_of_the_text(capsys):
+    text = report({"test/f1": 0.5}, {}, Path("run"), conclusion="verdict: overfits\ntry: more images")
+    assert capsys.readouterr().out.startswith("\nverdict: overfits\ntry: more images\n\ntest/f1")
+    assert "verdict" not in text
 
 
 def test_report_without_folder_only_prints(capsys):
@@ -45,7 +70,7 @@ def test_report_without_folder_only_prints(capsys):
 def test_unknown_figures_are_left_out(capsys):
     report({"val/loss": 1.0}, {"train_seconds": 1.0}, Path("run"))
     out = capsys.readouterr().out
-    assert "images/s" not in out and "trained in 1.0 s, run folder run" in out
+    assert "images/s" not in out and "trained in 1.0 s\n" in out
 
 
 def test_a_second_report_replaces_the_first():
@@ -58,7 +83,7 @@ def test_values_that_are_not_finite_are_null_in_the_file(capsys):
     metrics = {"test/loss": math.inf, "test/miou": math.nan, "test/accuracy": 0.5}
     report(metrics, {"train_seconds": 1.0}, Path("run"))
     out = capsys.readouterr().out
-    assert "test/miou      nan\n" in out and "test/loss      inf\n" in out
+    assert "test/miou         nan\n" in out and "test/loss         inf\n" in out
     content = Path("run/results.json").read_text()
     assert json.loads(content, parse_constant=pytest.fail) == {
         "test/loss": None, "test/miou": None, "test/accuracy": 0.5, "train_seconds": 1.0
