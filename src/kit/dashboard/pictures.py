@@ -94,7 +94,8 @@ def sample_pictures(task: Any, data: ImageDataModule, max_count: int, split: str
     if can_draw and (samples := worst_samples(task, data, max_count, split)):
         pictures["worst"] = draw_samples(task, samples)
     if data.preprocessing.size and task.has("draw_generated"):
-        pictures["generated"] = task.draw_generated(data.preprocessing.size)
+        with text_size(TEXT_SIZE):
+            pictures["generated"] = task.draw_generated(data.preprocessing.size)
     return pictures
 
 
