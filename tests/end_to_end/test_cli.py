@@ -219,9 +219,9 @@ def test_best_value_beside_the_hyperparameters_is_kept_by_a_resumed_run():
     falls = ["--checkpoint.monitor", "train/loss", "--checkpoint.mode", "max"]  # so that the first epoch is the best
     verbs.fit([*falls, "--trainer.max_epochs", "1"])
     verbs.fit(["--resume", "runs/tiny/version_0", "--trainer.max_epochs", "3"])
-    events = EventAccumulator("runs/tiny/version_0").Reload()
-    assert len({event.value for event in events.Scalars("best/train/loss")}) == 1
-    accuracies = [event.value for event in events.Scalars("best/val/accuracy")]
+    events = EventAccumulator("runs/tiny/version_0/best").Reload()
+    assert len({event.value for event in events.Scalars("train/loss")}) == 1
+    accuracies = [event.value for event in events.Scalars("val/accuracy")]
     assert accuracies == sorted(accuracies)
 
 

@@ -13,7 +13,6 @@ from torchvision.transforms.v2.functional import pil_to_tensor, to_pil_image
 from kit.boxes.matching import IN_CROWD, MIN_IOU, UNMATCHED, match_boxes
 from kit.ground import drawing
 from kit.ground.drawing import GREEN, GREY, RED, Colour
-from kit.ground.terminal import escape
 
 MIN_SIDE = 240  # the approximate length of a picture's shorter side, in pixels: boxes need room for their names
 AMBER = (255, 190, 0)  # of false detections
@@ -70,6 +69,7 @@ def draw_boxes(
     objects = [item._replace(box=[side * factor for side in item.box]) for item in objects]
     unit = max(1, round(min(canvas.size) / MIN_SIDE))  # the width of the thinnest line, in pixels
     pen, text_size = ImageDraw.Draw(canvas), max(drawing.TEXT_SIZE, min(canvas.size) // 24)
+    text_size = drawing.current_text_size(text_size)
     from_top = sorted(objects, key=lambda item: FROM_TOP.index(item.line) if item.line in FROM_TOP else 0)
     for item in reversed(from_top):  # so that of a kind, detections with high scores are on top
         _draw_outline(pen, item, unit)
@@ -165,7 +165,7 @@ def _draw_labels(pen: ImageDraw.ImageDraw, size: tuple[int, int], objects: Seque
             continue
         place = [i, *[j for j in range(i + 1, len(objects)) if is_free[j] and overlaps[i, j] >= MIN_IOU]]
         is_free[place] = False
-        texts = [escape(objects[j].text) for j in place]
+        texts = [drawing.drawable(objects[j].text) for j in place]
         widths = [round(font.getlength(text)) + 2 * padding for text in texts]
         corners = _label_places(objects[i].box, sum(widths), height, size)
         covered = _covered(corners, boxes) + 10 * _covered(corners, labels)

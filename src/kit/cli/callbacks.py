@@ -109,12 +109,9 @@ ORDER: tuple[tuple[type[L.Callback], tuple[type[L.Callback], ...], str], ...] = 
 def sort_callbacks(callbacks: Iterable[L.Callback]) -> list[L.Callback]:
     """Return callbacks in an order that `ORDER` allows. The guards must already be in this order."""
     first = [before for before, after, _ in ORDER if after == (L.Callback,)]
-    last = (Dashboard, Checkpoint)
 
     def ranks(callback: L.Callback) -> list[bool]:
-        return [
-            *(not isinstance(callback, kind) for kind in first),
-            *(isinstance(callback, kind) for kind in last[::-1]),
-        ]
+        is_last = [isinstance(callback, Checkpoint), isinstance(callback, Dashboard)]
+        return [*(not isinstance(callback, kind) for kind in first), *is_last]
 
     return sorted(callbacks, key=ranks)

@@ -34,7 +34,7 @@ MAX_CLASSES = 60  # with more classes, the most confused pairs are drawn instead
 MAX_NUMBERED = 12  # a matrix of more classes has no counts
 MAX_NAME = 22  # longer names lack their middle
 MAX_PAIR = 30  # of the names of bars
-MAX_TITLE = 48  # longer titles are broken into lines
+MAX_TITLE = 52  # longer titles are broken into lines
 
 
 def draw_chart(chart: Chart) -> Tensor:
@@ -138,10 +138,8 @@ def _(chart: Bars, axes) -> None:
     values = _ends(chart.values)
     names, size = [_name(name, MAX_PAIR) for name in values], min(9, 160 / len(values))
     bars = axes.barh(range(len(names)), list(values.values()), color=BLUE)
-    texts = [
-        drawable(chart.texts.get(name, f"{value:.3g}" if value % 1 else f"{value:,.0f}"))
-        for name, value in values.items()
-    ]
+    numbers = {name: f"{value:.3g}" if value % 1 else f"{value:,.0f}" for name, value in values.items()}
+    texts = [drawable(chart.texts.get(name, number)) for name, number in numbers.items()]
     axes.bar_label(bars, texts, padding=3, size=size)
     axes.set_yticks(range(len(names)), names, size=size)
     axes.invert_yaxis()
@@ -150,7 +148,7 @@ def _(chart: Bars, axes) -> None:
     left_out = len(chart.values) - len(values)
     if left_out:
         axes.axhline(MAX_BARS // 2 - 0.5, color="0.5", linestyle=":")
-        label += f" (the {left_out:,} bars in the middle are left out)"
+        label += f" (without {left_out:,} bars in the middle)"
     axes.set(xlabel=label)
 
 

@@ -48,7 +48,7 @@ class Dashboard(L.Callback):
 
     Args:
         enabled: if False, log nothing.
-        samples: the number of samples in a picture; half as many if their drawings are wide.
+        samples: the largest number of samples in a picture. If their drawings are wide or high, there are fewer.
         budget: the largest share of the run's time that drawing may take.
     """
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from math import ceil
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,9 +17,10 @@ from torchvision.transforms.v2.functional import pad, resize
 
 from kit.data import Batch, ImageDataModule
 from kit.ground._torch import is_compiled
-from kit.ground.drawing import BACKGROUND, GREY, add_caption, in_columns, shortened, text_size
+from kit.ground.drawing import BACKGROUND, GREY, add_caption, shortened, side_by_side, stacked, text_size
 
 WIDTH = 700  # of a picture of several samples, in pixels: TensorBoard shows it with 284 pixels
+MAX_HEIGHT = 1.6 * WIDTH  # of this picture
 TEXT_SIZE = 20  # pixels in this picture
 GAP = 8  # pixels between samples
 WIDE = 1.6  # a sample whose drawing has a higher ratio of width to height gets a row of its own
@@ -42,21 +43,20 @@ class Sample(NamedTuple):
 def draw_samples(task: Any, samples: Sequence[Sample]) -> Tensor:
     """Return a picture of samples in rows, uint8 [3 H W]. It is about square, and W is at most `WIDTH`.
 
-    Wide drawings, such as those with several panels, have a row each, and only the first half of them is shown.
+    Wide drawings, such as those with several panels, have a row each. Rows that exceed `MAX_HEIGHT` are left out.
     """
     image, target, prediction, _ = samples[0]
     _, height, width = task.draw(image, prediction, target).shape
     ratio = width / height
-    if ratio > WIDE:
-        columns, samples = 1, samples[: ceil(len(samples) / 2)]
-    else:
-        columns = min(len(samples), max(1, round((len(samples) / ratio) ** 0.5)))
+    columns = 1 if ratio > WIDE else min(len(samples), max(1, round((len(samples) / ratio) ** 0.5)))
     cell_width = max(1, (WIDTH + GAP) // columns - GAP)
     with text_size(TEXT_SIZE):
         cells = [_draw_cell(task, sample, cell_width) for sample in samples]
     width = max(cell.shape[2] for cell in cells)
     cells = [pad(cell, [0, 0, width - cell.shape[2], 0], fill=BACKGROUND) for cell in cells]
-    return in_columns(cells, columns, GAP)
+    rows = [side_by_side(cells[start : start + columns], GAP) for start in range(0, len(cells), columns)]
+    ends = accumulate(row.shape[1] + GAP for row in rows)
+    return stacked([row for row, end in zip(rows, ends, strict=True) if end <= MAX_HEIGHT or row is rows[0]], GAP)
 
 
 def _draw_cell(task: Any, sample: Sample, width: int) -> Tensor:
@@ -94,7 +94,8 @@ def sample_pictures(task: Any, data: ImageDataModule, max_count: int, split: str
     if can_draw and (samples := worst_samples(task, data, max_count, split)):
         pictures["worst"] = draw_samples(task, samples)
     if data.preprocessing.size and task.has("draw_generated"):
-        pictures["generated"] = task.draw_generated(data.preprocessing.size)
+        with text_size(TEXT_SIZE):
+            pictures["generated"] = task.draw_generated(data.preprocessing.size)
     return pictures
 
 

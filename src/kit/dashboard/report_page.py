@@ -139,8 +139,7 @@ class ReportPage(L.Callback):
             return
         if isinstance(data, ImageDataModule):
             with self._drawing():
-                charts = data.charts() if hasattr(data, "charts") else {}
-                pictures = {file_name(f"data_{name}"): encode(draw_chart(chart)) for name, chart in charts.items()}
+                pictures = {file_name(f"data_{name}"): encode(draw_chart(c)) for name, c in data.charts().items()}
                 if isinstance(batch, Batch) and as_task(pl_module).has("draw"):
                     samples = batch_samples(data, batch, NUM_SAMPLES)
                     pictures["first_batch.jpg"] = encode_photographs(draw_samples(as_task(pl_module), samples))

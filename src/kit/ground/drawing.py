@@ -20,6 +20,7 @@ Colour = tuple[int, int, int]  # red, green and blue, 0 to 255
 
 WHITE, GREY, GREEN, RED = (255, 255, 255), (150, 150, 150), (90, 200, 110), (255, 95, 85)
 BACKGROUND = (24, 27, 32)  # behind captions and between images
+TEXT_SIZE = 13  # pixels
 PADDING = 3  # pixels around a label's text
 MAX_LINE = 16  # the width of a line below an image that is narrower, in text sizes
 MAX_SIDE = 8192  # pixels of an enlarged image
@@ -28,7 +29,7 @@ NUM_COLOURS = 255
 # The CIE's X, Y and Z of linear red, green and blue (IEC 61966-2-1).
 RGB_TO_XYZ = torch.tensor([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]).double()
 
-_text_size = ContextVar("text_size", default=13)  # pixels, see `text_size`
+_text_size: ContextVar[int | None] = ContextVar("text_size", default=None)  # pixels, see `text_size`
 
 
 @contextmanager
@@ -39,6 +40,11 @@ def text_size(size: int) -> Iterator[None]:
         yield
     finally:
         _text_size.reset(token)
+
+
+def current_text_size(default: int = TEXT_SIZE) -> int:
+    """Return the size of texts in pixels: that of the `with` block of `text_size`, or the default outside of one."""
+    return _text_size.get() or default
 
 
 @cache
@@ -157,13 +163,13 @@ def draw_texts(image: Tensor, labels: Sequence[tuple[tuple[float, float], str, C
 
 def label_size(text: str) -> tuple[int, int]:
     """Return the width and height of a label with its rectangle, in pixels."""
-    size = _text_size.get()
+    size = current_text_size()
     return round(font(size).getlength(drawable(text))) + 2 * PADDING, size + 2 * PADDING
 
 
 def _write(pen: ImageDraw.ImageDraw, place: tuple[float, float], text: str, colour: Colour) -> None:
     """Write a text. `place` is the middle of its left end."""
-    pen.text(place, drawable(text), fill=colour, font=font(_text_size.get()), anchor="lm")
+    pen.text(place, drawable(text), fill=colour, font=font(current_text_size()), anchor="lm")
 
 
 def add_caption(image: Tensor, lines: Sequence[tuple[str, Colour]]) -> Tensor:
@@ -172,7 +178,7 @@ def add_caption(image: Tensor, lines: Sequence[tuple[str, Colour]]) -> Tensor:
     The result is wider than the image if a line is. A line that is wider still than about 30 letters lacks its start.
     """
     line_height = label_size("")[1]
-    limit = max(image.shape[2], MAX_LINE * _text_size.get())
+    limit = max(image.shape[2], MAX_LINE * current_text_size())
     lines = [(shortened(text, limit), text_colour) for text, text_colour in lines]
     width = max([image.shape[2], *(label_size(text)[0] for text, _ in lines)])
     canvas = Pillow.new("RGB", (width, len(lines) * line_height), BACKGROUND)

@@ -163,7 +163,7 @@ class Generator(Task):
         """Draw samples with the names of their classes, uint8 [3 H W]. Each call uses the same noise."""
         classes = torch.arange(NUM_SHOWN) % self.num_classes
         names = [self.class_names[k] for k in classes.tolist()]
-        return grid(self.sample(classes, range(NUM_SHOWN), size), NUM_SHOWN // 2, names, LARGE_SIDE)
+        return grid(self.sample(classes, range(NUM_SHOWN), size), NUM_SHOWN // 4, names, 2 * LARGE_SIDE)
 
     def draw(self, image: Tensor, predicted: Tensor | None = None, target: Any = None) -> Tensor:
         return draw_sample(image, self.class_names, predicted, target)

@@ -29,7 +29,7 @@ def test_names_that_are_not_utf_8(photos, fit, command, tmp_path):
     run = fit(*OPTIONS, "--data.cache", "disk", "--trainer.default_root_dir", str(tmp_path / "runs"))
     assert r"test/accuracy/caf\xe9" in json.loads((run / "results.json").read_text())
     assert "broken" in (run / "report.html").read_text(encoding="utf-8")
-    (text, *_) = EventAccumulator(str(run)).Reload().Tensors("report/text_summary")
+    (*_, text) = EventAccumulator(str(run)).Reload().Tensors("report/text_summary")
     assert rb"broken\xff.png" in text.tensor_proto.string_val[0]
     assert command("check", *OPTIONS, "--json", "check.json", "--html", "check.html").returncode == 1
     assert "photos/test/a/broken\udcff.png" in [fault["file"] for fault in json.loads(Path("check.json").read_text())]

@@ -65,7 +65,7 @@ ROWS = """
 const rows = (node) => {
   const inner = [...(node.shadowRoot ? node.shadowRoot.childNodes : []), ...node.childNodes];
   const text = node.nodeType === Node.TEXT_NODE ? node.textContent.trim() : "";
-  const own = text.endsWith("/version_0") ? [[node.parentElement.getBoundingClientRect().top, text]] : [];
+  const own = text.endsWith("/version_0/best") ? [[node.parentElement.getBoundingClientRect().top, text]] : [];
   return [...own, ...inner.flatMap(rows)];
 };
 return rows(document.body).filter(([top]) => top > 0).sort((a, b) => a[0] - b[0]).map(([, text]) => text);
@@ -147,10 +147,10 @@ def words(board: str, browser) -> Callable[..., str]:
 
 
 TABS = [
-    ("scalars", ["best/val/accuracy", "gradient_norm", "learning_rate", "speed", "train", "val"]),  # groups, folded
-    ("images", ["samples/first_batch", "samples/validation", "samples/worst", "validation/confusion"]),
+    ("scalars", ["gradient_norm", "learning_rate", "speed", "test", "train", "val"]),  # groups, folded
+    ("images", ["curves/loss", "samples/first_batch", "samples/validation", "samples/worst", "validation/confusion"]),
     ("text", ["report/text_summary", "verdict: ", "test/accuracy"]),
-    ("hparams", ["best/val/accuracy", "batch_size", "lr", "fast/version_0", "slow/version_0"]),
+    ("hparams", ["val/accuracy", "test/accuracy", "lr", "fast/version_0/best", "slow/version_0/best"]),
 ]
 
 
@@ -169,11 +169,11 @@ def test_pictures_are_loaded(words, browser):
 
 
 def test_runs_can_be_sorted_by_metric(words, browser, runs):
-    words("hparams", "best/val/accuracy", "fast/version_0", "slow/version_0")
-    scores = {f"{name}/version_0": best(runs / name / "version_0") for name in ("fast", "slow")}
+    words("hparams", "val/accuracy", "fast/version_0/best", "slow/version_0/best")
+    scores = {f"{name}/version_0/best": best(runs / name / "version_0") for name in ("fast", "slow")}
     ranked = sorted(scores, key=lambda name: scores[name])
     assert scores[ranked[0]] < scores[ranked[1]]
-    assert browser.execute_script(SORT, "best/val/accuracy") == 1
+    assert browser.execute_script(SORT, "val/accuracy") == 1
     for way, wanted in (("Ascending", ranked), ("Descending", ranked[::-1])):
         assert browser.execute_script(SORT, way) == 1
         until = time.monotonic() + PATIENCE
@@ -194,7 +194,7 @@ def test_pages_of_runs_show_all_pictures_and_are_not_wider_than_the_window(brows
 
 
 def best(run: Path) -> float:
-    return EventAccumulator(str(run)).Reload().Scalars("best/val/accuracy")[-1].value
+    return EventAccumulator(str(run / "best")).Reload().Scalars("val/accuracy")[-1].value
 
 
 def test_make_dashboard_prints_its_address_without_runs_and_with_the_default_port_in_use(repository):

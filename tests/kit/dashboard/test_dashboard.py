@@ -179,7 +179,7 @@ def test_evenly_spaced_samples():
     [
         ((30, 20), 6, (3, 2 * 30 + GAP, 3 * 20 + 2 * GAP)),  # three columns, not enlarged
         ((600, 800), 6, (3, 3 * 260 + 2 * GAP, 2 * 346 + GAP)),
-        ((500, 1000), 5, (3, 3 * 350 + 2 * GAP, 700)),  # wide: a row each, and half of them
+        ((500, 1000), 5, (3, 3 * 350 + 2 * GAP, 700)),  # wide: a row each, and as many as there is room for
         ((6, 8), 1, (3, 6, 8)),
         ((4000, 10), 6, (3, 220, 6 * 1 + 5 * GAP)),
     ],

@@ -5,15 +5,21 @@ import torch
 
 from kit.ground.drawing import (
     BACKGROUND,
+    PADDING,
     RED,
     WHITE,
     add_caption,
     class_colour,
+    current_text_size,
     draw_texts,
+    drawable,
     grid,
+    label_size,
     legend,
+    shortened,
     side_by_side,
     stacked,
+    text_size,
     to_lab,
     zoom_factor,
     zoomed,
@@ -103,3 +109,27 @@ def test_legend_breaks_rows():
     assert legend(names, 1000).shape[1] < legend(names, 150).shape[1]
     assert legend(names, 150).shape[2] <= 150
     assert legend([], 150).shape[1] == 0
+
+
+def test_font_has_more_than_ascii_and_others_are_escaped(capfd):
+    assert drawable("Straße, жук, λ, naïve") == "Straße, жук, λ, naïve"
+    assert drawable("猫 \u202e") == r"\u732b \u202e"
+    image = torch.zeros(3, 40, 90, dtype=torch.uint8)
+    assert torch.equal(add_caption(image, [("猫", RED)]), add_caption(image, [(r"\u732b", RED)]))
+    assert not torch.equal(add_caption(image, [("ж", RED)]), add_caption(image, [("ш", RED)]))
+    assert capfd.readouterr() == ("", "")
+
+
+def test_texts_are_shortened_at_their_start():
+    width = label_size("…bc/0012.png")[0]
+    assert shortened("abc/0012.png", 1000) == "abc/0012.png"
+    assert shortened("aaaaabc/0012.png", width) == "…bc/0012.png"
+    assert shortened("name", 1) == "…"
+
+
+def test_size_of_texts_is_that_of_the_with_block():
+    before = label_size("name")
+    with text_size(40):
+        assert label_size("name")[1] == 40 + 2 * PADDING and label_size("name")[0] > 2 * before[0]
+        assert current_text_size(7) == 40
+    assert label_size("name") == before and current_text_size(7) == 7

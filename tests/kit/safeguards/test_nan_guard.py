@@ -377,7 +377,7 @@ def test_report_names_the_files(tiny, capsys):
     assert facts["try"][0].startswith("look at this input")
     output = capsys.readouterr().out
     assert f"nan_guard: epoch 1 step 3: the loss is not finite, in {facts['files'][0]} (input not finite" in output
-    assert "nan_guard/text_summary" in EventAccumulator(str(run)).Reload().Tags()["tensors"]
+    assert "safeguards/nan_guard/text_summary" in EventAccumulator(str(run)).Reload().Tags()["tensors"]
 
 
 def test_two_processes_agree_and_one_of_them_reports(ranks):

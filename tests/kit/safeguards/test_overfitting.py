@@ -96,7 +96,7 @@ def test_weights_of_the_best_checkpoint_are_measured(averaged, capsys):
     assert [step for step, _ in tags["overfitting/train_accuracy"]] == [50, 100, 150]
     assert set(tags) == {"overfitting/train_accuracy", "overfitting/gap", "overfitting/gap_margin"}
     events = EventAccumulator(str(RUN)).Reload()
-    assert "overfitting/verdict/text_summary" in events.Tags()["tensors"]
+    assert "report/text_summary" in events.Tags()["tensors"]
 
 
 def test_each_image_counts_once_with_two_processes(ranks):

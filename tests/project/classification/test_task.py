@@ -209,9 +209,10 @@ def test_tensorboard_has_curves_and_hyperparameters(tiny_run):
 
     events = EventAccumulator(str(tiny_run)).Reload()
     tags = set(events.Tags()["scalars"])
-    assert {"train/loss", "val/accuracy", "val/loss", "best/val/accuracy", "speed/images_per_second"} <= tags
+    assert {"train/loss", "val/accuracy", "val/loss", "test/accuracy", "speed/images_per_second"} <= tags
     assert {"learning_rate", "gradient_norm"} <= tags and not any(tag.startswith("lr-") for tag in tags)
-    assert "_hparams_/session_start_info" in events.summary_metadata
+    row = EventAccumulator(str(tiny_run / "best")).Reload()
+    assert "_hparams_/session_start_info" in row.summary_metadata and "test/accuracy" in row.Tags()["scalars"]
 
 
 def test_loss_terms_add_up_over_the_parts_of_a_batch():
