@@ -15,6 +15,7 @@ from kit.ground import drawing
 from kit.ground.drawing import GREEN, GREY, RED, Colour
 
 MIN_SIDE = 240  # the approximate length of a picture's shorter side, in pixels: boxes need room for their names
+MAX_NAMES = 4  # in the label of a place; the number of the others follows
 AMBER = (255, 190, 0)  # of false detections
 BLACK = (0, 0, 0)
 
@@ -165,17 +166,20 @@ def _draw_labels(pen: ImageDraw.ImageDraw, size: tuple[int, int], objects: Seque
             continue
         place = [i, *[j for j in range(i + 1, len(objects)) if is_free[j] and overlaps[i, j] >= MIN_IOU]]
         is_free[place] = False
-        texts = [drawing.drawable(objects[j].text) for j in place]
-        widths = [round(font.getlength(text)) + 2 * padding for text in texts]
+        lines = {objects[j].line for j in place}
+        named = sorted(place, key=lambda j: objects[j].line != MISSED)[:MAX_NAMES]
+        parts = [(drawing.drawable(objects[j].text), objects[j].line.colour) for j in named]
+        if len(place) > MAX_NAMES:
+            parts.append((f"+{len(place) - MAX_NAMES}", GREY))
+        widths = [round(font.getlength(text)) + 2 * padding for text, _ in parts]
         corners = _label_places(objects[i].box, sum(widths), height, size)
         covered = _covered(corners, boxes) + 10 * _covered(corners, labels)
         best = int(covered.argmin())
-        if covered[best] > 0 and all(objects[j].line in (RIGHT, IGNORED) for j in place):
+        if covered[best] > 0 and lines <= {RIGHT, IGNORED}:
             continue
         labels = torch.cat([labels, corners[best : best + 1]])
         x, y = map(round, corners[best, :2].tolist())
-        for j, text, width in zip(place, texts, widths, strict=True):
-            colour = objects[j].line.colour
+        for (text, colour), width in zip(parts, widths, strict=True):
             luminance = 0.3 * colour[0] + 0.59 * colour[1] + 0.11 * colour[2]  # 0 to 255
             pen.rectangle((x, y, x + width - 1, y + height - 1), fill=colour, outline=BLACK)
             text_colour = BLACK if luminance > 110 else drawing.WHITE

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torchvision import tv_tensors
 
+from kit.charts import Chart, Density
 from kit.data import ImageDataModule, Samples
 from kit.data.decode import fitted_size
 from kit.data.loading import stack
@@ -93,6 +94,23 @@ def most_objects(data: ImageDataModule) -> int:
     train = data.split("train")
     targets = PackedTargets.pack(train.targets if train else [])
     return int(targets.images[~targets.crowd].bincount(minlength=1).max())
+
+
+def box_charts(data: ImageDataModule) -> dict[str, Chart]:
+    """Return charts of the sizes and places of the training boxes, without crowds; none if there are no such boxes."""
+    train = data.split("train")
+    targets = PackedTargets.pack(train.targets if train else [])
+    sides = targets.sizes[targets.images].flip(1)  # width and height of each box's image
+    boxes = (targets.boxes / sides.repeat(1, 2))[~targets.crowd]
+    if not len(boxes):
+        return {}
+    (widths, heights), (x, y) = (boxes[:, 2:] - boxes[:, :2]).T, (boxes[:, 2:] + boxes[:, :2]).T / 2
+    labels = ("width / image width", "height / image height"), ("x / image width", "y / image height")
+    whole = (0.0, 1.0)
+    return {
+        "box_sizes": Density("Sizes of the training boxes", *labels[0], widths, heights, whole, whole),
+        "box_places": Density("Centres of the training boxes", *labels[1], x, y, whole, whole, image_axes=True),
+    }
 
 
 def strata(data: ImageDataModule, samples: Samples) -> Tensor:

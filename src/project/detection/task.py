@@ -77,9 +77,14 @@ class Detector(Task):
         return predict_with_flips(self.net, images, self.flips, self.max_detections, any_class)
 
     def loss_terms(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return the summed loss and its divisor, Float[1] each. Both add up over parts of a batch if `additive`."""
+        """Return the summed loss and its divisor, Float[1] each. Both add up over parts of a batch if `additive`.
+
+        Each of the net's losses is logged, such as `train/loss_classification`.
+        """
         losses = self.net(batch.images, [_without_crowds(target) for target in batch.targets])
         foreground = losses.pop("foreground", None)
+        for name, value in losses.items():
+            self.log(f"train/loss_{name.removeprefix('loss_')}", value.detach(), batch_size=len(batch.keys))
         loss = sum(losses.values()).view(1)  # a mean
         divisor = loss.new_full((1,), len(batch.keys)) if foreground is None else foreground.to(loss.dtype).view(1)
         return loss * divisor.clamp(min=1), divisor

@@ -114,6 +114,26 @@ def test_score_option_applies_to_pictures_only(score, seen):
     assert len(json.loads(Path("predictions.json").read_text())) == 1
 
 
+def test_threshold_of_the_model_is_the_default_of_pictures(monkeypatch):
+    model = finder((40, 40))
+    model.task.threshold.fill_(0.25)
+    monkeypatch.setattr("kit.prediction.command.load", lambda *_: model)
+    monkeypatch.setattr("kit.prediction.command.checkpoint.find", Path)
+    Image.new("RGB", (40, 40)).save("a.png")
+    scores = []
+    monkeypatch.setattr(
+        "kit.boxes.predictions.draw_boxes",
+        lambda image, *_, min_score: scores.append(min_score) or image,
+    )
+    white = torch.zeros(3, 40, 40, dtype=torch.uint8)
+    white[:, 10:20, 10:30] = 255
+    to_pil_image(white).save("a.png")
+    predict(["run", "a.png", "--out", "one"])
+    predict(["run", "a.png", "--out", "two", "--score", "0.7"])
+    assert scores == [0.25, 0.7]
+    assert len(json.loads(Path("one/predictions.json").read_text())) == 3  # all boxes
+
+
 def test_predictions_without_boxes():
     results = BoxPredictions(Path(), ["cat"], pictures=False)
     assert results.finish() == [Path("predictions.json")]

@@ -45,6 +45,18 @@ def test_boxes_are_averaged_by_score():
     assert found["scores"].tolist() == [pytest.approx(0.9)]
 
 
+def test_classes_of_one_object_are_merged_if_any_class_can_show_it():
+    box = torch.tensor([[10.0, 10, 30, 30]])
+    views = [[{"boxes": box, "scores": torch.tensor([score]), "labels": torch.tensor([label])}]
+             for score, label in ((0.6, 1), (0.8, 2))]  # fmt: skip
+    mirrored = {**views[1][0], "boxes": torch.tensor([[30.0, 10, 50, 30]])}
+    for any_class, labels in ((False, [2, 1]), (True, [2])):
+        answers = iter([views[0], [mirrored]])
+        images = torch.zeros(1, 1, HEIGHT, WIDTH)
+        (found,) = predict_with_flips(lambda _, answers=answers: next(answers), images, ["horizontal"], 100, any_class)
+        assert found["labels"].tolist() == labels and torch.equal(found["boxes"][0], box[0])
+
+
 def test_different_objects_are_not_merged():
     apart = {
         "boxes": torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 10], [5, 0, 15, 10]]),

@@ -2,7 +2,7 @@ from types import SimpleNamespace
 
 import torch
 
-from kit.boxes.targets import count_classes, most_objects, strata
+from kit.boxes.targets import box_charts, count_classes, most_objects, strata
 from kit.data import Samples
 
 
@@ -31,4 +31,19 @@ def test_without_boxes_or_images():
         data = SimpleNamespace(num_classes=2, split={"train": samples}.get)
         assert count_classes(data, samples) == [0, 0] and most_objects(data) == 0
         assert strata(data, samples).tolist() == [0] * len(targets)
+        assert box_charts(data) == {}
     assert most_objects(SimpleNamespace(split={}.get)) == 0
+
+
+def test_charts_have_sizes_and_centres_in_shares_of_the_image():
+    targets = [
+        {"boxes": torch.tensor([[0.0, 10, 20, 30], [0, 0, 40, 50]]), "labels": torch.tensor([1, 2]),
+         "crowd": torch.tensor([False, True]), "size": (50, 40)},
+        {"boxes": torch.tensor([[30.0, 0, 90, 10]]), "labels": torch.tensor([1]), "crowd": torch.tensor([False]),
+         "size": (20, 120)},
+    ]  # fmt: skip
+    charts = box_charts(SimpleNamespace(split={"train": Samples(targets)}.get))
+    sizes, places = charts["box_sizes"], charts["box_places"]
+    assert torch.allclose(sizes.x, torch.tensor([0.5, 0.5])) and torch.allclose(sizes.y, torch.tensor([0.4, 0.5]))
+    assert torch.allclose(places.x, torch.tensor([0.25, 0.5])) and torch.allclose(places.y, torch.tensor([0.4, 0.25]))
+    assert places.image_axes and not sizes.image_axes

@@ -1,6 +1,9 @@
+from functools import partial
+
 import pytest
 import torch
 from refused import assert_refused
+from torchvision.ops import box_iou
 
 from kit.ground.errors import UserError
 from kit.zoo import TorchvisionDetector
@@ -103,6 +106,23 @@ def test_weights_from_a_file_except_the_heads():
         assert own or torch.equal(value, source[key]), key
     first = "backbone.body.0.0.weight"
     assert torch.allclose(grey.state_dict()[first].sum(1), source[first].sum(1), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["CnnFcos", "ssdlite320_mobilenet_v3_large"])
+def test_detections_of_different_classes_overlap_unless_told_otherwise(name):
+    torch.manual_seed(0)
+    images = torch.randn(2, 3, 64, 96)
+    make = partial(CnnFcos, score_thresh=0.0, **TINY) if name == "CnnFcos" else partial(TorchvisionDetector, name=name)
+    for class_agnostic in (False, True):
+        net = make(3, class_agnostic_nms=class_agnostic).eval()
+        inner = getattr(net, "net", net)
+        inner.score_thresh = 0.0
+        if name == "CnnFcos":
+            torch.nn.init.constant_(net.head.regression_head.bbox_reg.bias, 3.0)  # boxes of several pixels
+        with torch.no_grad():
+            found = net(images)
+        overlaps = [box_iou(one["boxes"], one["boxes"]).triu(1).max() for one in found]
+        assert all((overlap <= inner.nms_thresh + 1e-6) is class_agnostic for overlap in map(float, overlaps))
 
 
 def test_mistakes_are_one_line():

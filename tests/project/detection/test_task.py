@@ -104,6 +104,25 @@ def test_report_equals_test_of_the_checkpoint(tiny_run, capsys):
     assert table == {key: f"{results[key]:.4f}" for key in table} and len(table) > 20
 
 
+def test_best_threshold_is_kept_and_is_the_default_of_pictures(tiny_run, monkeypatch):
+    """A checkpoint holds it, and the metrics of a test are not changed by it."""
+    task = load(tiny_run).task
+    saved = torch.load(tiny_run / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]["threshold"]
+    assert float(task.threshold) == float(saved) == task.evaluation("test").threshold
+    task.threshold.fill_(0.25)
+    assert task.evaluation("test").threshold == task.evaluation("train").threshold == 0.25
+    drawn = []
+    monkeypatch.setattr("project.detection.task.draw_boxes", lambda *arguments: drawn.append(arguments[-1]))
+    task.draw(torch.zeros(3, 8, 9, dtype=torch.uint8))
+    evaluation = task.evaluation("val")
+    truth = {"annotated": torch.tensor([[0.0, 0, 9, 9]]), "labels": torch.tensor([1]), "crowd": torch.tensor([False])}
+    found = {"boxes": truth["annotated"], "scores": torch.tensor([0.75]), "labels": truth["labels"]}
+    evaluation.update(torch.tensor([0]), [found], [truth])
+    task.measured = evaluation
+    task.draw(torch.zeros(3, 8, 9, dtype=torch.uint8))
+    assert drawn == [0.25, 0.75]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("scenes", [65, 5], ids=["uneven", "fewer than processes"])
 def test_two_processes_train_and_measure_the_same_as_one(repository, ranks, capsys, scenes):
@@ -208,6 +227,15 @@ def test_loss_terms_add_up_over_the_parts_of_a_batch():
     assert terms[0][1] == 0 and terms[0][0] > 0
     assert torch.allclose((sums / weights).sum(), task.training_step(one, 0))
     assert task.additive
+
+
+def test_losses_of_the_net_are_logged_apart():
+    task, one, logged = detector(), batch(2), {}
+    task.log = lambda name, value, **_: logged.update({name: float(value)})
+    task.training_step(one, 0)
+    parts = {f"train/loss_{name}" for name in ("classification", "bbox_regression", "bbox_ctrness")}
+    assert set(logged) == {"train/loss", *parts}
+    assert sum(logged[name] for name in parts) == pytest.approx(logged["train/loss"])
 
 
 def test_detectors_that_sample_are_not_additive():
