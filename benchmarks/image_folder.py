@@ -71,7 +71,7 @@ def torchvision_loader(root: Path, batch_size: int, workers: int) -> DataLoader:
 
 def template_loader(root: Path, batch_size: int, workers: int | None, **caching: str) -> tuple[DataLoader, Callable]:
     flip = [v2.RandomHorizontalFlip()]
-    data = ImageFolder(str(root), SIZE, batch_size=batch_size, augment=flip, num_workers=workers, **caching)
+    data = ImageFolder(str(root), image_size=SIZE, batch_size=batch_size, augment=flip, num_workers=workers, **caching)
     data.setup("fit")
     return data.train_dataloader(), lambda batch: data.on_after_batch_transfer(batch, 0)
 
