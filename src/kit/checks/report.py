@@ -30,7 +30,7 @@ def full_text(survey: Survey) -> str:
     lines += [f"{sum(survey.counts.values()):,} images{source} checked in {survey.seconds:.1f} s", ""]
     for faults in by_kind(survey):
         lines.append(_first_line(faults, survey.root))
-        lines += [f"{'':35}{_describe(fault, survey.root)}" for fault in faults[1:FILES_PER_KIND]]
+        lines += [f"{'':35}{describe(fault, survey.root)}" for fault in faults[1:FILES_PER_KIND]]
         if len(faults) > FILES_PER_KIND:
             lines.append(f"{'':35}and {len(faults) - FILES_PER_KIND:,} more")
     return "\n".join([*lines, "", summary(survey), *survey.notes])
@@ -76,10 +76,11 @@ def save_json(survey: Survey, file: Path) -> None:
 
 def _first_line(faults: list[Fault], root: str) -> str:
     """Return the severity, the kind and the number of faults of one kind, and the first of them."""
-    return f"{faults[0].severity:<8} {faults[0].kind:<18}{len(faults):>6,}  {_describe(faults[0], root)}"
+    return f"{faults[0].severity:<8} {faults[0].kind:<18}{len(faults):>6,}  {describe(faults[0], root)}"
 
 
-def _describe(fault: Fault, root: str) -> str:
+def describe(fault: Fault, root: str) -> str:
+    """Return the file, the line and the message of a fault."""
     return ": ".join(filter(None, (location(fault, root), shorten(fault.message, root))))
 
 

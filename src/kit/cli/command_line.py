@@ -112,7 +112,8 @@ class CLI(LightningCLI):
             key = re.sub(r"\B(?=[A-Z])", "_", kind.__name__).lower()  # such as `early_stopping` for `EarlyStopping`
             parser.add_lightning_class_args(kind, key)
         parser.add_argument("--name", type=str | None)
-        parser.add_argument("--weights_sha256", type=str | None, default=None, help="set by the run: see `Start`")
+        for key in ("weights_source", "weights_sha256"):
+            parser.add_argument(f"--{key}", type=str | None, default=None, help="set by the run: see `Start`")
         parser.add_argument("--resume", type=str | None)
         parser.add_argument("--force", type=bool, default=False, help="resume with another config or other data")
         parser.add_argument("--auto_precision", type=bool, default=True, help="see `kit.training.AutoPrecision`")

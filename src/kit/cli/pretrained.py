@@ -41,11 +41,12 @@ def use_start(model: L.LightningModule, data: Any, config: Namespace, resumed: b
     start_prefix, start = find_start(model) or ("", None)
     if start is None:
         if not resumed:  # the config may be a copy of that of a run with pretrained weights
-            config.weights_sha256 = None
+            config.weights_source = config.weights_sha256 = None
         return
     if resumed and not force and config.weights_sha256 not in (None, start.sha256):
         restarting.refuse("weights", [f"those of {start.source} have another hash"], force)
-    config.weights_sha256 = start.sha256
+    source = f"{start.source} ({start.licence or 'no licence stated'})"
+    config.weights_source, config.weights_sha256 = source, start.sha256
     images = start.mean, start.std, start.image_size
     matched = data.match_weights(*images) if isinstance(data, ImageDataModule) else {}
     for key, value in matched.items():
@@ -56,5 +57,4 @@ def use_start(model: L.LightningModule, data: Any, config: Namespace, resumed: b
     layers = list(dict.fromkeys(name.rpartition(".")[0] for name in names if name not in loaded))
     rest = f", all but {', '.join(layers[:SHOWN])}{', ...' * (len(layers) > SHOWN)}" if layers else ""
     settings = "".join(f"; data.{key} {value}" for key, value in matched.items())
-    licence = start.licence or "no licence stated"
-    rank_zero_only(print)(f"weights: {start.source} ({licence}), {len(loaded)} of {len(names)} tensors{rest}{settings}")
+    rank_zero_only(print)(f"weights: {source}, {len(loaded)} of {len(names)} tensors{rest}{settings}")

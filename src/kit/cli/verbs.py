@@ -19,6 +19,7 @@ from kit.dashboard.report import log_report, report, require_measured
 from kit.data import ImageDataModule, reading
 from kit.data.contents import SPLITS
 from kit.data.loading import lost_worker
+from kit.exporting.model_card import write_card
 from kit.formats.recognition import OtherOptions
 from kit.ground import app, signals
 from kit.ground.checkpoint_limits import Budget
@@ -122,6 +123,7 @@ def _train(cli: CLI, ckpt_path: Path | None, args: list[str]) -> None:
         conclusion = overfitting.conclusion(trainer, model)
         text = report(metrics or {}, figures, folder, notes, conclusion, as_task(model).measured)
         cli.report_page.write(folder, metrics or {}, figures, conclusion, notes)
+        write_card(folder, trainer, model, metrics or {}, cli.report_page.survey, conclusion, notes)
         if cli.config_init.dashboard.enabled:
             log_report(text, conclusion, trainer)
         cli.config_init.early_stopping.require_finite()

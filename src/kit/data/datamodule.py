@@ -73,6 +73,7 @@ class ImageDataModule(Contents):
         self._size: tuple[int, int] | None = None
         self.samples: dict[str, Samples | None] = {}  # the splits, set by `setup`
         self.left_out, self._loaded = {}, {}
+        self.description = ""  # the result of `describe` without the size, set by `setup` for a fit
         self.all_is_test = False  # whether to test on train if the data have neither val nor test
         self._is_set_up = False  # whether `_set_up` has ended
 
@@ -111,6 +112,7 @@ class ImageDataModule(Contents):
             train, val = train.subset(train_indices), train.subset(val_indices)
         splits = {"train": train, "val": val, "test": test}
         if stage == "fit" and train is not None:
+            self.description = self.describe(splits, splits_val, size_is_known=False)
             rank_zero_only(print)(self.describe(splits, splits_val), flush=True)
         elif self.mean is not None:
             splits["train"] = None

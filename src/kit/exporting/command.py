@@ -2,13 +2,12 @@
 
 import json
 from dataclasses import asdict
-from importlib.util import find_spec
 from pathlib import Path
 
 from kit.checkpoints import checkpoint
 from kit.checkpoints.run_folder import refuse_links
 from kit.config.parser import PlainParser
-from kit.exporting import agreement
+from kit.exporting import agreement, hub
 from kit.exporting.graph import Run, open_onnx, write_onnx
 from kit.ground import app
 from kit.ground.errors import UserError
@@ -28,7 +27,7 @@ class Disagreement(UserError):
 
 
 def export(args: list[str]) -> None:
-    """Write a run's best checkpoint as an ONNX file, by default RUN/exports/model.onnx.
+    """Write a run's best checkpoint as an ONNX file, by default RUN/exports/model.onnx, and upload the run if asked.
 
     Raises:
         Disagreement: the file's outputs differ from PyTorch's. No file is written.
@@ -37,20 +36,22 @@ def export(args: list[str]) -> None:
     parser = PlainParser()
     parser.add_argument("run", nargs="?", default=None)
     parser.add_argument("--out", type=str | None, default=None)
+    parser.add_argument("--to_hub", type=str | None, default=None)
     parser.add_argument("--trust", action="append", default=[])
     chosen = parser.read(args)
     if chosen.run is None:
         raise UserError(f"which run? {app.command('export')} RUN_OR_CHECKPOINT [--KEY VALUE ...]")
     if chosen.out and not chosen.out.lower().endswith(".onnx"):
         raise UserError(f"--out {chosen.out} must end with .onnx")
-    if missing := [package for package in PACKAGES if find_spec(package) is None]:
-        raise UserError(f"export needs {' and '.join(missing)}: pip install -c constraints.txt -e '.[export]'")
+    hub.require_packages(PACKAGES, "export", "export")
     source = checkpoint.find(chosen.run)
     run_folder = checkpoint.run_folder_of(source)
     out = Path(chosen.out) if chosen.out else run_folder / "exports" / "model.onnx"
     if not chosen.out:
         refuse_links(out.parent, run_folder)
     require_writable(out)
+    if chosen.to_hub:
+        files, client = hub.read_run(Path(chosen.run)), hub.connect(chosen.to_hub)
     model = load(source, "cpu", chosen.trust)
     if not as_task(model.task).has("exported"):
         raise UserError(f"{type(model.task).__name__} has no `exported`, which returns the module to export")
@@ -66,6 +67,8 @@ def export(args: list[str]) -> None:
         write_onnx(model.preprocessing, exported, metadata(model, exported), part)
         summary = _compare(open_onnx(part), exported, cases)
     print(f"{out}: {out.stat().st_size / 1e6:.1f} MB\n{summary}")
+    if chosen.to_hub:
+        print(f"uploaded to {hub.upload(client, chosen.to_hub, files, model.task.state_dict(), out)}")
 
 
 def reference_model(model: Predictor, exported: ExportedModule) -> Predictor:

@@ -1,0 +1,123 @@
+"""Upload a run to the Hugging Face hub in one commit: card, weights, ONNX file, config and metrics.
+
+The token and the address of the hub are those of the hub's own client, such as the variables HF_TOKEN and HF_ENDPOINT.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import yaml
+from torch import Tensor
+
+from kit.checkpoints.run_folder import is_inside
+from kit.ground import app
+from kit.ground.errors import RunFailed, UserError, one_line
+from kit.ground.files import MAX_LIST_BYTES, read_bytes
+from kit.ground.yaml_files import read_yaml
+
+FILES = ("README.md", "config.yaml", "results.json")  # of the run's folder
+# Absolute paths, paths with `~` or `..`, and URLs. Names such as `hf-hub:timm/vit_tiny` are none of these.
+PATH = re.compile(r"[/\\~]|[A-Za-z][\w+.-]*:[/\\]|(.*[/\\])?\.\.([/\\]|$)")
+REMEDIES = {
+    401: "log in with `hf auth login`, or set HF_TOKEN to a token",
+    403: "take a token that may write there, or another owner",
+    404: "check the owner and the name",
+}
+
+
+def require_packages(packages: tuple[str, ...], user: str, extra: str) -> None:
+    """Raise `UserError` if packages of a pip extra, which `user` needs, are not installed."""
+    if missing := [package for package in packages if find_spec(package) is None]:
+        raise UserError(f"{user} needs {' and '.join(missing)}: pip install -c constraints.txt -e '.[{extra}]'")
+
+
+def connect(name: str) -> Any:
+    """Return the hub's client, after the hub has accepted the token. name: the repository, OWNER/NAME.
+
+    Raises:
+        UserError: packages are not installed, or the name or the token is invalid.
+        RunFailed: the hub cannot be reached.
+    """
+    require_packages(("huggingface_hub", "safetensors"), "--to_hub", "hub")
+    from huggingface_hub import HfApi, get_token
+    from huggingface_hub.utils import validate_repo_id
+
+    if name.count("/") != 1:
+        raise UserError(f"--to_hub is {name}, but must be OWNER/NAME")
+    if get_token() is None:
+        raise UserError(f"the hub needs a token: {REMEDIES[401]}")
+    client = HfApi()
+    with _explaining(name, client):
+        validate_repo_id(name)
+        client.whoami()
+    return client
+
+
+def read_run(run: Path) -> dict[str, bytes]:
+    """Return the contents of `FILES` in a run's folder, by name. Paths in the config keep only their last part.
+
+    Raises:
+        UserError: a file is missing, or is a link to a file outside of the folder, which must not be published.
+    """
+    for name in FILES:
+        if not ((run / name).is_file() and is_inside(run / name, run)):
+            raise UserError(f"{run} has no file {name}, which `{app.command('fit')}` writes at the end of a run")
+    contents = {name: read_bytes(run / name, MAX_LIST_BYTES) for name in FILES}
+    config = _without_folders(read_yaml(run / "config.yaml"))
+    return {**contents, "config.yaml": yaml.safe_dump(config, sort_keys=False, allow_unicode=True).encode()}
+
+
+def upload(client: Any, name: str, files: Mapping[str, bytes], tensors: Mapping[str, Any], onnx: Path) -> str:
+    """Upload a run in one commit, and return the address of the repository. A new repository is private.
+
+    Args:
+        client: the result of `connect`.
+        name: the repository, OWNER/NAME.
+        files: the result of `read_run`.
+        tensors: the state dict of the model. It becomes `model.safetensors`.
+        onnx: the exported file. It becomes `model.onnx`.
+    """
+    from huggingface_hub import CommitOperationAdd
+    from safetensors.torch import save
+
+    # Without copies, safetensors refuses tensors that share their memory.
+    copies = {key: value.contiguous().clone() for key, value in tensors.items() if isinstance(value, Tensor)}
+    contents: dict[str, bytes | Path] = {
+        **files,
+        "model.safetensors": save(copies, {"format": "pt"}),
+        "model.onnx": onnx,
+    }
+    with _explaining(name, client):
+        url = client.create_repo(name, private=True, exist_ok=True)
+        additions = [CommitOperationAdd(path, content) for path, content in contents.items()]
+        client.create_commit(name, additions, commit_message="Upload a run")
+    return str(url)
+
+
+def _without_folders(value: Any) -> Any:
+    """Return the same nested values, but of paths only the last part, since they tell where files are."""
+    if isinstance(value, dict):
+        return {key: _without_folders(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_folders(item) for item in value]
+    return re.split(r"[/\\]", value.rstrip("/\\"))[-1] if isinstance(value, str) and PATH.match(value) else value
+
+
+@contextmanager
+def _explaining(name: str, client: Any) -> Iterator[None]:
+    """Replace an exception of the client by one line."""
+    try:
+        yield
+    except Exception as error:  # of the client, of Python, or of the libraries for HTTP and storage
+        while type(error) is RuntimeError and isinstance(error.__cause__, Exception):  # an upload failed in a thread
+            error = error.__cause__
+        status = getattr(getattr(error, "response", None), "status_code", None)
+        reason = (getattr(error, "server_message", None) or one_line(error)).rstrip(".")
+        remedy = f"; {REMEDIES[status]}" if status in REMEDIES else ""
+        kind = UserError if remedy or isinstance(error, ValueError) else RunFailed
+        message = f"{name} is not uploaded to {client.endpoint}: {reason}{f' ({status})' if status else ''}{remedy}"
+        raise kind(message) from None

@@ -1,0 +1,157 @@
+"""Write the model card of a run, `README.md`: the model, its data, its training, its metrics and its limits.
+
+The page begins with metadata in YAML, which the Hugging Face hub reads. Everything on it comes from the run, and what
+the run does not know is left out. Its template is `model_card.md.jinja`, which escapes all values for Markdown.
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import yaml
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from kit.checkpoints import checkpoint
+from kit.checks.report import by_kind, describe
+from kit.checks.survey import Survey
+from kit.config.annotations import default_of, import_path
+from kit.data import ImageDataModule
+from kit.evaluation import Evaluation, worst_and_best
+from kit.ground import app
+from kit.ground._lightning import data_module
+from kit.ground.files import write_text
+from kit.ground.terminal import escape
+from kit.ground.yaml_files import read_yaml
+from kit.safeguards.checkpoints import monitored_metrics
+from kit.safeguards.overfitting.verdict import margin_of_error
+from kit.task import as_task
+
+Metrics = Mapping[str, float]
+# The hub's name of each task, by `ExportedModule.task`.
+PIPELINES = {
+    "classification": "image-classification",
+    "multi_label_classification": "image-classification",
+    "detection": "object-detection",
+    "segmentation": "image-segmentation",
+    "generation": "unconditional-image-generation",
+    "style": "image-to-image",
+}
+# The folders of an absolute path in a text. They tell where files are on this machine, and the page may be published.
+FOLDERS = re.compile(r"(?<![\w.:/\\<])(?:~?/(?:[^\s/]+/)+|(?:~|[A-Za-z]:)[/\\](?:[^\s/\\]+[/\\])+)(?=[^\s/\\])")
+MARKDOWN = re.compile(r"[\\`*_\[\]<>|&~$#!@]|(?<=:)//|(?<=www)\.")
+
+
+def markdown(value: Any) -> str:
+    r"""Return a value as text in one line, without special characters of Markdown and HTML, and without folders."""
+    if isinstance(value, Markup):
+        return value
+    return MARKDOWN.sub(lambda match: rf"\{match[0]}", FOLDERS.sub("", escape(str(value))))
+
+
+PAGES = Environment(finalize=markdown, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+PAGES.loader = FileSystemLoader(Path(__file__).parent)
+
+
+def write_card(
+    folder: Path,
+    trainer: L.Trainer,
+    model: Any,
+    metrics: Metrics,
+    survey: Survey | None,
+    conclusion: str,
+    notes: list[str],
+) -> None:
+    """Write `folder/README.md` at the end of a run, after the test.
+
+    Args:
+        folder: the run's folder, which has `config.yaml`.
+        trainer, model: those of the run.
+        metrics: the value of each metric by log key.
+        survey: the faults of the data, or None if the data were not checked.
+        conclusion: the verdict and suggestions, see `Overfitting.conclusion`.
+        notes: lines about files that were left out.
+    """
+    task, data, config = as_task(model), data_module(trainer), read_yaml(folder / "config.yaml")
+    kind, split = _exported_task(task), next(iter(metrics), "").partition("/")[0]
+    page = PAGES.get_template("model_card.md.jinja").render(
+        metadata=Markup(_metadata(folder.parent.name, kind, config["data"], split, metrics)),
+        name=folder.parent.name,
+        package=app.package,
+        config=config,
+        in_words=in_words,
+        task=task,
+        kind=kind,
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        data=data if isinstance(data, ImageDataModule) else None,
+        survey=survey,
+        faults=by_kind(survey) if survey else [],
+        describe=describe,
+        notes=[*notes, *(survey.notes if survey else ())],
+        trainer=trainer,
+        best_step=checkpoint.read(folder / "checkpoints" / "best.ckpt")["global_step"],
+        chooser=[*monitored_metrics(trainer, model).items()][-1],
+        metrics=worst_and_best(metrics),
+        split=split,
+        intervals=_interval(task.measured, split, metrics),
+        verdict=conclusion.partition("\n")[0],
+    )
+    write_text(folder / "README.md", page)
+
+
+def in_words(value: Any, *without: str) -> str:
+    """Return a part of a config in the form `AdamW(lr=0.003)`, without arguments that have their default values.
+
+    Args:
+        value: an object's class path and arguments, a list, or a plain value.
+        without: names of further arguments to leave out.
+    """
+    if isinstance(value, list):
+        return f"[{', '.join(map(in_words, value))}]"
+    if not isinstance(value, dict) or "class_path" not in value:
+        return str(value)
+    kind, texts = import_path(value["class_path"]), []
+    for key, argument in (value.get("init_args") or {}).items():
+        default = default_of(kind, key) if isinstance(kind, type) else None
+        default = list(default) if isinstance(default, tuple) else getattr(default, "value", default)  # as in YAML
+        if argument != default and key not in without:
+            texts.append(f"{key}={in_words(argument)}")
+    return f"{kind.__name__}({', '.join(texts)})"
+
+
+def _exported_task(task: Any) -> str:
+    """Return `ExportedModule.task`, or "" if the task cannot be exported."""
+    try:
+        return getattr(task.exported(), "task", "") if task.has("exported") else ""
+    except Exception:  # a task of any author may raise any exception, which the verb `export` reports
+        return ""
+
+
+def _metadata(name: str, kind: str, data: Mapping[str, Any], split: str, metrics: Metrics) -> str:
+    """Return the page's metadata, YAML with the fields of https://huggingface.co/docs/hub/model-cards."""
+    root = (data.get("init_args") or {}).get("root")
+    source = escape(Path(root).absolute().name if root else data["class_path"].rpartition(".")[2])
+    overall = {key.partition("/")[2]: value for key, value in metrics.items() if math.isfinite(value)}
+    results = [{"type": key, "value": value} for key, value in overall.items() if key != "loss" and "/" not in key]
+    fields: dict[str, Any] = {"library_name": "pytorch", "tags": ["pytorch-lightning"]}
+    if results:
+        fields["metrics"] = [result["type"] for result in results]
+    if pipeline := PIPELINES.get(kind):
+        fields["pipeline_tag"] = pipeline
+    if pipeline and results:
+        dataset = {"type": source, "name": source, "split": split}
+        result = {"task": {"type": pipeline}, "dataset": dataset, "metrics": results}
+        fields["model-index"] = [{"name": escape(name), "results": [result]}]
+    return yaml.safe_dump(fields, sort_keys=False, allow_unicode=True)
+
+
+def _interval(measured: Evaluation | None, split: str, metrics: Metrics) -> dict[str, str]:
+    """Return the 95 % interval of the score that the verdict uses, by log key; {} if there is no such score."""
+    key = f"{split}/{measured.score_name}" if measured else ""
+    if measured is None or not math.isfinite(value := metrics.get(key, math.nan)):
+        return {}
+    margin = margin_of_error(measured.shares())
+    return {key: f"{max(0.0, value - margin):.4f} to {min(1.0, value + margin):.4f}"}
