@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torchvision.transforms.v2 import Transform
 
+from kit.charts import Bars, Chart
 from kit.data import loading
 from kit.data.contents import Contents
 from kit.data.levels import Levels, find_levels
@@ -178,6 +179,17 @@ class ImageDataModule(Contents):
         """Return images as in evaluation, uint8 [N C H W], and their class numbers, Long[N]. All have the same size."""
         batches = self.examples(split, keys, self.batch_size)
         return torch.cat([batch.images for batch in batches]), torch.cat([batch.targets for batch in batches])
+
+    def charts(self) -> dict[str, Chart]:
+        """Return charts of the training data by their names, such as `labels`: how often each class occurs."""
+        if self.samples.get("train") is None:
+            return {}
+        counts = dict(zip(self.class_names, self.class_counts, strict=True))
+        known = {name: counts[name] for name in sorted(counts, key=lambda name: -counts[name]) if counts[name] >= 0}
+        if len(known) < 2:  # a count of -1 is unknown
+            return {}
+        noun, texts = self.object_noun or "images", {name: f"{count:,}" for name, count in known.items()}
+        return {"labels": Bars(f"Training {noun} of each class", noun, known, texts)}
 
     @property
     def evaluated_split(self) -> Literal["test", "val"]:

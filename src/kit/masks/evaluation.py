@@ -1,14 +1,18 @@
 """The metrics of segmentation."""
 
+import itertools
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from kit.charts import Chart, Matrix
+from kit.charts import Bars, Chart, Matrix
 from kit.evaluation import Evaluation
 from kit.formats.masks.masks import IGNORED
+from kit.masks.predictions import background_class
+
+SIZES = (0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1)  # the ends of the bins of a class's share of an image
 
 
 class PixelCounts(NamedTuple):
@@ -46,52 +50,87 @@ class MaskEvaluation(Evaluation):
         return [PixelCounts(*image) for image in images]
 
     def compute(self, by_class: bool = False) -> dict[str, float]:
-        confusion = self.once(self._confusion)
-        pixels = confusion.sum()  # if it is 0, all metrics are NaN
+        intersection, _, annotated = self.once(self._overlaps).sum(0).unbind()
+        pixels, ious = annotated.sum(), self._ious()  # if there are no pixels, all metrics are NaN
         values = {
             "loss": float(sum(entry.loss.double() for entry in self.rows) / pixels),
-            "miou": float(iou(confusion).nanmean()),
-            "pixel_accuracy": float(confusion.diagonal().sum() / pixels),
+            "miou": float(ious.nanmean()),
+            "pixel_accuracy": float(intersection.sum() / pixels),
         }
-        named = zip(self.class_names, iou(confusion).tolist(), strict=True) if by_class else ()
+        named = zip(self.class_names, ious.tolist(), strict=True) if by_class else ()
         return values | {f"iou/{name}": value for name, value in named if value == value}  # not NaN
 
     def shares(self) -> Tensor:
-        return self.once(self._overlaps).double()
+        return self.once(self._overlaps)[:, :2].double()
 
     def badness(self) -> tuple[str, Tensor]:
-        intersection, union = self.once(self._overlaps).unbind(1)
+        intersection, union, _ = self.once(self._overlaps).unbind(1)
         return "1 - IoU", 1 - (intersection / union).nanmean(1).nan_to_num(1)  # 0 if all pixels are ignored
 
     def charts(self) -> dict[str, Chart]:
-        return {"confusion": Matrix("Confusion matrix", self.once(self._confusion), self.class_names, "pixels")}
+        """Return `confusion`, `iou` of each class, and `iou_by_size`."""
+        ious = sorted((value, name) for name, value in zip(self.class_names, self._ious().tolist(), strict=True))
+        by_class = {name: value for value, name in ious if value == value}  # not NaN
+        return {
+            "confusion": Matrix("Confusion matrix", self._confusion(), self.class_names, "pixels"),
+            "iou": Bars("IoU of each class", "intersection over union of its pixels", by_class),
+            "iou_by_size": self._iou_by_size(),
+        }
+
+    def _ious(self) -> Tensor:
+        """Return the intersection over union of each class, Float[K]; NaN for a class without pixels."""
+        return torch.div(*self.once(self._overlaps).sum(0)[:2])
+
+    def _iou_by_size(self) -> Bars:
+        """Return the mean IoU of a class in an image, by the share of the image's pixels that are annotated as it.
+
+        Each pair of an image and a class in its annotation counts once, except those of the background. Ignored pixels
+        are not a part of an image.
+        """
+        intersection, union, annotated = self.once(self._overlaps).double().unbind(1)
+        counts = annotated > 0
+        if (background := background_class(self.class_names)) is not None:
+            counts[:, background] = False
+        sizes, ious = (annotated / annotated.sum(1, keepdim=True))[counts], (intersection / union)[counts]
+        values, texts = {}, {}
+        for lowest, highest in itertools.pairwise(SIZES):
+            in_bin = ious[(sizes > lowest) & (sizes <= highest)]
+            if len(in_bin):
+                name = f"{100 * lowest:g} - {100 * highest:g} %"
+                values[name] = float(in_bin.mean())
+                texts[name] = f"{values[name]:.2f} ({len(in_bin):,})"
+        return Bars(
+            "IoU of a class in an image, by its share of the image", "mean IoU (number of cases)", values, texts
+        )
 
     def _confusion(self) -> Tensor:
         """Return the number of pixels by target and predicted class, Long[K K]."""
-        return sum(map(self._matrix_of, self.rows), torch.zeros([len(self.class_names)] * 2, dtype=torch.long))
+        _, pairs, pixels = self.once(self._cells)
+        num_classes = len(self.class_names)
+        return torch.zeros(num_classes**2, dtype=torch.long).index_add_(0, pairs, pixels).view(num_classes, num_classes)
 
     def _overlaps(self) -> Tensor:
-        """Return the number of pixels in the intersection and the union of each class in each image, Long[N 2 K]."""
-        return torch.stack([_overlap(self._matrix_of(entry)) for entry in self.rows])
+        """Return the pixels of each class in each image that are in the intersection, the union and the annotation.
 
-    def _matrix_of(self, entry: PixelCounts) -> Tensor:
-        """Return the confusion matrix of an image, Long[K K]."""
+        Returns:
+            numbers of pixels, Long[N 3 K].
+        """
+        images, pairs, pixels = self.once(self._cells)
         num_classes = len(self.class_names)
-        matrix = torch.zeros(num_classes**2, dtype=torch.long)
-        matrix[entry.pairs] = entry.pixels
-        return matrix.view(num_classes, num_classes)
+        targets, predicted = pairs // num_classes, pairs % num_classes
+        parts = (targets, pixels * (targets == predicted)), (targets, pixels), (predicted, pixels)
+        intersection, annotated, covered = (
+            torch.zeros(len(self) * num_classes, dtype=torch.long)
+            .index_add_(0, images * num_classes + classes, counts)
+            .view(len(self), num_classes)
+            for classes, counts in parts
+        )
+        return torch.stack([intersection, annotated + covered - intersection, annotated], 1)
 
-
-def iou(confusion: Tensor) -> Tensor:
-    """Return the intersection over union of each class, Float[K]; NaN for a class without pixels.
-
-    Args:
-        confusion: Long[K K], with a row for each target class.
-    """
-    return torch.div(*_overlap(confusion))
-
-
-def _overlap(confusion: Tensor) -> Tensor:
-    """Return the number of pixels in the intersection and the union of each class, Long[2 K]."""
-    intersection = confusion.diagonal()
-    return torch.stack([intersection, confusion.sum(0) + confusion.sum(1) - intersection])
+    def _cells(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the index of the image, the pair of classes and the number of pixels of all entries, Long[M] each."""
+        counts = torch.tensor([len(entry.pairs) for entry in self.rows], dtype=torch.long)
+        none = torch.empty(0, dtype=torch.long)
+        pairs = torch.cat([none, *(entry.pairs for entry in self.rows)])
+        pixels = torch.cat([none, *(entry.pixels for entry in self.rows)])
+        return torch.arange(len(counts)).repeat_interleave(counts), pairs, pixels

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
+from kit.charts import Bars, Chart
 from kit.data import ImageDataModule, Samples, Tensors
 from kit.data.decode import Channels, ImageSize, find_channels
 from kit.data.digits import digits_of
@@ -40,6 +41,16 @@ class MaskDataModule(ImageDataModule):
 
     def strata(self, samples: Samples) -> Tensor:
         return rarest_classes(samples, self.num_classes)
+
+    def charts(self) -> dict[str, Chart]:
+        """Return charts of the training data by their names: `labels` is the share of each class in the pixels."""
+        charts = super().charts()
+        if isinstance(labels := charts.get("labels"), Bars):
+            pixels = sum(labels.values.values())
+            shares = {name: count / max(1, pixels) for name, count in labels.values.items()}
+            texts = {name: f"{share:.2%}" for name, share in shares.items()}
+            charts["labels"] = Bars("Share of each class in the training masks", "share of the pixels", shares, texts)
+        return charts
 
 
 class MaskFolder(MaskDataModule):

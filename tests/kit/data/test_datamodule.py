@@ -38,6 +38,22 @@ def test_tenth_of_train_is_split_off_for_validation():
     assert data.evaluated_split == "val"
 
 
+def test_bars_of_labels_have_the_most_frequent_class_first():
+    data = ready()
+    data.class_counts = [9, 12_345]
+    bars = data.charts()["labels"]
+    assert list(bars.values.items()) == [("b", 12_345), ("a", 9)] and bars.texts["b"] == "12,345"
+    data.class_counts = [-1, 5]  # unknown, so that there is nothing to compare
+    assert data.charts() == {}
+
+
+def test_no_charts_without_training_images():
+    data = Noise(mean=[0.5] * 3, std=[0.5] * 3)
+    data.all_is_test = True
+    data.setup("test")
+    assert data.samples["train"] is None and data.charts() == {}
+
+
 def test_normalised_images_have_mean_0_and_deviation_1():
     data = ready()
     images = data.preprocessing.normalise(data.samples["train"].images)

@@ -324,5 +324,7 @@ def test_digit_scenes_do_not_change_and_share_no_digits():
     images = one.samples["train"].images
     assert images.shape == (60, 2, 64, 96) and images[:, 1].max() == 10
     assert sum(one.class_counts) == 60 * 64 * 96 and min(one.class_counts) > 0
+    shares = one.charts()["labels"].values
+    assert next(iter(shares)) == "background" and len(shares) == 11 and sum(shares.values()) == pytest.approx(1)
     ink, ground = images[:, 0][images[:, 1] > 0].float(), images[:, 0][images[:, 1] == 0].float()
     assert ink.mean() > ground.mean() + 40

@@ -14,7 +14,6 @@ from kit.cli import verbs
 from kit.data import Batch
 from kit.ground.errors import UserError
 from kit.masks import CrossEntropy, Dice, Focal
-from kit.masks.evaluation import iou
 from project.segmentation import CnnUnet, Segmenter
 
 
@@ -86,16 +85,6 @@ def test_nothing_is_measured_if_all_pixels_are_ignored():
     values = logged(torch.rand(2, 3, 4, 5), torch.full((2, 4, 5), 255), cut=1)
     assert all(math.isnan(values[key]) for key in ("test/loss", "test/miou", "test/pixel_accuracy"))
     assert not [key for key in values if key.startswith("test/iou/")]
-
-
-def test_iou_agrees_with_torchmetrics():
-    from torchmetrics.classification import MulticlassJaccardIndex
-
-    generator = torch.Generator().manual_seed(0)
-    predicted, targets = torch.randint(0, 5, (2, 2, 9, 7), generator=generator)
-    counts = torch.bincount(5 * targets.flatten() + predicted.flatten(), minlength=25).view(5, 5)
-    wanted = MulticlassJaccardIndex(5, average="none")(predicted, targets)
-    assert torch.allclose(iou(counts).float(), wanted)
 
 
 def test_class_weights_equal_those_of_enet():
