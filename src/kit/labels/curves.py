@@ -81,6 +81,6 @@ def reliability(probabilities: Tensor, is_right: Tensor, x_label: str, y_label: 
     title = f"Reliability: the expected calibration error is {error:.1%}"
     curves = {
         y_label: (expected[counts > 0], right[counts > 0]),
-        "share of all predictions": ((torch.arange(BINS) + 0.5) / BINS, counts / counts.sum()),
+        "share of predictions": ((torch.arange(BINS) + 0.5) / BINS, counts / counts.sum()),
     }
     return Curves(title, x_label, y_label, curves, y_label, (0, 1), (0, 1.02), diagonal=True)

@@ -172,7 +172,7 @@ class MultiLabelEvaluation(Evaluation):
         probabilities, is_set = logits.sigmoid().flatten(), targets.flatten() > 0.5
         return {
             "precision_recall": precision_recall(self.class_names, itertools.starmap(Ranking, columns)),
-            "reliability": reliability(probabilities, is_set, "probability of a label", "share that has the label"),
+            "reliability": reliability(probabilities, is_set, "probability of a label", "share with the label"),
         }
 
     def _split(self) -> tuple[Tensor, Tensor]:

@@ -101,8 +101,10 @@ class MaskEvaluation(Evaluation):
             if len(in_bin):
                 name = f"{100 * lowest:g} - {100 * highest:g} %"
                 values[name] = float(in_bin.mean())
-                texts[name] = f"{values[name]:.2f} of {len(in_bin):,}"
-        return Bars("IoU of a class in an image, by its share of the image", "mean IoU, of how many", values, texts)
+                texts[name] = f"{values[name]:.2f} ({len(in_bin):,})"
+        return Bars(
+            "IoU of a class in an image, by its share of the image", "mean IoU (number of cases)", values, texts
+        )
 
     def _confusion(self) -> Tensor:
         """Return the number of pixels by target and predicted class, Long[K K]."""

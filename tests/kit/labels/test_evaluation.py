@@ -104,7 +104,7 @@ def test_reliability_of_two_bins():
     expected, right = chart.curves["right"]
     assert expected.tolist() == pytest.approx([0.51, 1]) and right.tolist() == pytest.approx([1 / 3, 1])
     assert chart.title.endswith(f" {0.75 * (0.51 - 1 / 3):.1%}")
-    places, shares = chart.curves["share of all predictions"]
+    places, shares = chart.curves["share of predictions"]
     assert shares.nonzero()[:, 0].tolist() == [7, 14] and shares.sum() == 1 and places[14] == pytest.approx(14.5 / 15)
 
 

@@ -88,6 +88,6 @@ def test_curves_of_classes_with_images():
 
 def test_reliability_counts_each_label():
     chart = evaluation([0, 1, 2, 3]).charts()["reliability"]
-    expected, right = chart.curves["share that has the label"]
+    expected, right = chart.curves["share with the label"]
     assert expected.tolist() == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9])
     assert right.tolist() == [0, 0, 0, 1, 0, 1, 1 / 2, 0, 1]

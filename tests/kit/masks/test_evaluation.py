@@ -42,4 +42,4 @@ def test_bars_by_class_and_by_size():
     assert list(charts["iou"].values) == ["cat", "background", "dog"]
     assert charts["iou"].values["cat"] == pytest.approx(6 / 11) and charts["iou"].values["dog"] == 1
     assert charts["iou_by_size"].values == {"1 - 3 %": pytest.approx((4 / 5 + 1 / 3) / 2), "30 - 100 %": 1}
-    assert charts["iou_by_size"].texts["1 - 3 %"].endswith(" 2")
+    assert charts["iou_by_size"].texts["1 - 3 %"].endswith("(2)")
