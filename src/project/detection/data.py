@@ -13,6 +13,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
 from kit.boxes import targets
 from kit.boxes.scenes import digit_scenes
+from kit.charts import Chart
 from kit.data import Files, ImageDataModule, Samples, Tensors
 from kit.data.decode import Channels, ImageSize, find_channels
 from kit.data.image_size import BOXES, choose_image_size
@@ -40,6 +41,9 @@ class BoxDataModule(ImageDataModule):
 
     count_classes, strata = targets.count_classes, targets.strata
     most_objects = property(targets.most_objects)
+
+    def charts(self) -> dict[str, Chart]:
+        return super().charts() | targets.box_charts(self)
 
 
 class DigitScenes(BoxDataModule):
