@@ -14,6 +14,8 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
+from rich.table import Column, Table
+from rich.text import Text
 
 from kit.checks.report import faults_values
 from kit.checks.survey import Survey
@@ -57,8 +59,6 @@ def report(
         conclusion: the verdict and suggestions, see `Overfitting.conclusion`.
         evaluation: what the metrics were computed from. It gives the number of images or boxes of each class.
     """
-    from rich.text import Text
-
     if folder is not None:
         values = {key: value if math.isfinite(value) else None for key, value in {**metrics, **figures}.items()}
         write_text(folder / "results.json", json.dumps(values, indent=2, allow_nan=False) + "\n")
@@ -80,8 +80,6 @@ def _metric_tables(metrics: Mapping[str, float], evaluation: Evaluation | None, 
     The classes are sorted by their first metric, the worst first. Of more than 20 classes, the 10 worst and the 10 best
     have rows, unless `all_classes` is True.
     """
-    from rich.table import Column, Table
-
     overall, by_class = Table.grid(padding=(0, 2)), metrics_by_class(metrics)
     overall.add_column()
     overall.add_column(justify="right", no_wrap=True)
