@@ -5,17 +5,17 @@ import shutil
 import time
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import ProgressBar
+from rich.progress_bar import ProgressBar as RichBar
+from rich.table import Table
+from rich.text import Text
 
 from kit.dashboard.speed import Speed, speed_text
 from kit.ground.terminal import LiveLines, escape
 from kit.safeguards.checkpoints import monitored_metrics
-
-if TYPE_CHECKING:  # rich takes 0.1 s, and is imported when something is drawn
-    from rich.text import Text
 
 SECONDS_BETWEEN_LINES = 10.0
 SECONDS_BETWEEN_DRAWINGS = 0.25
@@ -97,9 +97,6 @@ class Bar(ProgressBar):
 
     def _draw(self, phase: str, done: float, total: float) -> None:
         """Draw the lines below the rows: the current figures and a bar for one phase of the run."""
-        from rich.progress_bar import ProgressBar as RichBar
-        from rich.table import Table
-
         if not self._is_enabled:
             return
         self._drawn_at = time.monotonic()
@@ -151,10 +148,8 @@ class Bar(ProgressBar):
         return cells
 
 
-def _row(texts: Iterable[str], header: Iterable[str], style: str = "", marked: Sequence[str] = ()) -> "Text":
+def _row(texts: Iterable[str], header: Iterable[str], style: str = "", marked: Sequence[str] = ()) -> Text:
     """Return the texts in columns. marked: the headers of green texts."""
-    from rich.text import Text
-
     row = Text(style=style)
     for name, text in zip(header, texts, strict=True):
         row.append(f"{text:>{_width(name)}}  ", "green" if name in marked else "")

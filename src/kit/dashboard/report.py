@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+from rich.table import Column, Table
+from rich.text import Text
 
 from kit.dashboard.speed import speed_text
 from kit.evaluation import NUM_SHOWN, Evaluation
@@ -40,8 +42,6 @@ def report(
         conclusion: the verdict and suggestions, see `Overfitting.conclusion`.
         evaluation: what the metrics were computed from. It gives the number of images or boxes of each class.
     """
-    from rich.text import Text
-
     if folder is not None:
         values = {key: value if math.isfinite(value) else None for key, value in {**metrics, **figures}.items()}
         write_text(folder / "results.json", json.dumps(values, indent=2, allow_nan=False) + "\n")
@@ -63,8 +63,6 @@ def _metric_tables(metrics: Mapping[str, float], evaluation: Evaluation | None, 
     The classes are sorted by their first metric, the worst first. Of more than 20 classes, the 10 worst and the 10 best
     have rows, unless `all_classes` is True.
     """
-    from rich.table import Column, Table
-
     overall, by_class = Table.grid(padding=(0, 2)), metrics_by_class(metrics)
     overall.add_column()
     overall.add_column(justify="right", no_wrap=True)

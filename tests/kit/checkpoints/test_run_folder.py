@@ -411,7 +411,7 @@ def test_run_folder_does_not_depend_on_the_logger(how, capsys):
     for run in runs:
         assert {file.name for file in (run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
         assert (run / "results.json").is_file() and (run / "config.yaml").is_file()
-        assert f"run folder {run}" in capsys.readouterr().out or len(runs) > 1
+        assert f"run folder    {run}\n" in capsys.readouterr().out or len(runs) > 1
         assert bool(list(run.glob("*tfevents*"))) == (how in ("+=", "default"))
         assert bool(list(run.rglob("metrics.csv"))) == (how == "csv")
     assert len(set(runs)) == len(runs)

@@ -90,8 +90,8 @@ def test_weights_of_the_best_checkpoint_are_measured(averaged, capsys):
     verbs.fit(["--config", "configs/tiny.yaml", "--config", "more.yaml", "--name", "tiny"])
     assert_agrees_with_hand()
     train, val = by_hand()
-    verdict = capsys.readouterr().out.split("version_0\n")[1].splitlines()
-    assert verdict[0].startswith("verdict: ") and f"(train {train:.2f}, val {val:.2f} +- 0." in verdict[0]
+    (verdict,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("verdict: ")]
+    assert f"(train {train:.2f}, val {val:.2f} +- 0." in verdict
     tags = scalars(RUN)
     assert [step for step, _ in tags["overfitting/train_accuracy"]] == [50, 100, 150]
     assert set(tags) == {"overfitting/train_accuracy", "overfitting/gap", "overfitting/gap_margin"}
