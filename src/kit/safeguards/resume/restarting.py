@@ -15,7 +15,6 @@ from kit.checkpoints import checkpoint
 from kit.checkpoints.run_folder import is_inside
 from kit.data import ImageDataModule
 from kit.ground import app
-from kit.ground._torch import tree_leaves
 from kit.ground.errors import UserError
 from kit.ground.threads import available_cores
 from kit.safeguards.resume.writing import KEY, LAST, PREVIOUS, find_damage
@@ -151,8 +150,6 @@ def check(trainer: L.Trainer, datamodule: Any, last: Path | None, force: bool) -
     refuse_other_data(content, datamodule, force)
     if isinstance(datamodule, ImageDataModule):  # Lightning loads its state after the images have been resized
         datamodule.use_size((content.get(type(datamodule).__qualname__) or {}).get("size"))
-    if any(isinstance(count, float) for count in tree_leaves(content.get("loops"))):
-        raise UserError(f"{last} cannot be resumed: its numbers of steps are not whole numbers")
     if last and ((run := checkpoint.run_folder_of(last.absolute())) / "results.json").is_file():
         loop = content["loops"]["fit_loop"]
         epochs = loop["epoch_progress"]["current"]["processed"] + loop["epoch_loop.batch_progress"]["is_last_batch"]
