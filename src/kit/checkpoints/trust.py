@@ -3,9 +3,10 @@
 The parser imports and calls every class path, and every dotted text where the annotation accepts a class or a function.
 So the values of a file are checked first, by the same annotations. Each name must be that of a class that the
 annotation accepts. The class must be defined in the application, in other code of its checkout (see `own_code`) or in
-this library, or be listed in `listed_classes`. Functions are refused, since most can do harm with some arguments. If
-the user gives a name, or a module or package that contains it, with `--trust`, the name need not be listed and may be a
-function.
+this library, or be listed in `listed_classes`. Functions are refused, since most can do harm with some arguments.
+
+With `--trust`, the user gives a name, or a module or package that contains it. Such a name need not be listed, and may
+be that of a function.
 
 All other names are refused before their modules are imported.
 """
@@ -27,12 +28,12 @@ from kit.checkpoints.own_code import is_own_class
 from kit.config.annotations import NN_MODULE, Annotations, Expected, parameter_annotations, parse_value, subclasses
 from kit.ground import app
 from kit.ground.errors import UserError, one_line
+from kit.ground.yaml_files import MAX_DEPTH, MAX_VALUES
 
 PACKAGES = ("kit",)  # a file may name any class of these and of the application
 # Keys of a checkpoint that describe an object, and the class of the object.
 PARTS = {"hyper_parameters": L.LightningModule, "datamodule_hyper_parameters": L.LightningDataModule}
 CLASS_PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
-MAX_DEPTH, MAX_VALUES = 50, 100_000  # of nested values
 # The largest number of items in a list, since the parser takes quadratic time for lists. `MAX_CLASSES` is for lists at
 # the keys `CLASS_KEYS`, which have an item for each class.
 MAX_ITEMS, MAX_CLASSES = 1_000, 10_000

@@ -1,6 +1,7 @@
 """Compute a batch in parts if memory runs out, and copy a run's state to the CPU's memory.
 
-If not even one sample fits, the user gets advice. The copies are for snapshots and for checkpoints. `return_freed_memory` and `garbage_collection_paused` are for large images and large annotation files.
+If not even one sample fits, the user gets advice. The copies are for snapshots and for checkpoints.
+`return_freed_memory` and `garbage_collection_paused` are for large images and large annotation files.
 """
 
 import ctypes

@@ -35,7 +35,8 @@ class AutoPrecision(L.Callback):
     precisions. This changes neither the weights, nor random numbers, nor the order of the images. The result is printed
     and written into `config.yaml`, so that the config repeats the run exactly, and a resumed run measures nothing.
 
-    The time is measured only if `is_measurable`, `is_long` and `computes_bfloat16` return True, else it is `32-true`.
+    The time is measured only if `is_measurable`, `is_long` and `computes_bfloat16` return True. Otherwise the run
+    trains in `32-true`.
 
     Args:
         config: the config that `SavedConfig` writes. Its key `trainer.precision` is set.

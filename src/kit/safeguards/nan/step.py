@@ -4,7 +4,6 @@ The rest of the file takes and restores snapshots of the training state, and low
 """
 
 from collections import deque
-from collections.abc import Iterator
 from copy import deepcopy
 from itertools import chain
 from statistics import median
@@ -12,13 +11,12 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
 from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from kit.ground._lightning import loss_scaler
+from kit.ground._lightning import averaging_callbacks, loss_scaler
 from kit.ground._torch import inner_schedules
 from kit.ground.memory import copy_to_cpu
 
@@ -31,8 +29,8 @@ class Snapshots:
     """The last two snapshots of the training state.
 
     A resumed run lacks the snapshots from before its checkpoint. Therefore every run drops its snapshots when it writes
-    a checkpoint, and takes one of the current state; see `NanGuard.on_save_checkpoint` for the exception. Otherwise a
-    resumed run could restore another state than a run without interruption.
+    a checkpoint, and takes one of the current state. Otherwise a resumed run could restore another state than a run
+    without interruption. `NanGuard.on_save_checkpoint` keeps the snapshots while the loss is high.
 
     Attributes:
         good_steps: the number of good steps since the last snapshot.
@@ -64,11 +62,6 @@ class Snapshots:
         self._states = deque([state], maxlen=2)
         self.good_steps = 0
         return state["step"]
-
-
-def averaging_callbacks(trainer: L.Trainer) -> Iterator[WeightAveraging]:
-    """Yield the callbacks that average the weights (EMA)."""
-    return (callback for callback in trainer.callbacks if isinstance(callback, WeightAveraging))  # type: ignore[attr-defined]
 
 
 def snapshot(trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:

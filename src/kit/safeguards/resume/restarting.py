@@ -50,10 +50,10 @@ def choose(run_or_checkpoint: str) -> Path | None:
         _warn(f"{file} is damaged ({why}) and is not used")
     if files:
         run = checkpoint.run_folder_of(path.absolute())
-        best, again = run / "checkpoints" / "best.ckpt", f"start the run again with --config {run / 'config.yaml'}"
-        if best not in files and best.is_file() and find_damage(best) is None:
-            again = f"continue from the best one with --resume {best}, or {again}"
-        raise UserError(f"{' and '.join(map(str, files))} cannot be read: {again}")
+        best, remedy = run / "checkpoints" / "best.ckpt", f"start the run again with --config {run / 'config.yaml'}"
+        if best not in files and find_damage(best) is None:
+            remedy = f"continue from the best one with --resume {best}, or {remedy}"
+        raise UserError(f"{' and '.join(map(str, files))} cannot be read: {remedy}")
     _warn(f"{path} was stopped before its first checkpoint: it starts from the beginning")
     return None
 
@@ -139,8 +139,9 @@ def check(trainer: L.Trainer, datamodule: Any, last: Path | None, force: bool) -
             complete.
     """
     cores = available_cores()
-    if trainer.num_devices > (most := max(cores, torch.cuda.device_count())):
-        raise UserError(f"the run has {trainer.num_devices} devices, this machine has {most}: add --trainer.devices N")
+    devices = max(cores, torch.cuda.device_count())
+    if trainer.num_devices > devices:
+        raise UserError(f"the run has {trainer.num_devices} devices, this machine {devices}: add --trainer.devices N")
     if isinstance(datamodule, ImageDataModule) and (datamodule.num_workers or 0) > cores:
         _warn(f"the run had {datamodule.num_workers} workers: it continues with {cores}, one for each core")
         datamodule.num_workers = cores
