@@ -33,7 +33,7 @@ from kit.ground.yaml_files import read_yaml
 from kit.safeguards import Checkpoint, EarlyStopping, ExactResume, MemoryGuard, NanGuard, Overfitting
 from kit.safeguards.resume import restarting
 from kit.training import AutoPrecision
-from kit.training.bfloat16 import clip_fused
+from kit.training.precision import clip_fused
 
 OVERLAYS = "trainer"  # a folder in CONFIGS; its files set a few keys and are not complete runs
 

@@ -14,7 +14,6 @@ from torch.autograd.function import once_differentiable
 from kit.ground._lightning import loss_scaler
 from kit.ground._torch import BatchNorm, tree_map
 from kit.ground.memory import DoesNotFit
-from kit.safeguards.patching import replace_method
 from kit.task import as_task
 
 
@@ -174,6 +173,19 @@ class _KnownGradients(torch.autograd.Function):
             for of_parameter in zip(*ctx.gradients, strict=True)
         )
         return None, None, None, *totals
+
+
+@contextmanager
+def replace_method(instance: Any, name: str, replacement: Callable[..., Any]) -> Iterator[None]:
+    """Replace a method of an object until the context ends, since Lightning has no hook around it."""
+    earlier_replacement = vars(instance).get(name)
+    setattr(instance, name, replacement)
+    try:
+        yield
+    finally:
+        vars(instance).pop(name, None)
+        if earlier_replacement is not None:
+            setattr(instance, name, earlier_replacement)
 
 
 @contextmanager
