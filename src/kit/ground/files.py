@@ -184,7 +184,7 @@ def allowing_pixels(limit: int) -> Iterator[None]:
     """Set the number of pixels of the largest image that PIL opens in this context."""
     usual, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, (limit + 1) // 2
     try:
-        with warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning):  # above half of it
+        with warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning):  # PIL warns from half
             yield
     finally:
         Image.MAX_IMAGE_PIXELS = usual

@@ -16,7 +16,6 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from kit.ground._torch import tree_leaves
 from kit.ground.errors import UserError
 
 T = TypeVar("T")
@@ -46,22 +45,19 @@ class SampleLimit:
         """Return into how many parts to divide a batch with this number of samples."""
         return 1 if self.size is None else max(1, ceil(samples / self.size))
 
-    def halve(self, samples: int, batch: Any, torch_message: str) -> None:
+    def halve(self, samples: int, torch_message: str) -> None:
         """Set the limit to half of the samples that did not fit, and free the memory that torch caches.
 
         Args:
             samples: the number of samples that did not fit.
-            batch: the batch. The error message has the shape of its first tensor.
             torch_message: the message of torch's `OutOfMemoryError`.
 
         Raises:
             DoesNotFit: a single sample did not fit.
         """
         if samples <= 1:
-            tensors = [leaf for leaf in tree_leaves(batch) if isinstance(leaf, Tensor) and leaf.ndim > 1]
-            shape = f" ({' x '.join(map(str, tensors[0].shape[1:]))})" if tensors else ""
             shortage = " ".join(torch_message.partition(" Of the allocated")[0].split())  # the needed and free memory
-            raise DoesNotFit(f"one sample{shape} does not fit: {shortage}; what helps: {ADVICE}")
+            raise DoesNotFit(f"one sample does not fit: {shortage}; what helps: {ADVICE}")
         self.size = ceil(samples / 2)
         gc.collect()
         torch.cuda.empty_cache()
@@ -93,7 +89,7 @@ def in_halves(work: Callable[..., T], *arguments: Any, limit: SampleLimit | None
             continue
         except torch.OutOfMemoryError as error:
             message = str(error)
-        limit.halve(count, part, message)  # not in the `except` clause, where the exception keeps memory
+        limit.halve(count, message)  # not in the `except` clause, where the exception keeps memory
     return results
 
 

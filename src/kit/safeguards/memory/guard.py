@@ -167,7 +167,7 @@ class MemoryGuard(L.Callback):
     def _halve(self, torch_message: str) -> None:
         """Set the limit to half of the number of samples that did not fit. See `SampleLimit.halve`."""
         samples, limit = count_samples(self._arguments[0]), self.limits["training"]
-        limit.halve(ceil(samples / limit.parts(samples)), self._arguments[0], torch_message)
+        limit.halve(ceil(samples / limit.parts(samples)), torch_message)
 
     def _evaluate(self, trainer: L.Trainer, evaluate: Callable[[Batch], Any], batch: Batch) -> Any:
         """Return the outputs of `evaluate` for a batch, which it gets in parts if memory runs out."""
