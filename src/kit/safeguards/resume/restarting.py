@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-import torch
 from jsonargparse import Namespace as JsonNamespace
 from lightning.pytorch.callbacks import ModelCheckpoint, OnExceptionCheckpoint
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
@@ -15,6 +14,7 @@ from kit.checkpoints import checkpoint
 from kit.checkpoints.run_folder import is_inside
 from kit.data import ImageDataModule
 from kit.ground import app
+from kit.ground._torch import tree_leaves
 from kit.ground.errors import UserError
 from kit.ground.threads import available_cores
 from kit.safeguards.resume.writing import KEY, LAST, PREVIOUS, find_damage
@@ -135,13 +135,9 @@ def check(trainer: L.Trainer, datamodule: Any, last: Path | None, force: bool) -
     """Check that a run can continue from the checkpoint `last`, and limit the number of workers to the cores.
 
     Raises:
-        UserError: the machine has too few devices, the data differ, the checkpoint cannot be resumed, or the run is
-            complete.
+        UserError: the data differ, the checkpoint cannot be resumed, or the run is complete.
     """
     cores = available_cores()
-    devices = max(cores, torch.cuda.device_count())
-    if trainer.num_devices > devices:
-        raise UserError(f"the run has {trainer.num_devices} devices, this machine {devices}: add --trainer.devices N")
     if isinstance(datamodule, ImageDataModule) and (datamodule.num_workers or 0) > cores:
         _warn(f"the run had {datamodule.num_workers} workers: it continues with {cores}, one for each core")
         datamodule.num_workers = cores
@@ -151,6 +147,8 @@ def check(trainer: L.Trainer, datamodule: Any, last: Path | None, force: bool) -
     refuse_other_data(content, datamodule, force)
     if isinstance(datamodule, ImageDataModule):  # Lightning loads its state after the images have been resized
         datamodule.use_size((content.get(type(datamodule).__qualname__) or {}).get("size"))
+    if any(isinstance(count, float) for count in tree_leaves(content.get("loops"))):
+        raise UserError(f"{last} cannot be resumed: its numbers of steps are not whole numbers")
     if last and ((run := checkpoint.run_folder_of(last.absolute())) / "results.json").is_file():
         loop = content["loops"]["fit_loop"]
         epochs = loop["epoch_progress"]["current"]["processed"] + loop["epoch_loop.batch_progress"]["is_last_batch"]

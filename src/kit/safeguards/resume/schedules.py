@@ -2,12 +2,16 @@
 
 import math
 import warnings
+from typing import Any
 
 import lightning as L
 from torch.optim.lr_scheduler import ChainedScheduler, LRScheduler, ReduceLROnPlateau
 
 from kit.ground._torch import inner_schedules
+from kit.ground.errors import UserError
 from kit.safeguards.nan.step import cut_learning_rates
+
+MAX_STEPS = 10_000_000  # steps of a schedule, which take about a minute
 
 
 class InitialState:
@@ -28,8 +32,11 @@ class InitialState:
                 the learning rate. Otherwise, the cuts are applied to the new schedules.
             epoch_length_changed: whether the number of steps in an epoch has changed. A schedule that steps with
                 the optimizer then continues at the start of the current epoch.
+
+        Raises:
+            UserError: a schedule has made too many steps.
         """
-        schedules = [
+        schedules: list[tuple[Any, dict[str, Any]]] = [
             (config, state)
             for config, state in zip(trainer.lr_scheduler_configs, self._schedules, strict=True)
             if not isinstance(config.scheduler, ReduceLROnPlateau)  # it does not depend on the run's length
@@ -46,6 +53,8 @@ class InitialState:
             for config, state in schedules:
                 is_restarted = epoch_length_changed and config.interval == "step"
                 steps = _steps_before_epoch(trainer) if is_restarted else _steps_of(config.scheduler)
+                if steps > MAX_STEPS:  # in a damaged checkpoint
+                    raise UserError(f"the schedule has made more than {MAX_STEPS:,} steps, too many to repeat")
                 config.scheduler.load_state_dict(state)
                 for _ in range(steps):  # many schedules compute each rate from the one before it
                     config.scheduler.step()
