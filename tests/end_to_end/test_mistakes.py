@@ -1,6 +1,5 @@
 """A mistake of the user ends in one line that says what is wrong and what to do."""
 
-import shlex
 from collections.abc import Callable
 from pathlib import Path
 from urllib.error import URLError
@@ -236,16 +235,6 @@ def test_configs_that_have_a_key_are_named(refused, monkeypatch):
     assert "--data.root photos" in message and all(f"configs/{file.name}" in message for file in with_root)
 
 
-def test_one_number_for_a_height_and_width_is_doubled(refused, monkeypatch):
-    monkeypatch.chdir(CONFIGS.parent)
-    message = refused("--data.image_size", "64")
-    if "--config" not in message or "'[64, 64]'" not in message:
-        pytest.skip("the default config has this key, or no config gives it a height and a width")
-    words = shlex.split(message.partition("did you mean ")[2].partition("?")[0])
-    monkeypatch.setattr(CLI, "instantiate_classes", lambda cli: None)
-    assert tuple(CLI(words).config.data.init_args.image_size) == (64, 64)
-
-
 def test_net_of_a_library_is_given_by_its_class(refused, monkeypatch):
     monkeypatch.chdir(CONFIGS.parent)
     finetune = [f for f in RUNS if "model.net.name" in {key for key, _, _ in leaves(f.read_text())}]
@@ -258,14 +247,6 @@ def test_long_value_is_cut(text, refused):
     for option in ("--model", "--trainer.max_epochs"):
         message = refused("--config", RUN, option, text)
         assert option[2:] in message and len(message) < 1_000
-
-
-def test_argument_without_an_annotation_or_a_default_needs_a_value(monkeypatch):
-    lines = ["import lightning as L", "class Every(L.Callback):", "    def __init__(self, every): ..."]
-    Path("untyped.py").write_text("\n".join(lines))
-    monkeypatch.syspath_prepend(".")
-    with pytest.raises(UserError, match=r"trainer\.callbacks\.every is missing"):
-        verbs.fit(["--config", RUN, *tiny_data(), "--trainer.callbacks+=untyped.Every"])
 
 
 def test_name_of_several_classes_is_explained(refused):

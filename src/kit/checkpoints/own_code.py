@@ -31,8 +31,8 @@ def is_own_class(path: str) -> bool:
     # An installed application lies beside all other libraries, and not in a checkout.
     if folder not in (source, source.parent) or not (source.parent / "pyproject.toml").is_file():
         return False
-    place = folder.joinpath(*modules)
-    return any(_binds(file, name) for file in (place.with_suffix(".py"), place / "__init__.py"))
+    module = folder.joinpath(*modules)
+    return any(_binds(file, name) for file in (module.with_suffix(".py"), module / "__init__.py"))
 
 
 def _binds(file: Path, name: str) -> bool:

@@ -7,11 +7,11 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import suppress
-from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any, get_args
 
 from kit.config.annotations import default_of, import_path, parameter_annotations, parse_value
+from kit.config.arguments import scan
 from kit.ground._torch import tree_leaves
 from kit.ground.errors import UserError
 from kit.ground.yaml_files import read_yaml
@@ -94,10 +94,11 @@ def refuse_links(target: Path, run: Path) -> None:
 
 
 def refuse_foreign_paths(config: dict[str, Any], args: list[str], run: Path) -> None:
-    """Refuse to resume a run if it would write to a path outside of its folder that its config names.
+    """Refuse to resume a run if its config names a path outside of the run's folder that the run would write to.
 
-    Paths of `data` and `model`, except those at `WRITTEN_KEYS`, are only read, so they may be outside. Allowed are also
-    texts at keys without a dot, such as `name`, defaults, and paths that the user gives on this command line.
+    The paths of `data` and `model` may be outside, since they are only read, except those at `WRITTEN_KEYS`. Texts at
+    keys without a dot, such as `name`, are no paths. Defaults of arguments are allowed, and so are paths that the user
+    gives on this command line.
 
     Args:
         config: the parsed config, as nested dicts and lists.
@@ -152,11 +153,10 @@ def _given_texts(args: list[str], run: Path) -> Iterator[tuple[str, Any]]:
 
     The config in the run's folder is left out.
     """
-    words = [argument.split("=", 1) if argument.startswith("-") else [argument] for argument in args]
-    for key, value in pairwise(chain(*words)):
-        if key in ("--config", "-c"):
-            values = [] if is_inside(value, run) else read_yaml(Path(value))
-            yield from (("", text) for text in tree_leaves(values))
-        elif key.startswith("-"):
-            name = key.lstrip("-").removesuffix("+").replace(".init_args", "")
+    for option, value, _ in scan(args):
+        if option in ("--config", "-c"):
+            content = [] if is_inside(str(value), run) else read_yaml(Path(str(value)))
+            yield from (("", text) for text in tree_leaves(content))
+        elif option and value is not None:
+            name = option.lstrip("-").removesuffix("+").replace(".init_args", "")
             yield from ((name, text) for text in tree_leaves(parse_value(value)))

@@ -3,9 +3,10 @@
 The parser imports and calls every class path, and every dotted text where the annotation accepts a class or a function.
 So the values of a file are checked first, by the same annotations. Each name must be that of a class that the
 annotation accepts. The class must be defined in the application, in other code of its checkout (see `own_code`) or in
-this library, or be listed in `listed_classes`. Functions are refused, since most can do harm with some arguments. If
-the user gives a name, or a module or package that contains it, with `--trust`, the name need not be listed and may be a
-function.
+this library, or be listed in `listed_classes`. Functions are refused, since most can do harm with some arguments.
+
+With `--trust`, the user gives a name, or a module or package that contains it. Such a name need not be listed, and may
+be that of a function.
 
 All other names are refused before their modules are imported.
 """
@@ -27,16 +28,12 @@ from kit.checkpoints.own_code import is_own_class
 from kit.config.annotations import NN_MODULE, Annotations, Expected, parameter_annotations, parse_value, subclasses
 from kit.ground import app
 from kit.ground.errors import UserError, one_line
+from kit.ground.yaml_files import MAX_DEPTH, MAX_VALUES
 
 PACKAGES = ("kit",)  # a file may name any class of these and of the application
 # Keys of a checkpoint that describe an object, and the class of the object.
 PARTS = {"hyper_parameters": L.LightningModule, "datamodule_hyper_parameters": L.LightningDataModule}
 CLASS_PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
-MAX_DEPTH, MAX_VALUES = 50, 100_000  # of nested values
-# The largest number of items in a list, since the parser takes quadratic time for lists. `MAX_CLASSES` is for lists at
-# the keys `CLASS_KEYS`, which have an item for each class.
-MAX_ITEMS, MAX_CLASSES = 1_000, 10_000
-CLASS_KEYS = ("class_names", "class_counts")
 
 
 def check_checkpoint(content: dict[str, Any], file: Path, trusted: Sequence[str] = ()) -> None:
@@ -111,9 +108,6 @@ class _Checker:
         if isinstance(value, str):
             self._check_text(value, expected, annotations, key, depth)
         elif isinstance(value, (list, tuple)):
-            limit = MAX_CLASSES if key.endswith(CLASS_KEYS) else MAX_ITEMS
-            if len(value) > limit:
-                self.refuse(key, f"is a list of {len(value):,} values, but may have at most {limit:,}")
             for i, item in enumerate(value):
                 self.check(item, expected.items or [Any], f"{key}[{i}]", depth + 1)
         elif not isinstance(value, dict):
@@ -168,11 +162,7 @@ class _Checker:
         path = values["class_path"]
         if not isinstance(path, str) or not CLASS_PATH.fullmatch(path):
             self.refuse(key, f"names {_shown(path)}, which is not a class path, such as package.module.Class")
-        target = self._import_allowed(path, expected, key)
-        try:
-            annotations = parameter_annotations(target)
-        except Exception as error:  # a class of unknown origin may have any signature
-            self.refuse(key, f"names {_shown(path)}, whose parameters cannot be found ({one_line(error)})")
+        annotations = parameter_annotations(self._import_allowed(path, expected, key))
         for part, arguments in values.items():
             if part == "class_path":
                 continue
@@ -204,7 +194,7 @@ class _Checker:
             home = f"{target.__module__}.{target.__qualname__}"
             if home.split(".")[0] != package:  # the named module has only imported it
                 self.refuse(key, f"{claim}, but that is {_shown(home)}")
-        fits = any(_is_of(target, kind) for kind in classes)
+        fits = issubclass(target, classes) if is_class else isinstance(target, classes)
         if not is_class and (isroutine(target) or (callable(target) and not fits)):
             if not is_trusted:
                 self.refuse(key, f"{claim}, a function, where a class belongs; if you know it, add --trust {path}")
@@ -212,14 +202,6 @@ class _Checker:
             required = " or ".join(dict.fromkeys(kind.__name__ for kind in classes))
             self.refuse(key, f"{claim}, which is not of the class {required}")
         return target
-
-
-def _is_of(target: Any, kind: type) -> bool:
-    """Return whether an object is a subclass or an instance of a class."""
-    try:
-        return issubclass(target, kind) if isinstance(target, type) else isinstance(target, kind)
-    except TypeError:  # a protocol that is not `@runtime_checkable`
-        return False
 
 
 def _untrusted(path: str) -> str:

@@ -34,7 +34,7 @@ from kit.ground.yaml_files import read_yaml
 from kit.safeguards import Checkpoint, EarlyStopping, ExactResume, MemoryGuard, NanGuard, Overfitting
 from kit.safeguards.resume import restarting
 from kit.training import AutoPrecision
-from kit.training.bfloat16 import clip_fused
+from kit.training.precision import clip_fused
 
 OVERLAYS = "trainer"  # a folder in CONFIGS; its files set a few keys and are not complete runs
 
@@ -128,16 +128,13 @@ class CLI(LightningCLI):
     def parse_arguments(self, parser: Parser, args: list[str]) -> None:
         if self.untrusted:
             trust.check_config(read_yaml(self.untrusted), parser_annotations(parser), self.untrusted, self.trusted)
-        for argument in extract_option(args, "--config", "-c")[1]:
-            if argument.encode(errors="ignore").decode() != argument:
-                raise UserError(f"{argument}: not UTF-8, so config.yaml cannot name it; rename it, or give a link")
         self.config = parser.read(args)
         if self.base is not None:
-            own = self.base["data"]["init_args"]
-            root, own_root = (Path(text or "") for text in (self.config.get("data.init_args.root"), own.get("root")))
-            self.reads_other_root = root.resolve() != own_root.resolve()
+            trained_on = self.base["data"]["init_args"]  # the arguments of the run's data module
+            roots = [self.config.get("data.init_args.root"), trained_on.get("root")]
+            self.reads_other_root = Path(roots[0] or "").resolve() != Path(roots[1] or "").resolve()
             options = getattr(import_path(self.base["data"]["class_path"]), "root_options", ())
-            if self.reads_other_root and own.keys() & options:
+            if self.reads_other_root and trained_on.keys() & options:
                 raise OtherOptions(options)
         # `resume` is not saved, since `--config RUN/config.yaml` would otherwise resume that run.
         resume, self.config.resume = self.config.resume, None

@@ -36,19 +36,19 @@ def use_start(model: L.LightningModule, data: Any, config: Namespace, resumed: b
         force: whether a resumed run may start from other weights.
 
     Raises:
-        UserError: a resumed run would start from other weights, and `force` is False.
+        UserError: see `restarting.refuse`.
     """
     start_prefix, start = find_start(model) or ("", None)
     if start is None:
         if not resumed:  # the config may be a copy of that of a run with pretrained weights
             config.weights_source = config.weights_sha256 = None
         return
-    if resumed and not force and config.weights_sha256 not in (None, start.sha256):
+    if resumed and config.weights_sha256 not in (None, start.sha256):
         restarting.refuse("weights", [f"those of {start.source} have another hash"], force)
     source = f"{start.source} ({start.licence or 'no licence stated'})"
     config.weights_source, config.weights_sha256 = source, start.sha256
-    images = start.mean, start.std, start.image_size
-    matched = data.match_weights(*images) if isinstance(data, ImageDataModule) else {}
+    is_ours = isinstance(data, ImageDataModule)
+    matched = data.match_weights(start.mean, start.std, start.image_size) if is_ours else {}
     for key, value in matched.items():
         config[f"data.init_args.{key}"] = value
     net_prefix = f"{start_prefix.partition('.')[0]}." if start_prefix else ""  # such as `net.`

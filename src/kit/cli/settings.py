@@ -70,7 +70,7 @@ def check_settings(settings: Namespace) -> None:
 def check_net(model: L.LightningModule) -> None:
     """Raise `UserError` if the model has a net of `kit.zoo` for another task than the model's `Predictions`."""
     net, predictions = type(getattr(model, "net", None)), getattr(model, "Predictions", None)
-    purpose = net.__module__.rpartition("_")[2] if "_" in net.__module__ else net.__module__.rpartition(".")[2]
+    purpose = re.split(r"[._]", net.__module__)[-1]  # such as `detection` for `kit.zoo.timm_detection`
     needed = NETS.get(getattr(predictions, "__module__", ""))
     if needed and net.__module__.startswith("kit.zoo.") and purpose != needed:
         why = f"{net.__name__} is a net for {purpose}, but {type(model).__name__} needs one for {needed}"

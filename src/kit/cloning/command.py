@@ -65,18 +65,14 @@ def _split_tasks(given: list[str], template: Template) -> list[str]:
         template: the template that has the tasks.
 
     Raises:
-        UserError: no task is given, a task is not known, or git does not track it.
+        UserError: no task is given, or a task is not known.
     """
     known = template.tasks
     tasks = sorted({*",".join(given).replace(",", " ").split()})
     if not tasks:
         raise UserError(f"which task? --task TASK, or several separated by commas; there are {', '.join(known)}")
-    for task in {*tasks} - {*known}:
-        folder = f"src/{template.package}/{task}/"
-        if (template.root / folder / "task.py").is_file():
-            problem = f"git does not track {folder}, which the project would lack"
-            raise UserError(f"{problem}: git add --force it, or move it away")
-        raise UserError(f"no task '{task}'{did_you_mean(task, known)}; there are {', '.join(known)}")
+    if unknown := [task for task in tasks if task not in known]:
+        raise UserError(f"no task '{unknown[0]}'{did_you_mean(unknown[0], known)}; there are {', '.join(known)}")
     return tasks
 
 

@@ -43,7 +43,7 @@ def reset_replaced_arguments() -> Iterator[dict[str, tuple[str, float]]]:
             if isinstance(new, type) and issubclass(new, (Optimizer, LRScheduler)):
                 arguments = before["init_args"]
                 names = vars(arguments) if isinstance(arguments, Namespace) else arguments
-                for name in [name for name in names if name != "lr" or issubclass(new, LRScheduler)]:
+                for name in [name for name in names if name != "lr"]:  # no schedule of torch has this argument
                     del arguments[name]
                 if "lr" in arguments and "lr" not in (now.get("init_args") or {}):
                     kept_rates[now["class_path"]] = (before["class_path"], arguments["lr"])

@@ -116,20 +116,20 @@ class Search:
 
     def _find(self, key: str) -> Any:
         """Return the annotation of a key, or the annotations of a group; None if there is no such key."""
-        kinds, owner, path = self.annotations, None, ""
+        annotation, owner, path = self.annotations, None, ""
         for name in filter(None, key.split(".")):
-            if not isinstance(kinds, dict):
+            if not isinstance(annotation, dict):  # `name` is an argument of the class at `path`
                 default = default_of(owner, path.rpartition(".")[2]) if owner else None
                 owner = self.classes.setdefault(path, default) if isinstance(default, type) else self.classes.get(path)
-                if owner is None:  # its class is unknown, or it is a mapping
-                    expected = Expected.any_of([kinds])
+                if owner is None:  # the class is unknown, or there is a mapping at `path`
+                    expected = Expected.any_of([annotation])
                     self.unnamed += [path] if expected.classes and not expected.values else []
                     return Any if expected.classes or expected.values or expected.anything else None
-                kinds = parameter_annotations(owner)
-            if name not in kinds:
+                annotation = parameter_annotations(owner)
+            if name not in annotation:
                 return None
-            kinds, path = kinds[name], f"{path}.{name}".lstrip(".")
-        return kinds
+            annotation, path = annotation[name], f"{path}.{name}".lstrip(".")
+        return annotation
 
 
 def _shown(value: Any) -> str:

@@ -5,7 +5,6 @@ from argparse import SUPPRESS, ArgumentError
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from enum import Enum
-from inspect import signature
 from numbers import Number
 from pathlib import Path
 from typing import Any
@@ -80,7 +79,7 @@ class PlainParser(ArgumentParser):
                 config = self.parse_args([*(f"--config={file}" for file in configs), *others])
         except ArgumentError as error:
             raise UserError(explain(str(error), self, configs, others)) from None
-        self._require_values(config)
+        self._refuse_null(config)
         values = vars(config.as_flat())
         for key in [key for key in values if key.endswith(".class_path") and values[key] in kept_rates]:
             old, rate = kept_rates[values[key]]
@@ -88,26 +87,17 @@ class PlainParser(ArgumentParser):
                 rank_zero_only(print)(f"{values[key]} keeps only the learning rate {rate:g} of {old}")
         return config
 
-    def _require_values(self, value: Any, key: str = "") -> None:
-        """Raise `UserError` if an argument without a default has no value, or if another one must not be null.
-
-        The parser does the former for annotated arguments only, and does not check null for all classes.
-        """
+    def _refuse_null(self, value: Any, key: str = "") -> None:
+        """Raise `UserError` if an argument is null that must not be. The parser does not check this for all classes."""
         if isinstance(value, list):
             for item in value:
-                self._require_values(item, key)
+                self._refuse_null(item, key)
         elif isinstance(value, Namespace):
             for name, inner in vars(value).items():
-                self._require_values(inner, f"{key}.{name}".lstrip(".").removesuffix(".init_args"))
-            init_args = vars(value.get("init_args") or Namespace())
+                self._refuse_null(inner, f"{key}.{name}".lstrip(".").removesuffix(".init_args"))
             kind = import_path(value.class_path) if "class_path" in value else None
-            parameters = signature(kind).parameters if kind else {}
-            linked = [target.rpartition(".")[2] for target in self.linked]  # the task gives them to its net, too
-            for name, parameter in parameters.items():
-                is_untyped = parameter.default is parameter.annotation is parameter.empty and name not in linked
-                if is_untyped and init_args.get(name, "") is None:
-                    raise UserError(f"{key}.{name} is missing: give it in the config or as --{key}.{name}")
-            for name in [name for name in init_args if init_args[name] is None and isinstance(kind, type)]:
+            arguments = vars(value.get("init_args") or Namespace())
+            for name in [name for name in arguments if arguments[name] is None and isinstance(kind, type)]:
                 if expected := expected_instead_of_null(kind, name):
                     raise UserError(f"{key}.{name} is null, but must be {expected}")
 

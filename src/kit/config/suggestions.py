@@ -32,16 +32,11 @@ def for_key(key: str, value: str | None, known: Sequence[str], model: type | Non
     option = "" if value is None or "class_path" in value else f" {shlex.quote(value)}"
     if nearest := _nearest_key(key, known):
         return f"; did you mean --{nearest}{option}?"
-    runs = _examples(None)
-    keys = {file: nearest for file, run in runs.items() if (nearest := _nearest_key(key, list(run), 1.0))}
+    keys = {file: nearest for file, run in _examples(None).items() if (nearest := _nearest_key(key, list(run), 1.0))}
     if keys:
         *_, file = [file for file in _examples(model) if file in keys] or keys  # of the same model, if there is one
-        others = ", ".join(map(str, keys))
-        examples = (runs[other][name] for other, name in keys.items())
-        example = next((value for value in examples if isinstance(value, list)), None)
-        if example and value and "[" not in value:  # such as one number for a height and width
-            option = f" '[{', '.join([value] * len(example))}]'"
-        return f"; did you mean --config {file} --{keys[file]}{option}? Configs with this key: {others}"
+        files = ", ".join(map(str, keys))
+        return f"; did you mean --config {file} --{keys[file]}{option}? Configs with this key: {files}"
     group = key.rpartition(".")[0]
     siblings = [name.rpartition(".")[2] for name in known if group and name.rpartition(".")[0] == group]
     return f"; there are {', '.join(siblings)}" if siblings else "; --help lists the most important keys"
@@ -90,11 +85,11 @@ def for_class(key: str, text: str, kinds: Sequence[type], model: type | None) ->
     if near := get_close_matches(text.lower(), names, n=1, cutoff=0.7):
         return f"{key}: no class '{text}'; did you mean '{names[near[0]]}'?"
     runs = _examples(model).values()
-    paths = [run[key][0] if isinstance(run[key], list) else run[key] for run in runs if run.get(key)]
-    such = " or ".join(dict.fromkeys(map(str, paths))) or "package.module.Class"
-    named = next((f"--{key} {run[key]} --{key}.name {text}" for run in runs if f"{key}.name" in run), None)
-    hint = f"; or {named} (docs/finetuning.md has more)" if named else ""
-    return f"{key} is '{text}', but must be the path of a class, such as {such}{hint}"
+    values = [run[key] for run in runs if run.get(key)]
+    paths = {str(value[0] if isinstance(value, list) else value): None for value in values}
+    examples = " or ".join(paths) or "package.module.Class"
+    by_name = [f"; or --{key} {run[key]} --{key}.name {text}" for run in runs if f"{key}.name" in run]
+    return f"{key} is '{text}', but must be the path of a class, such as {examples}{''.join(by_name[:1])}"
 
 
 def missing_config(path: Path) -> str:

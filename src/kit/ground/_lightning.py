@@ -4,6 +4,7 @@ tests/kit/ground/test_private_names.py fails if a name is missing. It has also t
 `kit.safeguards.EarlyStopping`, `kit.safeguards.Checkpoint` and the logger in `kit.dashboard.tensorboard`.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import lightning as L
@@ -60,10 +61,15 @@ def validate(trainer: L.Trainer) -> None:
     connector._first_loop_iter = first
 
 
+def averaging_callbacks(trainer: L.Trainer) -> Iterator[WeightAveraging]:
+    """Yield the callbacks that average the weights (EMA)."""
+    return (callback for callback in trainer.callbacks if isinstance(callback, WeightAveraging))  # type: ignore[attr-defined]
+
+
 def restart_averages(trainer: L.Trainer, pl_module: L.LightningModule) -> None:
     """Set averaged weights to the current ones."""
-    for callback in trainer.callbacks:  # type: ignore[attr-defined]
-        if isinstance(callback, WeightAveraging) and callback._average_model is not None:
+    for callback in averaging_callbacks(trainer):
+        if callback._average_model is not None:
             callback._average_model.module.load_state_dict(pl_module.state_dict())
 
 

@@ -1,5 +1,8 @@
 """Exceptions that end a program with a one-line message, and functions that make parts of messages."""
 
+from importlib import import_module
+from typing import Any
+
 # Signal number to exit code, which is 128 plus the number. Other signals, such as SLURM's, count as SIGTERM.
 EXIT_CODES = {1: 129, 2: 130}  # SIGHUP, SIGINT
 
@@ -49,6 +52,18 @@ class Stopped(BaseException):
     def __init__(self, message: str, number: int) -> None:
         super().__init__(message)
         self.number, self.exit_code = number, EXIT_CODES.get(number, 143) if message else 0
+
+
+def import_extra(package: str, user: str, extra: str) -> Any:
+    """Import a package of a pip extra, which `user` needs.
+
+    Raises:
+        UserError: the package is not installed.
+    """
+    try:
+        return import_module(package)
+    except ImportError:
+        raise UserError(f"{user} needs {package}: pip install -c constraints.txt -e '.[{extra}]'") from None
 
 
 def did_you_mean(word: str, known) -> str:

@@ -184,7 +184,7 @@ def allowing_pixels(limit: int) -> Iterator[None]:
     """Set the number of pixels of the largest image that PIL opens in this context."""
     usual, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, (limit + 1) // 2
     try:
-        with warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning):  # above half of it
+        with warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning):  # PIL warns from half
             yield
     finally:
         Image.MAX_IMAGE_PIXELS = usual
@@ -244,15 +244,13 @@ def _is_abandoned(temporary: Path, process: int, machine: str) -> bool:
 
     A process of another machine counts as ended if it has not written for `SECONDS_UNTIL_ABANDONED`.
     """
-    if machine == MACHINE and os.name == "posix":  # on Windows, `os.kill` would end the process
-        try:
-            os.kill(process, 0)
-        except ProcessLookupError:
-            return True
-        except PermissionError:  # a process of another user
-            pass
-        return False
-    return time.time() - temporary.stat().st_mtime > SECONDS_UNTIL_ABANDONED
+    if machine != MACHINE or os.name != "posix":  # on Windows, `os.kill` would end the process
+        return time.time() - temporary.stat().st_mtime > SECONDS_UNTIL_ABANDONED
+    try:
+        os.kill(process, 0)
+    except OSError as error:
+        return isinstance(error, ProcessLookupError)  # a process of another user raises `PermissionError`
+    return False
 
 
 def write_text(file: Path, content: str) -> None:

@@ -1,7 +1,7 @@
 """Compute a batch in parts if memory runs out, and copy a run's state to the CPU's memory.
 
-If not even one sample fits, the user gets advice. The copies are for snapshots, and for checkpoints that a thread
-writes. `return_freed_memory` and `garbage_collection_paused` are for large images and large annotation files.
+If not even one sample fits, the user gets advice. The copies are for snapshots and for checkpoints.
+`return_freed_memory` and `garbage_collection_paused` are for large images and large annotation files.
 """
 
 import ctypes
@@ -16,7 +16,6 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from kit.ground._torch import tree_leaves
 from kit.ground.errors import UserError
 
 T = TypeVar("T")
@@ -46,22 +45,19 @@ class SampleLimit:
         """Return into how many parts to divide a batch with this number of samples."""
         return 1 if self.size is None else max(1, ceil(samples / self.size))
 
-    def halve(self, samples: int, batch: Any, torch_message: str) -> None:
+    def halve(self, samples: int, torch_message: str) -> None:
         """Set the limit to half of the samples that did not fit, and free the memory that torch caches.
 
         Args:
             samples: the number of samples that did not fit.
-            batch: the batch. The error message has the shape of its first tensor.
             torch_message: the message of torch's `OutOfMemoryError`.
 
         Raises:
             DoesNotFit: a single sample did not fit.
         """
         if samples <= 1:
-            tensors = [leaf for leaf in tree_leaves(batch) if isinstance(leaf, Tensor) and leaf.ndim > 1]
-            shape = f" ({' x '.join(map(str, tensors[0].shape[1:]))})" if tensors else ""
             shortage = " ".join(torch_message.partition(" Of the allocated")[0].split())  # the needed and free memory
-            raise DoesNotFit(f"one sample{shape} does not fit: {shortage}; what helps: {ADVICE}")
+            raise DoesNotFit(f"one sample does not fit: {shortage}; what helps: {ADVICE}")
         self.size = ceil(samples / 2)
         gc.collect()
         torch.cuda.empty_cache()
@@ -93,52 +89,32 @@ def in_halves(work: Callable[..., T], *arguments: Any, limit: SampleLimit | None
             continue
         except torch.OutOfMemoryError as error:
             message = str(error)
-        limit.halve(count, part, message)  # not in the `except` clause, where the exception keeps memory
+        limit.halve(count, message)  # not in the `except` clause, where the exception keeps memory
     return results
 
 
-class HostMemory:
-    """Memory for one copy of nested values. Each copy reuses it, since writing to new memory takes six times as long.
+def copy_to_cpu(value: Any, copies: dict[Any, Tensor] | None = None) -> Any:
+    """Return nested values in which all tensors are copied to the CPU. Equal views of the same memory are copied once.
 
     Copies from a GPU are asynchronous. Call `torch.cuda.synchronize` before reading them.
-    """
-
-    def __init__(self) -> None:
-        self.buffers: list[Tensor] = []
-
-    def copy(self, content: Any) -> Any:
-        """Return nested values in which all tensors are copied to the CPU. The previous copy is overwritten.
-
-        Equal views of the same memory are copied once.
-        """
-        unused, copies = iter(self.buffers), dict[Any, Tensor]()
-        content = _copy(content, unused, copies)
-        self.buffers = list(copies.values())
-        return content
-
-
-def _copy(value: Any, unused: Iterator[Tensor], copies: dict[Any, Tensor]) -> Any:
-    """Return a copy of nested values.
 
     Args:
-        unused: the tensors of the previous copy that have not been reused yet.
+        value: a tensor, a dict, a list, a tuple or any other value. Other values are not copied.
         copies: the copies so far. The key of each describes the memory of its original.
     """
+    copies = {} if copies is None else copies
     if isinstance(value, Tensor):
         key = (value.device, value.data_ptr(), value.dtype, value.shape, value.stride())
         if key not in copies:
-            buffer = next(unused, None)
-            if buffer is None or (buffer.dtype, buffer.shape, buffer.stride()) != key[2:]:
-                buffer = torch.empty_like(value, device="cpu", pin_memory=value.is_cuda)
-            copies[key] = buffer.copy_(value.detach(), non_blocking=value.is_cuda)
+            empty = torch.empty_like(value, device="cpu", pin_memory=value.is_cuda)
+            copies[key] = empty.copy_(value.detach(), non_blocking=value.is_cuda)
         return copies[key]
     if isinstance(value, dict):
         copied = copy(value)  # keeps the class and the attribute `_metadata` of a state dict
-        for key, item in value.items():
-            copied[key] = _copy(item, unused, copies)
+        copied.update({key: copy_to_cpu(item, copies) for key, item in value.items()})
         return copied
     if type(value) in (list, tuple):
-        return type(value)(_copy(item, unused, copies) for item in value)
+        return type(value)(copy_to_cpu(item, copies) for item in value)
     return value
 
 

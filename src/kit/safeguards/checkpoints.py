@@ -27,9 +27,10 @@ HEAD_TOLERANCE = 0.02
 class Checkpoint(ModelCheckpoint):
     """Write `RUN/checkpoints/best.ckpt` after each validation that is at least as good as all earlier ones.
 
-    With few validation images, values are often equal, and of two such checkpoints the later one has learned more. For
-    the same reason, the checkpoint that `FineTuning` causes before the first step, with only the head fitted, is also
-    replaced by one that is slightly worse: by at most the standard error of the metric, and at most `HEAD_TOLERANCE`.
+    With few validation images, values are often equal, and of two equal checkpoints the later one has learned more.
+
+    `FineTuning` causes a checkpoint before the first step, with only the head fitted. A later checkpoint replaces it
+    even if it is slightly worse: by the standard error of the metric, but at most by `HEAD_TOLERANCE`.
 
     Args:
         monitor: the log key of the metric; by default the task's `monitor`.
@@ -182,10 +183,10 @@ class EarlyStopping(callbacks.EarlyStopping):
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         not_improved = f"has not improved on {self.best_score:.4f} for {self.wait_count} validations"
-        reasons = {
+        why = {
             EarlyStoppingReason.NON_FINITE_METRIC: "is not finite",
             EarlyStoppingReason.PATIENCE_EXHAUSTED: f"{not_improved} (early_stopping.patience)",
-        }
-        if why := reasons.get(self.stopping_reason):
+        }.get(self.stopping_reason)
+        if why:
             message = f"stopped after epoch {self.stopped_epoch + 1}: {self.monitor} {why}"
             log_message(trainer, "early_stopping", message)

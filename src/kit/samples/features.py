@@ -12,7 +12,7 @@ from torchvision.models.feature_extraction import create_feature_extractor
 from kit.checkpoints import checkpoint
 from kit.ground.checkpoint_limits import Budget
 from kit.ground.errors import UserError, did_you_mean
-from kit.samples.judge import Trunk
+from kit.samples.judge import make_trunk
 from kit.training.weights import DATA_STATE, downloading, load_weights
 
 BLOCK = "net.trunk.levels.{}.{}.0.weight"  # the name of a convolution's weights, by level and block
@@ -87,7 +87,7 @@ class ClassifierFeatures(Features):
             widths = [len(tensors[BLOCK.format(level, 0)]) for level in range(len(depths))]
             stem_stride = int(content["hyper_parameters"]["net"].get("init_args", {}).get("stem_stride", 1))
             with Budget(file):
-                trunk = Trunk(tensors[BLOCK.format(0, 0)].shape[1], widths, depths, stem_stride)
+                trunk = make_trunk(tensors[BLOCK.format(0, 0)].shape[1], widths, depths, stem_stride)
             trunk.load_state_dict({name: tensors[f"net.trunk.{name}"] for name in trunk.state_dict()})
             data = next(value for value in content.values() if isinstance(value, dict) and {*value} >= DATA_STATE)
             channels = data["in_channels"]

@@ -5,7 +5,6 @@ FID falls with the number of samples, and most papers use 50,000. As in the orig
 """
 
 from collections.abc import Mapping
-from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from torch import Tensor
 
 from kit.ground.checkpoint_limits import require_weights
 from kit.ground.drawing import to_rgb
-from kit.ground.errors import UserError, one_line
+from kit.ground.errors import UserError, import_extra, one_line
 
 FEATURES = 2048  # the number of outputs of the layer before the last
 CHUNK = 50  # the number of images in a batch of the net
@@ -32,8 +31,7 @@ def load(file: str, device: torch.device | str = "cpu") -> Any:
     Raises:
         UserError: torch-fidelity is not installed, the file does not exist, or it does not hold these weights.
     """
-    if find_spec("torch_fidelity") is None:
-        raise UserError("model.inception needs torch-fidelity: pip install -c constraints.txt -e '.[fid]'")
+    import_extra("torch_fidelity", "model.inception", "fid")
     from torchmetrics.image.fid import FrechetInceptionDistance
 
     tensors = BytesIO()  # a copy of the tensors only: torch-fidelity would run code that is in the file

@@ -1,11 +1,13 @@
 """A classifier that judges generated images. It is trained on the training images of the generator."""
 
 import math
+from collections import OrderedDict
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torchvision.ops import Conv2dNormActivation
 
 from kit.samples.images import from_uint8
 from kit.training.schedule import WarmupCosine
@@ -14,32 +16,23 @@ BATCH_SIZE, MIN_STEPS = 64, 200  # of the training
 CHUNK = 500  # the number of images that are classified at a time
 
 
-def _conv_block(in_channels: int, out_channels: int, stride: int = 1) -> nn.Sequential:
-    """Return a block that maps Float[B in H W] to Float[B out H/stride W/stride], with sides rounded up."""
-    convolution = nn.Conv2d(in_channels, out_channels, 3, stride, padding=1, bias=False)
-    return nn.Sequential(convolution, nn.BatchNorm2d(out_channels), nn.ReLU(inplace=True))
+def make_trunk(in_channels: int, widths: Sequence[int], depths: Sequence[int], stem_stride: int) -> nn.Sequential:
+    """Return the trunk of the project's `cnn.py`, copied so that a change there does not change how samples are judged.
 
-
-class Trunk(nn.Module):
-    """The `Trunk` of the project's `cnn.py`, copied so that a change there does not change how samples are judged.
+    It maps Float[B C H W] to the feature maps of the last level, Float[B D h w].
 
     Args:
+        in_channels: C.
         widths: the channels of each level. Each level but the first halves the image.
         depths: the number of blocks of each level.
         stem_stride: the stride of the first level.
     """
-
-    def __init__(self, in_channels: int, widths: Sequence[int], depths: Sequence[int], stem_stride: int) -> None:
-        super().__init__()
-        self.levels = nn.Sequential()
-        for level, (width, depth) in enumerate(zip(widths, depths, strict=True)):
-            first = _conv_block(in_channels, width, stride=2 if level else stem_stride)
-            self.levels.append(nn.Sequential(first, *(_conv_block(width, width) for _ in range(depth - 1))))
-            in_channels = width
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Map Float[B C H W] to the feature maps of the last level, Float[B D h w]."""
-        return self.levels(images)
+    levels = nn.Sequential()
+    for level, (width, depth) in enumerate(zip(widths, depths, strict=True)):
+        first = Conv2dNormActivation(in_channels, width, stride=2 if level else stem_stride)
+        levels.append(nn.Sequential(first, *(Conv2dNormActivation(width, width) for _ in range(depth - 1))))
+        in_channels = width
+    return nn.Sequential(OrderedDict(levels=levels))
 
 
 class Judge(nn.Module):
@@ -48,7 +41,7 @@ class Judge(nn.Module):
     def __init__(self, num_classes: int, in_channels: int, size: Sequence[int]) -> None:
         super().__init__()
         stride = 1 if min(size) < 16 else 2 if min(size) < 64 else 4
-        self.trunk = Trunk(in_channels, (32, 64, 128), (2, 2, 2), stride)
+        self.trunk = make_trunk(in_channels, (32, 64, 128), (2, 2, 2), stride)
         self.head = nn.Linear(128, num_classes)
 
     def forward(self, images: Tensor) -> Tensor:

@@ -7,10 +7,10 @@ from torch.nn import functional as F
 PATCHES = 20_000  # the number of patches that k-means divides into clusters, for each convolution
 STARTS = 5_000  # the number of patches among which the first centres are chosen
 MAX_SIMILARITY = 0.99  # the largest cosine of the angle between two first centres
-MIN_LENGTH = 0.01  # patches nearer to the mean are left out, as a share of the root mean squared distance
+MIN_LENGTH = 0.01  # of a patch: its distance from the mean patch, as a share of the root mean square distance
 ITERATIONS = 10  # of k-means
 COMPONENTS = 256  # the largest number of principal components of the patches
-REGULARISATION = 0.1  # is added to the variance of each component, as a share of the mean variance, before whitening
+REGULARISATION = 0.1  # this share of the mean variance is added to each variance before whitening
 CHUNK_VALUES = 2**26  # the largest number of values in the patches of the images that are computed at a time
 
 
@@ -18,9 +18,9 @@ CHUNK_VALUES = 2**26  # the largest number of values in the patches of the image
 def cluster_patches(block: nn.Sequential, images: Tensor) -> Tensor:
     """Set a block's kernels to the centres of spherical k-means on whitened patches (Coates and Ng 2012, section 3).
 
-    Krahenbuhl et al. (2016, Data-dependent Initializations of Convolutional Neural Networks) start all layers so. The
-    running statistics of the normalisation become those of the images. If there are fewer different patches than
-    kernels, the last kernels are kept.
+    Krahenbuhl et al. (2016, Data-dependent Initializations of Convolutional Neural Networks) set all layers in this
+    way. The running statistics of the normalisation become those of the images. If there are fewer different patches
+    than kernels, the last kernels keep their values.
 
     Args:
         block: a convolution without bias, a batch normalisation, and perhaps further layers.

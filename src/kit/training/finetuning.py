@@ -65,9 +65,14 @@ class FineTuning(L.Callback):
         if stage == "fit":
             self._module = pl_module
             prefix, start = find_start(pl_module) or ("", None)
-            self._use([f"{prefix}{name}" for name in start.tensors] if start else [])
+            self._set_rates([f"{prefix}{name}" for name in start.tensors] if start else [])
 
-    def _use(self, pretrained: Iterable[str]) -> None:
+    def _set_rates(self, pretrained: Iterable[str]) -> None:
+        """Give the module its `rates`, and freeze the parameters whose rate is 0.
+
+        Args:
+            pretrained: the names of the tensors with pretrained weights.
+        """
         self.pretrained = list(pretrained)
         head = getattr(getattr(self._module, "net", self._module), "head", None)  # some nets have none
         in_head = {*head.parameters()} if isinstance(head, nn.Module) else set()
@@ -83,7 +88,7 @@ class FineTuning(L.Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         if self._module is not None:  # a resumed run does not load pretrained weights
-            self._use(state_dict["pretrained"])
+            self._set_rates(state_dict["pretrained"])
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._message = ""

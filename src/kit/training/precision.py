@@ -4,11 +4,11 @@ import copy
 import gc
 import time
 from collections.abc import Mapping, MutableMapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import lightning as L
 import torch
-from lightning.pytorch.plugins.precision import Precision
+from lightning.pytorch.plugins.precision import MixedPrecision, Precision
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.utilities.seed import isolate_rng
@@ -19,9 +19,9 @@ from kit.ground._lightning import data_module, prepare_batch
 from kit.ground._torch import is_compiled
 from kit.ground.errors import one_line
 from kit.task import Task
-from kit.training.bfloat16 import MIXED, BFloat16Mixed, computes_bfloat16
 
 FULL = "32-true"
+MIXED: Literal["bf16-mixed"] = "bf16-mixed"
 MIN_SPEEDUP = 1.2  # a smaller speedup of `MIXED` saves little time, and may be due to chance
 ROUNDS = 4  # the number of steps timed in each precision, after one warm-up step
 MIN_STEPS = 500  # the ten steps of a measurement are then at most 2 % of the run
@@ -35,7 +35,8 @@ class AutoPrecision(L.Callback):
     precisions. This changes neither the weights, nor random numbers, nor the order of the images. The result is printed
     and written into `config.yaml`, so that the config repeats the run exactly, and a resumed run measures nothing.
 
-    The time is measured only if `is_measurable`, `is_long` and `computes_bfloat16` return True, else it is `32-true`.
+    The time is measured only if `is_measurable`, `is_long` and `computes_bfloat16` return True. Otherwise the run
+    trains in `32-true`.
 
     Args:
         config: the config that `SavedConfig` writes. Its key `trainer.precision` is set.
@@ -182,3 +183,36 @@ def _now(device: torch.device) -> float:
         return time.process_time()
     torch.cuda.synchronize(device)
     return time.perf_counter()
+
+
+class BFloat16Mixed(MixedPrecision):
+    """Lightning's `bf16-mixed`, which also clips the gradients of fused optimizers.
+
+    Lightning refuses to clip the gradients of fused optimizers in mixed precision. This is necessary only in fp16,
+    where a fused optimizer divides the gradients by the loss scale within its step, after clipping. bfloat16 has no
+    loss scale.
+
+    Args:
+        device: the type of the device, such as `cuda`.
+    """
+
+    def __init__(self, device: str) -> None:
+        super().__init__(MIXED, device)
+
+    def clip_gradients(self, *args: Any, **kwargs: Any) -> None:
+        Precision.clip_gradients(self, *args, **kwargs)
+
+
+def clip_fused(trainer: L.Trainer) -> None:
+    """Let a trainer in `bf16-mixed` clip the gradients of fused optimizers: see `BFloat16Mixed`."""
+    plugin = trainer.precision_plugin
+    if type(plugin) is MixedPrecision and plugin.precision == MIXED:
+        trainer.strategy.precision_plugin = BFloat16Mixed(plugin.device)
+
+
+def computes_bfloat16(device: torch.device) -> bool:
+    """Return whether a device has instructions for bfloat16. Others emulate it slowly."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    features = torch.cpu.get_capabilities() if device.type == "cpu" else {}
+    return bool(features.get("avx512_bf16") or features.get("amx_bf16"))

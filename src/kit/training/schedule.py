@@ -9,12 +9,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal
 
-import torch
 from lightning import LightningModule
 from lightning.pytorch.cli import OptimizerCallable
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import nn
 from torch.optim import Optimizer
 from torch.optim import lr_scheduler as torch_schedules
 from torch.optim.lr_scheduler import LRScheduler
@@ -85,9 +83,7 @@ def optimizer_and_schedule(
     new_optimizer = _call("model.optimizer", optimizer, [group for _, group in groups])
     for (rate, _), group in zip(groups, new_optimizer.param_groups, strict=True):
         group["lr"] = group["lr"] * rate
-    device = next((parameter.device for _, group in groups for parameter in group["params"]), None)
     if schedule is None:
-        _try_out(optimizer, None, {}, device)
         return new_optimizer
     schedule_class, arguments = _class_and_arguments(schedule)
     parameters = inspect.signature(schedule_class).parameters
@@ -118,8 +114,6 @@ def optimizer_and_schedule(
     if isinstance(scheduler, torch_schedules.OneCycleLR) and scheduler.total_steps < _run_length(task, interval):
         problem = f"ends after {scheduler.total_steps} {interval}s, but the run has {_run_length(task, interval)}"
         raise UserError(f"model.schedule: OneCycleLR {problem}: leave out total_steps, epochs and steps_per_epoch")
-    tiny = {name: value[:2] if isinstance(value, list) else value for name, value in filled_in.items()}
-    _try_out(optimizer, schedule, tiny, device)
     duration = f" over {filled_in[length_name]:,} {interval}s" if needs_length else ""
     when = "optimizer step" if interval == "step" else "validated epoch" if monitoring else "epoch"
     rank_zero_only(print)(f"schedule: {type(scheduler).__name__}{duration}, stepped after each {when}")
@@ -154,7 +148,7 @@ def _class_and_arguments(schedule: Callable[..., Any]) -> tuple[Callable[..., An
 
 
 def _call(key: str, function: Callable[..., Any], *arguments: Any, **filled_in: Any) -> Any:
-    """Call a function that makes or steps an optimizer or a schedule.
+    """Call a function that makes an optimizer or a schedule.
 
     Raises:
         UserError: a library raises an exception, which the arguments at the config key `key` have caused.
@@ -167,25 +161,6 @@ def _call(key: str, function: Callable[..., Any], *arguments: Any, **filled_in: 
         if is_from_owner(error):
             raise
         raise UserError(f"{key} cannot be used: {type(error).__name__}: {one_line(error)}") from error
-
-
-def _try_out(optimizer: OptimizerCallable, schedule: Schedule | None, filled: dict[str, Any], device: Any) -> None:
-    """Make a step with tiny parameters, since many classes check their arguments only in a step.
-
-    Args:
-        filled: the defaults of the schedule's arguments that the user has omitted.
-        device: the device of the tiny parameters.
-
-    Raises:
-        UserError: a library's optimizer or schedule raises an exception.
-    """
-    matrix, vector = (nn.Parameter(torch.zeros(shape, device=device)) for shape in ((2, 2), (2,)))
-    matrix.grad, vector.grad = torch.ones_like(matrix), torch.ones_like(vector)
-    tiny = optimizer([{"params": [matrix]}, {"params": [vector], "weight_decay": 0.0}])
-    tiny_schedule = schedule(tiny, **filled) if schedule else None  # before the step, else torch prints a warning
-    _call("model.optimizer", tiny.step, lambda: 0.0)
-    if tiny_schedule and not isinstance(tiny_schedule, torch_schedules.ReduceLROnPlateau):
-        _call("model.schedule", tiny_schedule.step)
 
 
 def _run_length(task: LightningModule, interval: Interval) -> int:

@@ -13,7 +13,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch import Tensor, nn
 
 from kit.ground.checkpoint_limits import require_weights
-from kit.ground.errors import UserError, one_line
+from kit.ground.errors import UserError, import_extra, one_line
 
 RANDOM_OR_FILE = "--model.net.weights FILE, or random weights with --model.net.pretrained false"
 # The state of a data module in a checkpoint is recognised by these keys. The data module's hyper-parameters, whose mean
@@ -102,8 +102,8 @@ def read_weights(file_or_run: str) -> Weights:
         raise UserError(f"no file of weights at {file}")
     try:
         content = _load_file(str(file))
-    except ImportError:
-        raise UserError("a .safetensors file needs safetensors: pip install -e '.[zoo]'") from None
+    except UserError:
+        raise
     except Exception:  # a damaged file may raise exceptions of many kinds
         raise UserError(f"{file} cannot be read as weights; save a state dict by torch.save or safetensors") from None
     entries = content if isinstance(content, dict) else {}
@@ -194,9 +194,7 @@ def _without_prefix(state: Mapping[str, Tensor], net_state: Mapping[str, Tensor]
 
 def _load_file(file: str) -> Any:
     if file.endswith(".safetensors"):
-        from safetensors.torch import load_file
-
-        return load_file(file)
+        return import_extra("safetensors.torch", "a .safetensors file", "zoo").load_file(file)
     require_weights(Path(file))
     with torch.serialization.safe_globals([argparse.Namespace]):  # in files of torchvision's reference scripts
         return torch.load(file, weights_only=True, map_location="cpu")

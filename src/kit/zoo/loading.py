@@ -5,7 +5,6 @@ import socket
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
@@ -20,14 +19,6 @@ from kit.training.weights import Weights, downloading, hash_tensors, load_weight
 
 Pretrained = bool | Literal["auto"]  # `auto` and True start from pretrained weights
 HUB_SECONDS = 3  # the longest wait for a connection to the Hugging Face hub
-
-
-def import_extra(package: str, user: str, extra: str) -> Any:
-    """Import a package of a pip extra, which `user` needs."""
-    try:
-        return import_module(package)
-    except ImportError:
-        raise UserError(f"{user} needs {package}: pip install -e '.[{extra}]'") from None
 
 
 def require_known(name: str, known: Iterable[str], problem: str) -> None:

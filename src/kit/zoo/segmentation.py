@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision import models
 
-from kit.ground.errors import UserError, one_line
+from kit.ground.errors import UserError, import_extra, one_line
 from kit.training.weights import (
     NotDownloaded,
     Weights,
@@ -21,7 +21,7 @@ from kit.training.weights import (
     swap_first_convolution,
 )
 from kit.zoo import loading
-from kit.zoo.loading import Pretrained, import_extra, load_whole_or_part, require_known
+from kit.zoo.loading import Pretrained, load_whole_or_part, require_known
 from kit.zoo.timm_models import packaged_weights
 
 SMP_MULTIPLE = 32  # the encoders of SmpNet need heights and widths that are multiples of this

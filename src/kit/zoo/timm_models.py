@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 
-from kit.ground.errors import UserError
+from kit.ground.errors import UserError, import_extra
 from kit.training.weights import NotDownloaded, Weights, load_weights, set_start
-from kit.zoo.loading import Pretrained, downloading_from_hub, import_extra, require_known
+from kit.zoo.loading import Pretrained, downloading_from_hub, require_known
 
 VITS = ("vision_transformer", "deit", "eva")  # modules of timm whose nets can resize their position embeddings
 # The longest side, in pixels, that images get by default for such a net. It is a multiple of 14 and of 16, the usual

@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from kit.ground._transformers import count_boxes_of_each_process
-from kit.ground.errors import UserError, one_line
+from kit.ground.errors import UserError, import_extra, one_line
 from kit.training.weights import NotDownloaded, Weights, load_weights, read_weights, swap_first_convolution
-from kit.zoo.loading import Pretrained, downloading_from_hub, import_extra
+from kit.zoo.loading import Pretrained, downloading_from_hub
 
 # Earlier releases of transformers add the loss of the denoising queries to the main loss of D-FINE and RT-DETR:
 # https://github.com/huggingface/transformers/pull/48528

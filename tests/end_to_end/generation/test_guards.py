@@ -51,7 +51,7 @@ def test_samples_are_the_same_in_halved_batches(monkeypatch):
     with_room_for(7, monkeypatch)
     assert torch.equal(task.sample(classes, range(20), (6, 7)), wanted)
     with_room_for(0, monkeypatch)
-    with pytest.raises(DoesNotFit, match=r"one sample .* does not fit"):
+    with pytest.raises(DoesNotFit, match=r"one sample does not fit"):
         task.sample(classes, range(20), (6, 7))
 
 

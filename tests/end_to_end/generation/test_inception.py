@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import sys
 from pathlib import Path
 
 import pytest
@@ -82,8 +83,8 @@ def test_mistakes_are_one_line(monkeypatch):
             inception.load(file)
         assert "\n" not in str(raised.value)
     assert not Path("evil").exists()
-    monkeypatch.setattr(inception, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r"needs torch-fidelity: pip install .*\[fid\]"):
+    monkeypatch.setitem(sys.modules, "torch_fidelity", None)
+    with pytest.raises(UserError, match=r"needs torch_fidelity: pip install .*\[fid\]"):
         inception.load("small.pth")
 
 

@@ -153,8 +153,6 @@ MISTAKES = [
     (["ChainedScheduler"], ["model.schedule cannot be used", "Adam"]),
     (["OneCycleLR", "--schedule.total_steps", "11"], ["OneCycleLR", "11", "12"]),
     (["OneCycleLR", "--schedule.pct_start", "7.0"], ["model.schedule", "pct_start"]),
-    (["StepLR", "--schedule.step_size", "0"], ["model.schedule", "modulo by zero"]),
-    (["CosineAnnealingLR", "--schedule.T_max", "0"], ["model.schedule", "ZeroDivisionError"]),
     (["ExponentialLR", "--schedule.gama", "0.9"], ["schedule.gama", "gamma"]),
     (["ReduceLROnPlateau", "--schedule_interval", "step"], ["ReduceLROnPlateau", "schedule_interval"]),
 ]
@@ -170,17 +168,16 @@ def test_mistake_is_reported_in_one_line(args, words):
 
 def test_owners_schedule_raises_its_own_exception():
     class Wrong(schedules.ConstantLR):
-        def step(self):
-            self.missing += 1
+        def get_lr(self):
+            return self.missing
 
     with pytest.raises(AttributeError, match="missing"):
         optimizer_and_schedule(task(), adam, Wrong)
 
 
 def test_optimizer_that_cannot_be_made():
-    for optimizer, words in ((torch.optim.LBFGS, "LBFGS"), (torch.optim.SparseAdam, "dense gradients")):
-        with pytest.raises(UserError, match=rf"model\.optimizer.*{words}"):
-            optimizer_and_schedule(task(), optimizer, None)
+    with pytest.raises(UserError, match=r"model\.optimizer.*LBFGS"):
+        optimizer_and_schedule(task(), torch.optim.LBFGS, None)
     with pytest.raises(UserError, match="no validation"):
         made("--schedule", f"{TORCH}.ReduceLROnPlateau", enable_validation=False)
 

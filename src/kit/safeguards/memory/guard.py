@@ -15,9 +15,8 @@ from torch.nn.parallel import DistributedDataParallel
 from kit.data import Batch
 from kit.ground._torch import version_of
 from kit.ground.memory import SampleLimit, in_halves
-from kit.safeguards.memory.micro_batches import Parameters, Step, batch_norms_in_training, count_samples, step_in_parts
+from kit.safeguards.memory.micro_batches import batch_norms_in_training, count_samples, replace_method, step_in_parts
 from kit.safeguards.messages import log_text
-from kit.safeguards.patching import replace_method
 from kit.task import as_task
 
 
@@ -56,7 +55,7 @@ class MemoryGuard(L.Callback):
         self.enabled = enabled
         self.limits = {"training": SampleLimit(), "evaluation": SampleLimit()}
         self._replacements = ExitStack()
-        self._parameters: Parameters = []
+        self._parameters: list[nn.Parameter] = []
         self._step: Any = None  # the module's own `training_step`
         self._arguments: tuple[Any, ...] = ()  # of the latest training step, until its backward pass succeeds
 
@@ -112,7 +111,7 @@ class MemoryGuard(L.Callback):
         if trainer.is_global_zero:
             log_text(trainer, "safeguards/memory_guard", message)
 
-    def _training_step(self, pl_module: L.LightningModule, step: Step, *args: Any) -> Any:
+    def _training_step(self, pl_module: L.LightningModule, step: Callable[..., Any], *args: Any) -> Any:
         """Return the result of the module's `training_step`, which is computed in parts if the batch does not fit."""
         self._arguments = args
         return self._compute(pl_module, self._parameters, self.limits["training"].size)
@@ -141,7 +140,7 @@ class MemoryGuard(L.Callback):
             loss = self._compute(pl_module, without_new_gradient, size_before)
         return backward(loss / pl_module.trainer.accumulate_grad_batches, *args)
 
-    def _compute(self, pl_module: L.LightningModule, parameters: Parameters, size_before: int | None) -> Any:
+    def _compute(self, pl_module: L.LightningModule, parameters: list[nn.Parameter], size_before: int | None) -> Any:
         """Return the result of the training step. Each time memory runs out, divide the step into more parts.
 
         Args:
@@ -168,7 +167,7 @@ class MemoryGuard(L.Callback):
     def _halve(self, torch_message: str) -> None:
         """Set the limit to half of the number of samples that did not fit. See `SampleLimit.halve`."""
         samples, limit = count_samples(self._arguments[0]), self.limits["training"]
-        limit.halve(ceil(samples / limit.parts(samples)), self._arguments[0], torch_message)
+        limit.halve(ceil(samples / limit.parts(samples)), torch_message)
 
     def _evaluate(self, trainer: L.Trainer, evaluate: Callable[[Batch], Any], batch: Batch) -> Any:
         """Return the outputs of `evaluate` for a batch, which it gets in parts if memory runs out."""
@@ -198,7 +197,7 @@ def _why_not_guarded(trainer: L.Trainer, pl_module: L.LightningModule) -> str:
     return ""
 
 
-def _gradient_versions(parameters: Parameters) -> list[int]:
+def _gradient_versions(parameters: list[nn.Parameter]) -> list[int]:
     """Return the number of writes to each parameter's gradient, or -1 for a parameter without a gradient."""
     return [-1 if parameter.grad is None else version_of(parameter.grad) for parameter in parameters]
 

@@ -14,7 +14,6 @@ from torch.autograd.function import once_differentiable
 from kit.ground._lightning import loss_scaler
 from kit.ground._torch import BatchNorm, tree_map
 from kit.ground.memory import DoesNotFit
-from kit.safeguards.patching import replace_method
 from kit.task import as_task
 
 
@@ -44,7 +43,7 @@ def divide(batch: Any, parts: int) -> list[Any]:
     else, such as a number or a name, is repeated in each part.
 
     Raises:
-        DoesNotFit: the batch cannot be divided, or its structure is ambiguous.
+        DoesNotFit: the batch cannot be divided.
     """
     samples = count_samples(batch)
 
@@ -53,17 +52,10 @@ def divide(batch: Any, parts: int) -> list[Any]:
         return has_length and (value is not batch or _is_list_of_samples(batch))
 
     def take(part: slice, value: Any) -> Any:
-        if isinstance(value, Tensor) and value.ndim:
-            if len(value) != samples:
-                raise _cannot_divide(f"a tensor of {list(value.shape)} in a batch of {samples} samples")
-        elif has_item_per_sample(value):
-            if all(isinstance(item, Tensor) and item.ndim and len(item) == samples for item in value):
-                raise _cannot_divide(f"a list of {samples} tensors of length {samples} (is it one for each sample?)")
-        elif isinstance(value, (dict, list, tuple)):  # of a subclass, which `tree_map` does not enter
-            raise _cannot_divide(f"a {type(value).__name__} in a batch")
-        else:
-            return value
-        return value[part]
+        is_tensor = isinstance(value, Tensor) and value.ndim > 0
+        if is_tensor and len(value) != samples:
+            raise _cannot_divide(f"a tensor of {list(value.shape)} in a batch of {samples} samples")
+        return value[part] if is_tensor or has_item_per_sample(value) else value
 
     edges = [samples * i // parts for i in range(parts + 1)]
     slices = [slice(*edge) for edge in pairwise(edges)]
@@ -181,6 +173,19 @@ class _KnownGradients(torch.autograd.Function):
             for of_parameter in zip(*ctx.gradients, strict=True)
         )
         return None, None, None, *totals
+
+
+@contextmanager
+def replace_method(instance: Any, name: str, replacement: Callable[..., Any]) -> Iterator[None]:
+    """Replace a method of an object until the context ends, since Lightning has no hook around it."""
+    earlier_replacement = vars(instance).get(name)
+    setattr(instance, name, replacement)
+    try:
+        yield
+    finally:
+        vars(instance).pop(name, None)
+        if earlier_replacement is not None:
+            setattr(instance, name, earlier_replacement)
 
 
 @contextmanager

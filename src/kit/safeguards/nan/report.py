@@ -176,14 +176,13 @@ def summary(facts: dict[str, Any]) -> str:
     """Return the most important facts in one line."""
     files = facts["files"]
     more = f" and {len(files) - MAX_PRINTED} more" if len(files) > MAX_PRINTED else ""
-    printed_files = ", ".join(map(escape, files[:MAX_PRINTED]))
-    source = f"{printed_files}{more}" if files else f"batch {facts['batch']} of the epoch"
-    culprits = {
-        "weights not finite": facts["weights_not_finite"],
-        "first module whose output is not finite": [facts["module"]] if facts["module"] else [],
-        "gradients not finite": facts["gradients_not_finite"],
-    }
-    details = ["input finite" if facts["input_finite"] else "input not finite"]
-    details += [f"{label}: {', '.join(names[:MAX_PRINTED])}" for label, names in culprits.items() if names][:1]
+    source = ", ".join(map(escape, files[:MAX_PRINTED])) + more if files else f"batch {facts['batch']} of the epoch"
+    culprits = (
+        ("weights not finite", facts["weights_not_finite"]),
+        ("first module whose output is not finite", [facts["module"]] if facts["module"] else []),
+        ("gradients not finite", facts["gradients_not_finite"]),
+    )
+    culprit = next((f"; {label}: {', '.join(names[:MAX_PRINTED])}" for label, names in culprits if names), "")
+    details = ("input finite" if facts["input_finite"] else "input not finite") + culprit
     when = f"epoch {facts['epoch']} step {facts['step']}"
-    return f"{when}: {facts['what']}, in {source} ({'; '.join(details)}); try: {facts['try'][0]}"
+    return f"{when}: {facts['what']}, in {source} ({details}); try: {facts['try'][0]}"

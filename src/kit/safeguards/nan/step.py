@@ -4,7 +4,6 @@ The rest of the file takes and restores snapshots of the training state, and low
 """
 
 from collections import deque
-from collections.abc import Iterator
 from copy import deepcopy
 from itertools import chain
 from statistics import median
@@ -12,15 +11,14 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
 from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from kit.ground._lightning import loss_scaler
+from kit.ground._lightning import averaging_callbacks, loss_scaler
 from kit.ground._torch import inner_schedules
-from kit.ground.memory import HostMemory
+from kit.ground.memory import copy_to_cpu
 
 MIN_GOOD_STEPS = 20  # a snapshot is trusted if this number of good steps followed it
 GROUP_RATES = ("lr", "initial_lr", "max_lr", "min_lr", "swa_lr")  # the keys of learning rates in a parameter group
@@ -28,53 +26,42 @@ SCHEDULE_RATES = ("base_lrs", "max_lrs", "min_lrs", "eta_min")  # the attributes
 
 
 class Snapshots:
-    """The latest snapshot of the training state and the one before it.
+    """The last two snapshots of the training state.
 
     A resumed run lacks the snapshots from before its checkpoint. Therefore every run drops its snapshots when it writes
-    a checkpoint, and takes one of the current state; see `NanGuard.on_save_checkpoint` for the exception. Otherwise a
-    resumed run could restore another state than a run without interruption.
+    a checkpoint, and takes one of the current state. Otherwise a resumed run could restore another state than a run
+    without interruption. `NanGuard.on_save_checkpoint` keeps the snapshots while the loss is high.
+
+    Attributes:
+        good_steps: the number of good steps since the last snapshot.
     """
 
     def __init__(self) -> None:
-        self.reset(None)
-
-    def reset(self, state: dict[str, Any] | None) -> None:
-        """Keep only the snapshot `state`; None to keep no snapshot."""
-        self._latest = state
-        self._previous: dict[str, Any] | None = None
-        self.good_steps = 0  # the number of good steps since the latest snapshot
+        self._states: deque[dict[str, Any]] = deque(maxlen=2)
+        self.good_steps = 0
 
     @property
-    def trusted(self) -> dict[str, Any] | None:
-        """The latest snapshot if it is the only one or enough good steps followed it, else the one before it.
-
-        It is None if there is no snapshot.
-        """
-        return self._latest if self.good_steps >= MIN_GOOD_STEPS or self._previous is None else self._previous
+    def trusted(self) -> dict[str, Any]:
+        """The last snapshot if it is the only one or enough good steps followed it, else the one before it."""
+        return self._states[-1 if self.good_steps >= MIN_GOOD_STEPS else 0]
 
     def take(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Take a snapshot in place of the older of the two."""
-        self._previous = self._latest
-        self._latest = snapshot(trainer, pl_module)
+        """Take a snapshot. Only this one and the one before it are kept."""
+        self._states.append(snapshot(trainer, pl_module))
         self.good_steps = 0
 
     def reset_to_current(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Keep only a snapshot of the current state."""
-        self.reset(None)
+        self._states.clear()
         self.take(trainer, pl_module)
 
     def restore_trusted(self, trainer: L.Trainer, pl_module: L.LightningModule) -> int:
         """Restore the trusted snapshot, drop the other one, and return the step at which it was taken."""
         state = self.trusted
-        assert state is not None
         restore(state, trainer, pl_module)
-        self.reset(state)
+        self._states = deque([state], maxlen=2)
+        self.good_steps = 0
         return state["step"]
-
-
-def averaging_callbacks(trainer: L.Trainer) -> Iterator[WeightAveraging]:
-    """Yield the callbacks that average the weights (EMA)."""
-    return (callback for callback in trainer.callbacks if isinstance(callback, WeightAveraging))  # type: ignore[attr-defined]
 
 
 def snapshot(trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:
@@ -84,7 +71,7 @@ def snapshot(trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]
         callback.on_save_checkpoint(trainer, pl_module, state)
     state["optimizer"] = trainer.optimizers[0].state_dict().get("state", {})
     state["precision"] = trainer.precision_plugin.state_dict()
-    return HostMemory().copy(state)
+    return copy_to_cpu(state)
 
 
 def restore(state: dict[str, Any], trainer: L.Trainer, pl_module: L.LightningModule) -> None:

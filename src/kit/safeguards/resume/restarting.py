@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-import torch
 from jsonargparse import Namespace as JsonNamespace
 from lightning.pytorch.callbacks import ModelCheckpoint, OnExceptionCheckpoint
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
@@ -51,10 +50,10 @@ def choose(run_or_checkpoint: str) -> Path | None:
         _warn(f"{file} is damaged ({why}) and is not used")
     if files:
         run = checkpoint.run_folder_of(path.absolute())
-        best, again = run / "checkpoints" / "best.ckpt", f"start the run again with --config {run / 'config.yaml'}"
-        if best not in files and best.is_file() and find_damage(best) is None:
-            again = f"continue from the best one with --resume {best}, or {again}"
-        raise UserError(f"{' and '.join(map(str, files))} cannot be read: {again}")
+        best, remedy = run / "checkpoints" / "best.ckpt", f"start the run again with --config {run / 'config.yaml'}"
+        if best not in files and find_damage(best) is None:
+            remedy = f"continue from the best one with --resume {best}, or {remedy}"
+        raise UserError(f"{' and '.join(map(str, files))} cannot be read: {remedy}")
     _warn(f"{path} was stopped before its first checkpoint: it starts from the beginning")
     return None
 
@@ -136,12 +135,9 @@ def check(trainer: L.Trainer, datamodule: Any, last: Path | None, force: bool) -
     """Check that a run can continue from the checkpoint `last`, and limit the number of workers to the cores.
 
     Raises:
-        UserError: the machine has too few devices, the data differ, the checkpoint cannot be resumed, or the run is
-            complete.
+        UserError: the data differ, the checkpoint cannot be resumed, or the run is complete.
     """
     cores = available_cores()
-    if trainer.num_devices > (most := max(cores, torch.cuda.device_count())):
-        raise UserError(f"the run has {trainer.num_devices} devices, this machine has {most}: add --trainer.devices N")
     if isinstance(datamodule, ImageDataModule) and (datamodule.num_workers or 0) > cores:
         _warn(f"the run had {datamodule.num_workers} workers: it continues with {cores}, one for each core")
         datamodule.num_workers = cores

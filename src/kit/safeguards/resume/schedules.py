@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from typing import Any
 
 import lightning as L
 from torch.optim.lr_scheduler import ChainedScheduler, LRScheduler, ReduceLROnPlateau
@@ -35,27 +36,28 @@ class InitialState:
         Raises:
             UserError: a schedule has made too many steps.
         """
-        # Many schedules compute each rate from the one before it, so all steps must be repeated.
-        schedules = [
-            (config.scheduler, state, _steps_before_epoch(trainer) if restarts else _steps_of(config.scheduler))
+        schedules: list[tuple[Any, dict[str, Any]]] = [
+            (config, state)
             for config, state in zip(trainer.lr_scheduler_configs, self._schedules, strict=True)
-            for restarts in [epoch_length_changed and config.interval == "step"]
             if not isinstance(config.scheduler, ReduceLROnPlateau)  # it does not depend on the run's length
         ]
-        if any(steps > MAX_STEPS for _, _, steps in schedules):
-            raise UserError(f"the schedule has made more than {MAX_STEPS:,} steps, too many to repeat")
-        scheduled = {id(scheduler.optimizer) for scheduler, _, _ in schedules}
-        cut = 1.0  # the product of the NaN guard's cuts of the first optimizer, which comes last in this loop
-        for optimizer, groups in reversed(list(zip(trainer.optimizers, self._groups, strict=True))):
-            if with_optimizer or id(optimizer) in scheduled:
-                cut = 1.0 if with_optimizer else optimizer.param_groups[0]["initial_lr"] / groups[0]["initial_lr"]
+        scheduled = {config.scheduler.optimizer for config, _ in schedules}
+        first, cut = trainer.optimizers[0], 1.0  # cut: the product of the NaN guard's cuts
+        if not with_optimizer and first in scheduled:
+            cut = first.param_groups[0]["initial_lr"] / self._groups[0][0]["initial_lr"]
+        for optimizer, groups in zip(trainer.optimizers, self._groups, strict=True):
+            if with_optimizer or optimizer in scheduled:
                 for group, new in zip(optimizer.param_groups, groups, strict=True):
                     group.update(new)
         with warnings.catch_warnings(action="ignore"):  # torch warns that the optimizer has not stepped
-            for scheduler, state, steps in schedules:
-                scheduler.load_state_dict(state)
-                for _ in range(steps):
-                    scheduler.step()
+            for config, state in schedules:
+                is_restarted = epoch_length_changed and config.interval == "step"
+                steps = _steps_before_epoch(trainer) if is_restarted else _steps_of(config.scheduler)
+                if steps > MAX_STEPS:  # in a damaged checkpoint
+                    raise UserError(f"the schedule has made more than {MAX_STEPS:,} steps, too many to repeat")
+                config.scheduler.load_state_dict(state)
+                for _ in range(steps):  # many schedules compute each rate from the one before it
+                    config.scheduler.step()
         if cut != 1:
             cut_learning_rates(trainer, cut)
 

@@ -13,7 +13,7 @@ from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from kit.ground.checkpoint_limits import require_stored
 from kit.ground.errors import one_line
 from kit.ground.files import replacing
-from kit.ground.memory import HostMemory
+from kit.ground.memory import copy_to_cpu
 
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
 KEY = "exact_resume"  # the key in a checkpoint under which `ExactResume` stores its values
@@ -27,7 +27,6 @@ class Writer(TorchCheckpointIO):
     """
 
     def __init__(self) -> None:
-        self._memory = HostMemory()
         self._thread: threading.Thread | None = None
         self._failed = False  # whether the latest file could not be written
         self._has_checked_last = False  # whether a `last.ckpt` of this run was checked
@@ -38,7 +37,7 @@ class Writer(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         self._wait()
-        content = self._memory.copy(checkpoint)
+        content = copy_to_cpu(checkpoint)
         if torch.cuda.is_initialized():
             torch.cuda.synchronize()
         self._thread = threading.Thread(target=self._write, args=(content, Path(path)), daemon=True)
@@ -56,9 +55,8 @@ class Writer(TorchCheckpointIO):
             super().remove_checkpoint(path)
 
     def teardown(self) -> None:
-        """Wait for the last file, and free the memory."""
+        """Wait for the last file."""
         self._wait()
-        self._thread, self._memory = None, HostMemory()
 
     def _wait(self) -> None:
         if self._thread is not None:
