@@ -104,12 +104,10 @@ class Detector(Task):
         threshold = None if split == "val" else float(self.threshold)
         return BoxEvaluation(self.class_names, self.max_detections, threshold)
 
-    def on_validation_epoch_end(self) -> None:
-        super().on_validation_epoch_end()
-        self.threshold.fill_(self.measured.threshold)
-
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["state_dict"]["threshold"] = self.threshold  # `EMA` would save an averaged one
+        # The latest validation chooses it. `EMA` averages buffers, and so `self.threshold` may differ.
+        best = torch.tensor(self.measured.threshold) if self.measured else self.threshold
+        checkpoint["state_dict"]["threshold"] = best
 
     @property
     def prediction_options(self) -> dict[str, Any]:

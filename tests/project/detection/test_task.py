@@ -121,6 +121,9 @@ def test_best_threshold_is_kept_and_is_the_default_of_pictures(tiny_run, monkeyp
     task.measured = evaluation
     task.draw(torch.zeros(3, 8, 9, dtype=torch.uint8))
     assert drawn == [0.25, 0.75]
+    checkpoint = {"state_dict": {}}
+    task.on_save_checkpoint(checkpoint)
+    assert float(checkpoint["state_dict"]["threshold"]) == 0.75
 
 
 @pytest.mark.slow
