@@ -115,10 +115,7 @@ class Task(L.LightningModule):
             evaluation.update(batch.keys, self.evaluate(batch), batch.targets)
 
     def report(self, split: str) -> None:
-        """Log the metrics of `measured`. Validations during training leave out the metrics of each class.
-
-        Loggers do not get the metrics of each class: a chart of one point is no help, and there may be thousands.
-        """
+        """Log the metrics of `measured`. Validations during training leave out the metrics of each class."""
         evaluation: Any = self.measured
         evaluation.gather()
         training = split == "val" and self.trainer.state.fn == "fit"
@@ -128,9 +125,7 @@ class Task(L.LightningModule):
             if training and not self.trainer.sanity_checking:
                 raise NotMeasured(f"{evaluation.unmeasured}, so {self.monitor} cannot choose a checkpoint")
             values[name] = float("nan")
-        of_classes = {key: value for key, value in values.items() if "/" in key}
-        self.log_dict({f"{split}/{key}": value for key, value in values.items() if key not in of_classes})
-        self.log_dict({f"{split}/{key}": value for key, value in of_classes.items()}, logger=training)
+        self.log_dict({f"{split}/{key}": value for key, value in values.items()})
 
     # Using the trained model
 

@@ -75,7 +75,7 @@ class Dashboard(L.Callback):
         self._run_start, self._last_drawing = time.perf_counter(), 0.0
         data = data_module(trainer)
         if self._board and isinstance(data, ImageDataModule) and not trainer.global_step:
-            self._log_charts("data", getattr(data, "charts", dict), 0)
+            self._log_charts("data", data.charts, 0)
 
     def on_train_batch_start(self, trainer: L.Trainer, _: Any, batch: Any, batch_idx: int) -> None:
         if self._board and self._data and isinstance(batch, Batch) and not trainer.global_step and not batch_idx:

@@ -61,8 +61,12 @@ class TensorBoard(TensorBoardLogger):
 
     @_warn_on_full_disk
     def log_metrics(self, metrics: Any, step: int | None = None) -> None:
-        """Log metrics, but not the number of the epoch, which Lightning adds."""
-        super().log_metrics({key: value for key, value in metrics.items() if key != "epoch"}, step)
+        """Log metrics, but not the number of the epoch, which Lightning adds, and no test metrics of single classes.
+
+        A chart of one point for each class is no help. The chart of the evaluation has all classes.
+        """
+        hidden = {key for key in metrics if key == "epoch" or (key.startswith("test/") and key.count("/") > 1)}
+        super().log_metrics({key: value for key, value in metrics.items() if key not in hidden}, step)
 
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
         """Do nothing: the callback `Hyperparameters` logs the settings of the whole run."""
