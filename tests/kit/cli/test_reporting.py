@@ -33,7 +33,7 @@ def files(folder: Path) -> dict[str, bytes]:
 
 def test_page_of_a_run_is_written_again(run, capsys):
     before = files(run)
-    assert len(before) == 9 and b"verdict: " in before[str(run / "report.html")]
+    assert len(before) == 10 and b"verdict: " in before[str(run / "report.html")]
     (run / "report.html").unlink()
     (run / "pictures/worst.jpg").unlink()
     (run / "pictures/confusion.png").write_bytes(b"damaged")

@@ -59,7 +59,7 @@ def test_page_holds_everything_in_one_small_file():
     assert len(content) < 2e6
     assert not re.search(r'https?://|src="(?!data:)|<script', content)
     assert "verdict: " in content and "<td>test/accuracy</td>" in content and "max_epochs: 3" in content
-    assert content.count("data:image/png") == 3  # loss, accuracy, confusion
+    assert content.count("data:image/png") == 4  # loss, accuracy, confusion, labels
     assert content.count("data:image/jpeg") == 3  # the first batch, samples of the test split, and the worst ones
     assert "nothing is wrong" in content
 
@@ -67,7 +67,8 @@ def test_page_holds_everything_in_one_small_file():
 def test_pictures_are_files_beside_the_page():
     content = page("tiny")
     files = {path.name: path.read_bytes() for path in Path("runs/tiny/version_0/pictures").iterdir()}
-    charts, photographs = ("curves_loss", "curves_accuracy", "confusion"), ("first_batch", "samples", "worst")
+    charts = ("curves_loss", "curves_accuracy", "confusion", "data_labels")
+    photographs = ("first_batch", "samples", "worst")
     assert set(files) == {*(f"{name}.png" for name in charts), *(f"{name}.jpg" for name in photographs)}
     assert all(base64.b64encode(picture).decode() in content for picture in files.values())
 
