@@ -179,7 +179,7 @@ class CLI(LightningCLI):
         has_bar = is_screen and self.config_init.trainer.enable_progress_bar is not False
         callbacks = [self.speed, Bar(self.speed) if has_bar else Lines(self.speed)]
         if self.base is None:
-            self.report_page = ReportPage(self.config_init.overfitting)
+            self.report_page = ReportPage(self.config_init.overfitting, self.config_init.dashboard.samples)
             callbacks += [Hyperparameters(self.saved_config), self.report_page]
             if not self.config.trainer.fast_dev_run:
                 callbacks.append(FoundSettings(self.saved_config))

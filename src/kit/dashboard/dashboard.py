@@ -12,7 +12,6 @@ from torch.optim import Optimizer
 from kit.charts import Chart
 from kit.dashboard.charts import draw_chart
 from kit.dashboard.pictures import (
-    batch_samples,
     draw_samples,
     fixed_samples,
     has_whole_net,
@@ -20,7 +19,7 @@ from kit.dashboard.pictures import (
 )
 from kit.dashboard.report_page import ReportPage
 from kit.dashboard.tensorboard import TensorBoard
-from kit.data import Batch, ImageDataModule
+from kit.data import ImageDataModule
 from kit.ground._lightning import data_module, logged_step
 from kit.ground.errors import one_line
 from kit.ground.ranges import NonNegativeFloat, PositiveInt
@@ -35,8 +34,7 @@ class Dashboard(L.Callback):
 
     Every task gets the curves of the learning rate and the gradient's norm. Pictures of samples need the task's method
     `draw`. Pictures of predictions also need `predict`, and pictures of generated images need `draw_generated`.
-    `Evaluation.badness` chooses the worst samples. `Evaluation.charts` has, for example, the
-    confusion matrix.
+    `Evaluation.badness` chooses the worst samples. `Evaluation.charts` has, for example, the confusion matrix.
 
     The first training batch is drawn after augmentation and normalisation. The last validation is always drawn. Other
     validations are drawn if the budget allows, and more rarely as the run goes on. Since this depends on the clock,
@@ -58,6 +56,7 @@ class Dashboard(L.Callback):
         self._board: TensorBoard | None = None
         self._data: ImageDataModule | None = None  # None if no samples are drawn
         self._task: Any = None
+        self._page: ReportPage | None = None
         self._is_due = False  # whether to draw the current validation
         self._is_pending = False  # whether the latest validation is not drawn yet
 
@@ -65,23 +64,22 @@ class Dashboard(L.Callback):
         boards = [logger for logger in trainer.loggers if isinstance(logger, TensorBoard)]
         self._board = boards[0] if boards and self.enabled and trainer.is_global_zero else None
         self._task = as_task(pl_module)
+        callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        self._page = next((callback for callback in callbacks if isinstance(callback, ReportPage)), None)
         data = data_module(trainer)
         has_images = isinstance(data, ImageDataModule) and self._task.has("draw")
         can_draw = self._board and has_images and has_whole_net(trainer)
         self._data = data if can_draw else None
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Log the charts of the data, if the run is new."""
         self._run_start, self._last_drawing = time.perf_counter(), 0.0
-        data = data_module(trainer)
-        if self._board and isinstance(data, ImageDataModule) and not trainer.global_step:
-            self._log_charts("data", data.charts, 0)
 
     def on_train_batch_start(self, trainer: L.Trainer, _: Any, batch: Any, batch_idx: int) -> None:
-        if self._board and self._data and isinstance(batch, Batch) and not trainer.global_step and not batch_idx:
-            with self._drawing():
-                samples = batch_samples(self._data, batch, self.samples)
-                self._board.log_picture("samples/first_batch", draw_samples(self._task, samples), 0, photograph=True)
+        """Log the pictures that `ReportPage` has just drawn: of the first batch, and of the data."""
+        if self._board and self._page and not trainer.global_step and not batch_idx:
+            for name, picture in self._page.first_pictures.items():
+                tag = "samples/first_batch" if name == "first_batch.jpg" else f"data/{name[5:-4]}"
+                self._board.log_picture(tag, picture, 0, photograph=name.endswith(".jpg"))
 
     def on_before_optimizer_step(self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Optimizer) -> None:
         every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
@@ -137,10 +135,8 @@ class Dashboard(L.Callback):
 
     def _draw_charts(self, trainer: L.Trainer) -> None:
         """Log the training curves and the charts of the evaluation."""
-        callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
-        for page in callbacks:
-            if isinstance(page, ReportPage):
-                self._log_charts("curves", page.curve_charts, trainer.global_step)
+        if self._page:
+            self._log_charts("curves", self._page.curve_charts, trainer.global_step)
         if self._task.measured:
             self._log_charts("validation", self._task.measured.charts, trainer.global_step)
         self._is_pending = False

@@ -41,7 +41,6 @@ from kit.safeguards import Overfitting
 from kit.safeguards.checkpoints import monitored_metrics
 from kit.task import as_task
 
-NUM_SAMPLES = 6  # the number of images in a picture of samples
 MAX_PHOTOGRAPH_BYTES = 250_000  # of a picture of samples, so that all pictures have less than 2 MB
 FROM_TRAINING = re.compile(r"(first_batch|data_.*)\.(png|jpg)")  # pictures that are drawn when training begins
 MAX_POINTS = 500  # if a curve has more points, every second point is removed, but not the first and the last
@@ -107,13 +106,16 @@ class ReportPage(L.Callback):
 
     Args:
         overfitting: the callback that scores training images.
+        samples: the largest number of images in a picture of samples.
 
     Attributes:
         survey: the faults of the data, or None if the data were not checked.
+        first_pictures: the pictures that were drawn when training began, uint8 [3 H W], by the names of their files.
     """
 
-    def __init__(self, overfitting: Overfitting) -> None:
-        self.overfitting = overfitting
+    def __init__(self, overfitting: Overfitting, samples: int = 6) -> None:
+        self.overfitting, self.samples = overfitting, samples
+        self.first_pictures: dict[str, Tensor] = {}
         self.survey: Survey | None = None
         self._curves: dict[str, Curve] = {}  # by log key
         self._losses = torch.zeros(2)  # the sum and the number of the training losses since the last validation
@@ -139,10 +141,12 @@ class ReportPage(L.Callback):
             return
         if isinstance(data, ImageDataModule):
             with self._drawing():
-                pictures = {file_name(f"data_{name}"): encode(draw_chart(c)) for name, c in data.charts().items()}
+                for name, chart in data.charts().items():
+                    self.first_pictures[file_name(f"data_{name}")] = draw_chart(chart)
                 if isinstance(batch, Batch) and as_task(pl_module).has("draw"):
-                    samples = batch_samples(data, batch, NUM_SAMPLES)
-                    pictures["first_batch.jpg"] = encode_photographs(draw_samples(as_task(pl_module), samples))
+                    samples = batch_samples(data, batch, self.samples)
+                    self.first_pictures["first_batch.jpg"] = draw_samples(as_task(pl_module), samples)
+                pictures = {name: encode_picture(name, picture) for name, picture in self.first_pictures.items()}
                 write_pictures(pictures, Path(trainer.default_root_dir, "pictures"))
 
     def restore(self, history: History) -> None:
@@ -212,12 +216,12 @@ class ReportPage(L.Callback):
         with self._drawing():
             for name, chart in task.measured.charts().items() if task.measured else ():
                 self._pictures[file_name(name)] = encode(draw_chart(chart))
-            pictures = sample_pictures(task, data, NUM_SAMPLES, split)
+            pictures = sample_pictures(task, data, self.samples, split)
             if task.has("predict") and task.has("draw"):
-                keys = evenly_spaced(len(data.samples[split] or ()), NUM_SAMPLES)
+                keys = evenly_spaced(len(data.samples[split] or ()), self.samples)
                 pictures["samples"] = draw_samples(task, predict_samples(task, data, keys, split))
             for name, picture in pictures.items():
-                self._pictures[f"{name}.jpg"] = encode_photographs(picture)
+                self._pictures[f"{name}.jpg"] = encode_picture(f"{name}.jpg", picture)
 
     def write(
         self, folder: Path, metrics: dict[str, float], figures: dict[str, float], conclusion: str, notes: Sequence[str]
@@ -276,10 +280,13 @@ def file_name(chart: str) -> str:
     return re.sub(r"[^\w.-]+", "_", chart)[:100] + ".png"
 
 
-def encode_photographs(picture: Tensor) -> bytes:
-    """Encode a picture, uint8 [3 H W], as JPEG. It is made smaller if it has more than `MAX_PHOTOGRAPH_BYTES`."""
-    content = encode(picture, photograph=True)
-    while len(content) > MAX_PHOTOGRAPH_BYTES:
+def encode_picture(name: str, picture: Tensor) -> bytes:
+    """Encode a picture, uint8 [3 H W], as JPEG or PNG. A JPEG is made smaller if it exceeds `MAX_PHOTOGRAPH_BYTES`.
+
+    name: the name of the file.
+    """
+    content = encode(picture, photograph=(is_photograph := name.endswith(".jpg")))
+    while is_photograph and len(content) > MAX_PHOTOGRAPH_BYTES:
         scale = 0.95 * (MAX_PHOTOGRAPH_BYTES / len(content)) ** 0.5
         picture = resize(picture, [max(1, round(side * scale)) for side in picture.shape[1:]])
         content = encode(picture, photograph=True)
