@@ -27,8 +27,8 @@ TINY = {
     "check": "off",
 }
 PICTURES = {f"samples/{name}" for name in ("first_batch", "validation", "worst")}
-PICTURES |= {"validation/confusion", "curves/loss", "curves/accuracy"}
-AT_THE_END = PICTURES - {"samples/first_batch"}
+PICTURES |= {"data/labels", "validation/confusion", "curves/loss", "curves/accuracy"}
+AT_THE_END = PICTURES - {"samples/first_batch", "data/labels"}
 
 
 @pytest.fixture(autouse=True)
@@ -97,7 +97,7 @@ def test_disabled_dashboard_logs_nothing_and_training_is_the_same():
 
 def test_module_without_draw_has_curves():
     events = log(fit("plain", "--model", "tiny_task.Judge"))
-    assert set(events.Tags()["images"]) == {"curves/loss", "curves/accuracy"}
+    assert set(events.Tags()["images"]) == {"data/labels", "curves/loss", "curves/accuracy"}
     assert {"learning_rate", "gradient_norm"} <= set(events.Tags()["scalars"])
 
 
