@@ -75,7 +75,7 @@ def test_pictures_are_files_beside_the_page():
 
 def test_photographs_have_a_limited_size():
     picture = torch.randint(256, (3, 700, 900), dtype=torch.uint8)  # noise cannot be compressed
-    content = report_page.encode_photographs(picture)
+    content = report_page.encode_picture("a.jpg", picture)
     assert 50_000 < len(content) <= report_page.MAX_PHOTOGRAPH_BYTES
     assert Image.open(io.BytesIO(content)).size[0] / Image.open(io.BytesIO(content)).size[1] == pytest.approx(
         9 / 7, 0.01
