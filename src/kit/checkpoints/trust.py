@@ -34,6 +34,7 @@ PACKAGES = ("kit",)  # a file may name any class of these and of the application
 # Keys of a checkpoint that describe an object, and the class of the object.
 PARTS = {"hyper_parameters": L.LightningModule, "datamodule_hyper_parameters": L.LightningDataModule}
 CLASS_PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
+MAX_ITEMS = 10_000  # in a list, such as `class_names`, since the parser takes quadratic time for lists
 
 
 def check_checkpoint(content: dict[str, Any], file: Path, trusted: Sequence[str] = ()) -> None:
@@ -108,6 +109,8 @@ class _Checker:
         if isinstance(value, str):
             self._check_text(value, expected, annotations, key, depth)
         elif isinstance(value, (list, tuple)):
+            if len(value) > MAX_ITEMS:
+                self.refuse(key, f"is a list of {len(value):,} values, but may have at most {MAX_ITEMS:,}")
             for i, item in enumerate(value):
                 self.check(item, expected.items or [Any], f"{key}[{i}]", depth + 1)
         elif not isinstance(value, dict):

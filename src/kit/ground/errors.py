@@ -63,7 +63,7 @@ def import_extra(package: str, user: str, extra: str) -> Any:
     try:
         return import_module(package)
     except ImportError:
-        raise UserError(f"{user} needs {package}: pip install -c constraints.txt -e '.[{extra}]'") from None
+        raise UserError(f"{user} needs {package}: pip install -e '.[{extra}]'") from None
 
 
 def did_you_mean(word: str, known) -> str:
