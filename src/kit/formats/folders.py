@@ -80,7 +80,7 @@ def _words(name: str) -> set[str]:
 
 
 def folders(folder: Path) -> list[Path]:
-    """Return the visible folders in a folder, sorted. Links to folders are included: see `_is_skipped`."""
+    """Return the visible folders in a folder, sorted. Links to folders are included."""
     return sorted(map(Path, _contents(folder)[0]))
 
 
@@ -126,7 +126,7 @@ def paths_below(folder: Path) -> Iterator[str]:
 def _contents(folder: Path) -> tuple[list[str], list[str]]:
     """Return the paths of the visible folders and files in a folder, unsorted.
 
-    Warn about the first HEIC image of a data set.
+    Warn about the first HEIC image of a data set, and about broken links, which are left out.
 
     Raises:
         UserError: the folder cannot be listed.
@@ -143,25 +143,13 @@ def _contents(folder: Path) -> tuple[list[str], list[str]]:
         message = "HEIC images, such as this one, are not used; convert them to JPEG or PNG"
         warnings.warn(f"{unread}: {message}", stacklevel=3)
     for entry in visible:
-        is_link = entry.is_symlink()
-        if not (is_link and _is_skipped(Path(entry))):
-            (inner if (Path(entry) if is_link else entry).is_dir() else files).append(entry.path)
+        link = Path(entry) if entry.is_symlink() else None
+        if link and not link.exists() and link.suffix.lower() not in EXTENSIONS:  # reading an image reports its link
+            problem = "the link is broken; if it led to a folder, its files are missing"
+            warnings.warn(f"{link}: {problem}", stacklevel=3)
+        else:
+            (inner if (link or entry).is_dir() else files).append(entry.path)
     return inner, files
-
-
-def _is_skipped(link: Path) -> bool:
-    """Return whether a link is broken, or leads to a folder that contains the link, and warn if so.
-
-    Return False for a broken link that is named like an image, since reading the image reports it.
-    """
-    problem = ""
-    if link.is_dir() and link.resolve() in (folder := link.parent.resolve(), *folder.parents):
-        problem = "not followed, since the link leads back to a folder that contains it"
-    elif link.suffix.lower() not in EXTENSIONS and not link.exists():
-        problem = "the link is broken; if it led to a folder, its files are missing"
-    if problem:
-        warnings.warn(f"{link}: {problem}", stacklevel=4)
-    return bool(problem)
 
 
 def is_hidden(name: str) -> bool:

@@ -191,10 +191,7 @@ class LabelTable:
         for row in self.rows:
             labels = self.labels(row, several_labels) if row.split == split else None
             if unknown := [label for label in labels or () if label not in numbers]:
-                hint = did_you_mean(unknown[0], class_names)
-                if not several_labels and self.separator is not None and self.separator in unknown[0]:
-                    hint = ", and no cell of train has several labels; data.several_labels allows them"
-                message = f"training has no class '{unknown[0]}'{hint}"
+                message = f"training has no class '{unknown[0]}'{did_you_mean(unknown[0], class_names)}"
                 self.report_fault("class-unknown", self.source, message, row.line)
             elif labels is not None:
                 rows.append(row)
