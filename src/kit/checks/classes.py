@@ -54,5 +54,5 @@ def group_faults(files: Sequence[CheckedImage]) -> list[Fault]:
             first = first_images.setdefault(file.group, file)
             if first.split != file.split and file.group not in faults:
                 message = f"in group '{file.group}', also in {first.split} ({first}); move the group to one split"
-                faults[file.group] = fault("group-straddles", file, message, first)
+                faults[file.group] = fault("group-straddles", file, message, other=first)
     return list(faults.values())

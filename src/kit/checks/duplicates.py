@@ -107,7 +107,7 @@ def _pair_faults(earlier: CheckedImage, later: CheckedImage, is_equal: bool, cla
     faults: list[Fault] = []
     if earlier.split != later.split:
         message = f"{copy} of {earlier.split}; remove one of them, or {later.split} scores are inflated"
-        faults.append(fault(f"{prefix}leak", later, message, earlier))
+        faults.append(fault(f"{prefix}leak", later, message, other=earlier))
     conflict = ""
     if earlier.label is None or later.label is None:
         targets = {earlier.hashable_target(), later.hashable_target()} if is_equal else set()
@@ -116,8 +116,8 @@ def _pair_faults(earlier: CheckedImage, later: CheckedImage, is_equal: bool, cla
     elif earlier.label != later.label:
         conflict = f"'{class_names[later.label]}', but {copy}, which is '{class_names[earlier.label]}'"
     if conflict:
-        faults.append(fault("label-conflict", later, f"{conflict}; correct or remove one of them", earlier))
-    return faults or [fault(f"{prefix}duplicate", later, f"{copy}; keep one of them", earlier)]
+        faults.append(fault("label-conflict", later, f"{conflict}; correct or remove one of them", other=earlier))
+    return faults or [fault(f"{prefix}duplicate", later, f"{copy}; keep one of them", other=earlier)]
 
 
 def tensor_faults(images: ImageList) -> list[Fault]:

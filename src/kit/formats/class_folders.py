@@ -18,7 +18,7 @@ from kit.formats.folders import FaultCollector, files_in, folders, groups_by_nam
 from kit.formats.paths import compose
 from kit.formats.text import joined_class_faults
 from kit.ground.errors import UserError, did_you_mean
-from kit.ground.faults import Fault
+from kit.ground.faults import Fault, fault
 
 NOT_USED = "not used, since its name is none of train, val and test; rename or remove it"  # a folder beside these
 
@@ -119,8 +119,7 @@ class ClassFolders:
         class_folders = [folder for parent in parents for _, folder in self.classes(parent)]
         for parent in {self.root, *parents}.difference(class_folders):
             for path in files_in(parent, EXTENSIONS):
-                message = "not in a class folder, so it is not used; move it into one"
-                yield Fault("annotation-missing", "warning", str(path), None, message)
+                yield fault("annotation-missing", path, "not in a class folder, so it is not used; move it into one")
         for folder in class_folders:
             yield from unused_files(folder)
         for parent in parents:

@@ -3,7 +3,7 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -176,10 +176,11 @@ def count_crowds(objects: Iterable[tuple[str, bool]]) -> dict[str, tuple[int, in
     return {name: (counts[name, True], counts[name, True] + counts[name, False]) for name in names}
 
 
-def only_crowds_message(names: Sequence[str]) -> str:
-    """Return the error message for classes whose annotations are all crowds."""
-    listed = ", ".join(f"'{name}'" for name in names)
-    return f"all annotations of {listed} are crowds, which are ignored; use them as objects with --data.crowds objects"
+def only_crowds_problem(counts: dict[str, tuple[int, int]]) -> str:
+    """Return the error message for classes whose annotations are all crowds, or "". counts: see `count_crowds`."""
+    names = ", ".join(f"'{name}'" for name, (crowds, total) in counts.items() if crowds == total)
+    message = f"all annotations of {names} are crowds, which are ignored; use them with --data.crowds objects"
+    return message if names else ""
 
 
 def list_crowds(counts: dict[str, tuple[int, int]]) -> str:

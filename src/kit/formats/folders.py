@@ -11,7 +11,7 @@ from pathlib import Path
 
 from kit.data.decode import EXTENSIONS
 from kit.ground.errors import UserError
-from kit.ground.faults import Fault
+from kit.ground.faults import Fault, fault
 
 SPLIT_NAMES = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
 # Files and folders that macOS, Windows, Linux and Synology's disk stations add, in lower case.
@@ -174,7 +174,7 @@ class FaultCollector:
         """
         if self.faults is None:
             raise UserError(f"{file}{'' if line is None else f':{line}'}: {message}")
-        self.faults.append(Fault(kind, "error", str(file), line, message))
+        self.faults.append(fault(kind, file, message, line))
 
     def collect(self, read: Callable[[], object]) -> Iterator[Fault]:
         """Call `read`, and yield the faults that it reports. An error of `read` is raised after the last fault."""
@@ -216,4 +216,4 @@ def unused_files(folder: Path) -> Iterator[Fault]:
     for path in map(Path, paths_below(folder)):
         if path.is_file() and path.suffix.lower() not in EXTENSIONS:
             message = "not used, since it does not have an image's extension; convert it, or remove it"
-            yield Fault("ignored-file", "warning", str(path), None, message)
+            yield fault("ignored-file", path, message)

@@ -18,7 +18,7 @@ from torch import Tensor
 from kit.formats.folders import FaultCollector, images, split_of
 from kit.formats.paths import Finder
 from kit.ground.errors import BrokenFiles, UserError, did_you_mean
-from kit.ground.faults import Fault
+from kit.ground.faults import Fault, fault
 from kit.ground.files import MARKS, MAX_LIST_BYTES, read_bytes, read_text
 
 MAX_HEADER_BYTES = 2**16
@@ -212,4 +212,4 @@ class LabelTable:
         for path in images(self.root):
             if path.resolve() not in self.listed_images:
                 message = f"not used, since it is not in {self.source.name}; add a row for it"
-                yield Fault("annotation-missing", "warning", str(path), None, message)
+                yield fault("annotation-missing", path, message)

@@ -84,14 +84,6 @@ class _File(NamedTuple):
     key: str
 
 
-def may_have_masks(root: Path) -> bool:
-    """Return whether the path of an image below a folder has a word for masks. This is faster than `find_pairs`."""
-    ends = "|".join(map(re.escape, MASK_ENDS[1:]))
-    words, extensions = re.compile(rf"{MASK_FOLDERS}|({ends})\.\w+$"), tuple(EXTENSIONS)
-    inner_paths = (path.removeprefix(str(root)).lower() for path in paths_below(root))
-    return any(path.endswith(extensions) and words.search(path) for path in inner_paths)
-
-
 def find_pairs(
     root: Path, partners: Partners, image_folder: str | None = None, partner_folder: str | None = None
 ) -> dict[str, Pairs]:

@@ -93,4 +93,4 @@ def joined_class_faults(names: Iterable[str], file: object) -> list[Fault]:
 def unreadable_fault(file: Path, error: UserError) -> Fault:
     """Return the fault for an error in reading a file. The error's message begins with `FILE:` or `FILE:LINE:`."""
     line, message = re.fullmatch(rf"(?:{re.escape(str(file))}:(\d+)?:? *)?(.*)", str(error), re.DOTALL).groups()
-    return Fault("annotation-unreadable", "error", str(file), int(line) if line else None, message)
+    return fault("annotation-unreadable", file, message, int(line) if line else None)

@@ -8,7 +8,7 @@ from kit.formats import coco, coco_search
 from kit.formats.boxes.annotation import TOLERANCE, Annotation, Box, BoxFormat, Reading, no_annotation, no_image
 from kit.formats.paths import unlisted_images
 from kit.formats.text import number
-from kit.ground.faults import Fault
+from kit.ground.faults import Fault, fault
 from kit.ground.files import is_file
 from kit.ground.memory import garbage_collection_paused
 
@@ -49,7 +49,7 @@ def read(file: Path, root: Path, images_folder: str | None = None) -> Reading:
             faults.append(no_image(file, image.name))
     if _are_two_corners(annotations):
         message = "the boxes look like two corners, not x, y, width and height; all of them are left out"
-        faults.append(Fault("box-wrong-unit", "error", str(file), None, message))
+        faults.append(fault("box-wrong-unit", file, message))
         for annotation in annotations:
             annotation.boxes = []
     return Reading(annotations, list(document.categories.values()), faults)

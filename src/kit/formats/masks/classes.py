@@ -14,7 +14,7 @@ import numpy as np
 from kit.formats.masks.mask_images import MAX_LISTED, PACKING, MaskImages, is_grey, read_values
 from kit.formats.masks.masks import IGNORED
 from kit.formats.text import read_lines
-from kit.ground.errors import BrokenFiles, UserError
+from kit.ground.errors import BrokenFiles, UserError, did_you_mean
 from kit.ground.files import MAX_CONFIG_BYTES
 from kit.ground.threads import map_in_threads
 
@@ -71,6 +71,17 @@ def read_table(file: Path) -> list[Entry]:
     if not entries:
         raise UserError(f"{file}: no classes; write one on each line, NAME or NAME R G B")
     return entries
+
+
+def class_number(name: str, class_names: Sequence[str], root: Path) -> int:
+    """Return the number of a class: its index in `class_names`, which a checkpoint may have set.
+
+    Raises:
+        UserError: the class is unknown. The message names `root`, the folder of the data set.
+    """
+    if name not in class_names:
+        raise UserError(f"{root}: the model has no class '{name}'{did_you_mean(name, class_names)}")
+    return class_names.index(name)
 
 
 def make_reader(numbers: Mapping[Entry, int], ignored: Iterable[int]) -> MaskImages:

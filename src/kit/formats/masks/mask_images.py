@@ -41,16 +41,6 @@ class MaskImages:
     def files(self, targets: Sequence[Path]) -> list[Path]:
         return list(targets)
 
-    def describe_format(self, mask: Path) -> str:
-        """Return the kind of a mask file in a word or two, such as `index masks`."""
-        try:
-            if self.values(mask).ndim == 3:
-                return "coloured masks"
-            with open_image(mask) as image:
-                return "palette masks" if image.mode in ("P", "PA") else "index masks"
-        except BrokenFiles:
-            return "mask files"
-
     def values(self, mask: Path) -> np.ndarray:
         """Return the result of `read_values`, but [h w] for a grey image with three channels if no colours are known.
 

@@ -1,23 +1,28 @@
-"""List the classes of a data set of mask files, from arguments, a class table, a checkpoint or the values in the masks.
+"""Read a data set of mask files.
 
-Only the classes that are not ignored have a class number: their index in the class names of the data module.
+Its classes come from arguments, a class table, a checkpoint or the values in the masks. Only the classes that are not
+ignored have a class number: their index in the class names of the data module.
 """
 
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
-from kit.formats.masks import classes
-from kit.formats.masks.classes import HIGHEST_ID, VOID_NAMES, Entry
+from kit.formats.masks import classes, faults
+from kit.formats.masks.classes import HIGHEST_ID, VOID_NAMES, Entry, class_number
+from kit.formats.masks.data_sets import MaskFormat, MaskSplit
 from kit.formats.masks.mask_images import MaskImages
 from kit.formats.masks.masks import IGNORED, MAX_CLASSES
-from kit.formats.pairs import Pairs
+from kit.formats.pairs import MASKS, Pairs, why_unpaired
 from kit.formats.paths import first_file
-from kit.ground.errors import UserError, did_you_mean
+from kit.ground.errors import UserError
+from kit.ground.faults import Fault
 
 
-class ClassList:
-    """The classes of a data set of mask files, including ignored ones.
+class MaskPairs(MaskFormat):
+    """A data set of mask files.
 
     Args:
         root: the folder of the data set.
@@ -47,11 +52,11 @@ class ClassList:
             raise UserError(f"data.ids is {ids}, but each id may be listed only once")
         self.root, self.pairs = root, pairs
         self.names, self.ids, self.colors, self.ignore = names, ids, colors, ignore
-        self.entries_of_checkpoint: list[Entry] | None = None
+        self.entries_of_checkpoint: list[Entry] = []
 
     @cached_property
     def entries(self) -> list[Entry]:
-        """The id, name and colour of each class.
+        """The id, name and colour of each class, including ignored classes.
 
         Those of a checkpoint are used, unless `ids` is given, or other arguments or a class table name other classes.
         """
@@ -70,8 +75,10 @@ class ClassList:
     def _named_entries(self) -> list[Entry] | None:
         """Return the entries that the arguments or a class table name, or None if neither names any."""
         if self.colors is not None:
-            colors = [(name.strip(), _parse_color(name, color)) for name, color in self.colors.items()]
-            return [Entry(id, *named_color) for id, named_color in enumerate(colors)]
+            for name, color in self.colors.items():
+                if len(color) != 3 or not all(0 <= value <= 255 for value in color):
+                    raise UserError(f"data.colors: '{name}' is {list(color)}, but must be three numbers from 0 to 255")
+            return [Entry(id, name.strip(), tuple(color)) for id, (name, color) in enumerate(self.colors.items())]
         if self.names is not None:
             return [Entry(id, name.strip(), None) for id, name in enumerate(self.names)]
         folders = [path.parent for pairs in self.pairs.values() for path in (*pairs.files[:1], *pairs.images[:1])]
@@ -97,6 +104,9 @@ class ClassList:
     def _is_ignored(self, entry: Entry) -> bool:
         return entry.name.lower() in VOID_NAMES if self.ignore is None else entry.id in self.ignore
 
+    def example_images(self) -> list[Path]:
+        return next(pairs.images for pairs in self.pairs.values() if pairs.images)
+
     def reader(self, class_names: Sequence[str]) -> MaskImages:
         """Return the reader of the mask files. `class_names` are those of the data module."""
         numbers = {
@@ -105,24 +115,36 @@ class ClassList:
         }
         return classes.make_reader(numbers, self.ignore or ())
 
+    def read(self, split: str, class_names: Sequence[str]) -> MaskSplit | None:
+        """Return the images of a split and their masks. A test split without any masks is left out, with a warning.
 
-def class_number(name: str, class_names: Sequence[str], root: Path) -> int:
-    """Return the number of a class: its index in `class_names`, which a checkpoint may have set.
+        Raises:
+            UserError: the split is not an unlabelled test set, but none of its images has a mask.
+        """
+        pairs = self.pairs.get(split)
+        if pairs is None:
+            return None
+        if not pairs.images and not self._is_unlabelled(split):
+            raise UserError(f"{split} of {self.root}: {why_unpaired(pairs, MASKS)}; repair or remove it")
+        if pairs.lone_images:
+            count, first = len(pairs.lone_images), pairs.lone_images[0]
+            warnings.warn(f"{count} image(s) of {split} without a mask are left out, such as {first}", stacklevel=1)
+        return MaskSplit(pairs.images, pairs.files, self.reader(class_names)) if pairs.images else None
 
-    Raises:
-        UserError: the class is unknown. The message names `root`, the folder of the data set.
-    """
-    if name not in class_names:
-        raise UserError(f"{root}: the model has no class '{name}'{did_you_mean(name, class_names)}")
-    return class_names.index(name)
+    def _is_unlabelled(self, split: str) -> bool:
+        """Return whether a split is a test set without masks, which is common."""
+        return split == "test" and not self.pairs[split].images and not self.pairs[split].lone_files
 
+    def pixel_values(self) -> list[tuple[Any, ...]]:
+        return [tuple(entry) for entry in self.entries]  # id, name and colour of each class
 
-def reader_of_all_ids() -> MaskImages:
-    """Return a reader that accepts all ids, to find other faults in masks if the classes are unknown."""
-    return MaskImages(tuple((id, IGNORED if id == IGNORED else 0) for id in range(HIGHEST_ID + 1)))
+    def use_pixel_values(self, values: Iterable[Sequence[Any]]) -> None:
+        self.entries_of_checkpoint = [Entry(*value) for value in values]
 
-
-def _parse_color(name: str, color: Sequence[int]) -> tuple[int, int, int]:
-    if len(color) != 3 or not all(0 <= value <= 255 for value in color):
-        raise UserError(f"data.colors: '{name}' is {list(color)}, but must be three numbers from 0 to 255")
-    return color[0], color[1], color[2]
+    def faults(self, class_names: Callable[[], Sequence[str]]) -> Iterator[Fault]:
+        try:
+            reader = self.reader(class_names())
+        except UserError:  # the classes are unknown, so no id is a fault
+            reader = MaskImages(tuple((id, IGNORED if id == IGNORED else 0) for id in range(HIGHEST_ID + 1)))
+        for split, pairs in self.pairs.items():
+            yield from faults.pair_faults(pairs, reader, "warning" if self._is_unlabelled(split) else "error")
