@@ -94,8 +94,7 @@ class ClassFolders:
         if parent is None:
             return None
         if several_labels:
-            why = "a class folder gives each image one label, but the model is for images with several"
-            raise UserError(f"{parent}: {why}: give a table with all labels of each image")
+            raise UserError(f"{parent}: the model is for images with several labels: give a table, not class folders")
         classes = self.classes(parent)
         numbers = {compose(name).strip(): number for number, name in enumerate(class_names)}
         if not any(self.images(folder) for _, folder in classes):
@@ -103,8 +102,8 @@ class ClassFolders:
         for name, folder in classes:
             files = self.images(folder)
             if name not in numbers:
-                hint = did_you_mean(name, numbers)
-                self.report_fault("class-unknown", folder, f"training has no class '{name}'{hint}")
+                message = f"training has no class '{name}'{did_you_mean(name, numbers)}"
+                self.report_fault("class-unknown", folder, message)
             elif not files and split == "train":
                 self.report_fault("class-empty", folder, "no images of this class; add some, or remove the folder")
             else:

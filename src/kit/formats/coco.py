@@ -70,8 +70,7 @@ def read_document(file: Path, root: Path, images_folder: str | None = None) -> D
         by_image.setdefault(entry["image_id"], []).append(entry)
     faults = joined_class_faults((name for id, name in names.items() if id in used), file)
     for id in sorted(by_image.keys() - {entry["id"] for entry in content["images"]}, key=str):
-        message = f"no image has the id {id} of {len(by_image[id])} annotation(s), which are left out"
-        faults.append(fault("image-missing", file, message))
+        faults.append(fault("image-missing", file, f"no image has the id {id} of {len(by_image[id])} annotation(s)"))
     if images_folder is not None and not (root / images_folder).is_dir():
         raise UserError(f"no folder at {(root / images_folder).absolute()} (data.images)")
     split = split_in(file.stem)
@@ -99,7 +98,7 @@ def read(file: Path) -> dict[str, Any]:
     content = read_json(file)
     missing = [key for key in FIELDS if not isinstance(content, dict) or not isinstance(content.get(key), list)]
     if missing:
-        refuse_labelme(file)
+        refuse_labelme([file])
         raise BrokenFiles(f"{file}: no list of {' and '.join(missing)}: is it in COCO's format?")
     for key, fields in FIELDS.items():
         indices: dict[Any, int] = {}  # the index of each id

@@ -140,13 +140,11 @@ def _contents(folder: Path) -> tuple[list[str], list[str]]:
     unread = next((entry.path for entry in visible if entry.name.lower().endswith(HEIC)), None)
     if unread and not _reported_heic:
         _reported_heic.add(unread)
-        message = "HEIC images, such as this one, are not used; convert them to JPEG or PNG"
-        warnings.warn(f"{unread}: {message}", stacklevel=3)
+        warnings.warn(f"{unread}: HEIC images, such as this one, are not used; convert them to JPEG", stacklevel=3)
     for entry in visible:
         link = Path(entry) if entry.is_symlink() else None
         if link and not link.exists() and link.suffix.lower() not in EXTENSIONS:  # reading an image reports its link
-            problem = "the link is broken; if it led to a folder, its files are missing"
-            warnings.warn(f"{link}: {problem}", stacklevel=3)
+            warnings.warn(f"{link}: the link is broken; if it led to a folder, its files are missing", stacklevel=3)
         else:
             (inner if (link or entry).is_dir() else files).append(entry.path)
     return inner, files
@@ -215,5 +213,4 @@ def unused_files(folder: Path) -> Iterator[Fault]:
     """Yield a fault for each file in a folder and below it that does not have an image's extension."""
     for path in map(Path, paths_below(folder)):
         if path.is_file() and path.suffix.lower() not in EXTENSIONS:
-            message = "not used, since it does not have an image's extension; convert it, or remove it"
-            yield fault("ignored-file", path, message)
+            yield fault("ignored-file", path, "not used: it has no image's extension; convert it, or remove it")

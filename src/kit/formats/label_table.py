@@ -120,17 +120,16 @@ class LabelTable:
         find_image = Finder(lambda: images(self.root), [self.root])
         for line, cells in read_table(self.source, COLUMNS, self.report_fault):
             split, group = split_of(cells.get("split") or "train"), cells.get("group")
-            image = find_image(cells["path"]) or self.root / cells["path"] if cells["path"] else None
-            if image:
-                self.listed_images.add(image.resolve())
-            if not image:
+            if not cells["path"]:
                 self.report_fault("no-label", self.source, "a row without a path", line)
-            elif split is None:
+                continue
+            image = find_image(cells["path"]) or self.root / cells["path"]
+            self.listed_images.add(image.resolve())
+            if split is None:
                 message = f"split '{cells['split']}' is not one of train, val, test"
                 self.report_fault("unknown-split", self.source, message, line)
             elif group == "":
-                message = "a row without a group; give each row one, or remove the column"
-                self.report_fault("no-group", self.source, message, line)
+                self.report_fault("no-group", self.source, "a row without a group; fill or remove the column", line)
             else:
                 rows.append(Row(line, image, split, cells["label"], group))
         find_image.report_other_paths(self.source)
@@ -211,5 +210,4 @@ class LabelTable:
         """Yield a fault for each image that the table does not list."""
         for path in images(self.root):
             if path.resolve() not in self.listed_images:
-                message = f"not used, since it is not in {self.source.name}; add a row for it"
-                yield fault("annotation-missing", path, message)
+                yield fault("annotation-missing", path, f"not used, since {self.source.name} has no row for it")

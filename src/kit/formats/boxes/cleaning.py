@@ -14,7 +14,7 @@ from kit.ground.faults import KINDS, Fault
 from kit.ground.threads import map_files
 
 MAX_SHARE = 1.001  # boxes with larger values are not in shares (fractions of the image's height and width)
-MAX_DISTANCE = 2  # a value that should be a share is in pixels if it is farther than this from the centre, 0.5
+MAX_DISTANCE = 2  # from the centre, 0.5: a corner farther away is not a share of the image, but in pixels
 DROPPED = ("box-without-area", "box-wrong-unit")  # kinds of faults for which a box is always left out
 UNUSABLE = ("annotation-unreadable", "class-unknown")  # kinds of faults that stop a run
 
@@ -160,13 +160,11 @@ def _is_turned(annotation: Annotation, size: Size, orientation: int) -> bool:
     is_turned = orientation > 4 and annotation.size == size[::-1] != size
     is_known = orientation > 4 and annotation.size is not None and size[0] != size[1]
     if is_turned:
-        message = "drawn on the stored image, which EXIF turns; the boxes are turned here, but not by every program"
-        annotation.report("exif-rotated-boxes", message)
+        annotation.report("exif-rotated-boxes", "EXIF turns it; its boxes are turned here, but not by every program")
     elif annotation.size not in (None, size):
         annotation.report("size-mismatch", f"drawn at {describe_size(annotation.size)}, but is {describe_size(size)}")
     elif orientation != 1 and annotation.boxes and not is_known:
-        message = "EXIF turns or mirrors it, and its boxes are assumed to fit the upright image; look at one of these"
-        annotation.report("exif-rotated-boxes", message)
+        annotation.report("exif-rotated-boxes", "EXIF turns it; its boxes are assumed to fit the upright image")
     return is_turned
 
 

@@ -130,8 +130,8 @@ def infer_entries(
 ) -> list[Entry]:
     """Return the classes and their pixel values.
 
-    If all masks together have the values 0 and 255 and no others, and two or no classes are named, these are the ids of
-    two classes. Otherwise, 255 is ignored, named classes keep their ids, and without names each id is a class.
+    If 0 and 255 are the only values in all masks, they are the ids of two classes, unless another number of classes is
+    named. Otherwise, 255 is ignored, named classes keep their ids, and without names each id is a class.
 
     Args:
         named: the classes that a table or the user names, or None.
@@ -170,10 +170,9 @@ def _named_by_ids(files: dict[frozenset[int], Path], ids: frozenset[int], root: 
         raise UserError(f"{root}: the masks are coloured, and nothing says which colour is which class; {remedy}")
     if min(ids) < 0 or 2 * len(ids) < max(ids) + 1:
         values = sorted(frozenset().union(*files))
-        listed = ", ".join(map(str, values[:MAX_LISTED])) + (", ..." if len(values) > MAX_LISTED else "")
+        listed = ", ".join(map(str, values[:MAX_LISTED])) + ", ..." * (len(values) > MAX_LISTED)
         example = next((value for value in values if value not in (0, 1, IGNORED)), values[-1])
         file = next(file for content, file in files.items() if example in content)
         problem = f"the masks have the values {listed} ({example} in {file}), and nothing names the classes"
-        remedy = f"list the values that are classes with --data.ids '[{listed}]', and name them with --data.class_names"
-        raise UserError(f"{root}: {problem}; {remedy}")
+        raise UserError(f"{root}: {problem}; list those of classes with --data.ids '[{listed}]'")
     return [Entry(id, str(id), None) for id in range(max(ids) + 1)]

@@ -12,10 +12,11 @@ from kit.formats.masks import coco, faults
 from kit.formats.masks.classes import class_number
 from kit.formats.masks.masks import Reader
 from kit.formats.pairs import MASKS, Pairs, find_pairs
-from kit.formats.recognition import Evidence, choose_format, found_formats
+from kit.formats.paths import unlisted_images
+from kit.formats.recognition import Evidence, choose_format, possible_formats
 from kit.formats.text import unreadable_fault
 from kit.ground.errors import UserError
-from kit.ground.faults import Fault
+from kit.ground.faults import Fault, fault
 
 
 class MaskSplit(NamedTuple):
@@ -77,12 +78,12 @@ def find_masks(
     try:
         pairs = find_pairs(root, MASKS, image_folder, mask_folder)
     except UserError:
-        if format == "masks" or not coco_search.find_evidence(root).is_sure():
+        if format == "masks" or not coco_search.find_evidence(root).is_confirmed():
             raise
         return None
     masks = [file for split in pairs.values() for file in split.files]
     polygons = coco_search.find_evidence(root, coco_search.SHAPES)
-    formats = found_formats({"masks": Evidence(masks, "mask", lambda _: True), "coco": polygons})
+    formats = possible_formats({"masks": Evidence(masks, "mask", lambda _: True), "coco": polygons})
     return pairs if (format or choose_format(root, formats, "")) == "masks" else None
 
 
@@ -151,8 +152,8 @@ class CocoFiles(MaskFormat):
         if not any(image.annotations for image in document.images):
             reason = f" ({document.faults[0].message})" if document.faults else ""
             raise UserError(f"{document.file}: nothing in it can be drawn as a mask{reason}")
-        for kind, count in Counter(fault.kind for fault in document.faults).items():
-            first = next(fault for fault in document.faults if fault.kind == kind)
+        for kind, count in Counter(one.kind for one in document.faults).items():
+            first = next(one for one in document.faults if one.kind == kind)
             if kind == "mask-id-unknown":
                 raise UserError(f"{document.file}: {first.message}")
             warnings.warn(f"{document.file}: {kind} ({count:,}), for example: {first.message}", stacklevel=1)
@@ -172,4 +173,6 @@ class CocoFiles(MaskFormat):
                 yield unreadable_fault(file, error)
                 continue
             yield from faults.document_faults(document, reader)
-        yield from faults.unlisted_image_faults(self._documents.values())
+        listed = {image.path for document in self._documents.values() for image in document.images}
+        for path in unlisted_images(listed):
+            yield fault("mask-missing", path, "an image that no annotation file lists", severity="warning")

@@ -1,6 +1,6 @@
 """List the faults in masks instead of raising them. Each mask is read once, in one of several threads."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,6 @@ from kit.formats.masks.coco import CocoShapes, Problem, Shape, crowds
 from kit.formats.masks.mask_images import MaskImages
 from kit.formats.masks.masks import IGNORED, UNKNOWN, has_other_aspect, read_orientation, stored_size, turn_mask_upright
 from kit.formats.pairs import Pairs
-from kit.formats.paths import unlisted_images
 from kit.formats.text import describe_size, unreadable_fault
 from kit.ground.errors import UserError
 from kit.ground.faults import Fault, Severity, fault
@@ -22,9 +21,7 @@ TOLERANCE = 1.0  # pixels by which a corner may lie outside of the image, since 
 def pair_faults(pairs: Pairs, reader: MaskImages, missing_mask: Severity = "error") -> Iterator[Fault]:
     """Yield the faults of images and mask files. `missing_mask` is the severity of an image without a mask."""
     for image in pairs.lone_images:
-        yield fault(
-            "mask-missing", image, "an image without a mask; add one, or remove the image", severity=missing_mask
-        )
+        yield fault("mask-missing", image, "an image without a mask; add one, or remove it", severity=missing_mask)
     for mask in pairs.lone_files:
         yield fault("image-missing", mask, "a mask without an image; add one, or remove the mask", severity="warning")
     for faults in map_in_threads(lambda pair: _mask_faults(*pair, reader), zip(pairs.images, pairs.files, strict=True)):
@@ -50,12 +47,6 @@ def document_faults(document: Document, reader: CocoShapes) -> Iterator[Fault]:
         yield from crowd_faults(crowds(document), document.file)
     for faults in map_in_threads(lambda image: _drawing_faults(image, reader), document.images):
         yield from faults
-
-
-def unlisted_image_faults(documents: Iterable[Document]) -> Iterator[Fault]:
-    """Yield a fault for each image that no JSON file lists. The folders of the listed images are searched."""
-    for path in unlisted_images({image.path for document in documents for image in document.images}):
-        yield fault("mask-missing", path, "an image that no annotation file lists", severity="warning")
 
 
 def _drawing_faults(image: ListedImage, reader: CocoShapes) -> list[Fault]:
@@ -102,8 +93,6 @@ def _size_and_content_faults(mask: np.ndarray, image: Path, file: Path) -> list[
         sizes = f"the mask is {describe_size(upright_mask.shape)}, its image {describe_size(size)}"
         faults.append(fault("mask-size-mismatch", file, f"{sizes}; draw it at the image's size", severity=severity))
     if orientation != 1 and (mask.shape == stored or stored == size):
-        turned = "the mask has the stored size, and is turned too"
-        handling = turned if stored != size else "the mask is assumed to be upright already"
-        message = f"EXIF turns the image: {handling}; compare mask and image"
-        faults.append(fault("exif-rotated-mask", file, message))
+        handling = "has the stored size, and is turned too" if stored != size else "is assumed to be upright"
+        faults.append(fault("exif-rotated-mask", file, f"EXIF turns the image, and the mask {handling}; compare both"))
     return faults

@@ -72,9 +72,8 @@ class MaskImages:
         else:
             words = [str(value) for value in unknown]
             noun, remedy = "id", "give --data.class_names or --data.ids, or add them to --data.ignore"
-        plural = "s" if len(words) > 1 else ""
-        more = f" and {len(words) - MAX_LISTED} more" if len(words) > MAX_LISTED else ""
-        return f"{noun}{plural} {', '.join(words[:MAX_LISTED])}{more} of no class; {remedy}"
+        listed = ", ".join(words[:MAX_LISTED]) + ", ..." * (len(words) > MAX_LISTED)
+        return f"{noun}{'s' * (len(words) > 1)} {listed} of no class; {remedy}"
 
 
 def _look_up(values: np.ndarray, table: Sequence[tuple[int, int]]) -> np.ndarray:
