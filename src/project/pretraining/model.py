@@ -1,4 +1,4 @@
-"""The net of pretraining, and the regularisation of its projections."""
+"""The net of pretraining, and the loss of its projections."""
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +33,17 @@ class Encoder(nn.Module):
         for level in self.trunk.levels:
             for block in level:
                 images = cluster_patches(block, images)
+
+
+def views_loss(projections: Tensor, weight: float, directions: Tensor, images: int | None = None) -> Tensor:
+    """Return the loss of the projections of V views of each image, Float[V B P]: Float[].
+
+    It is (1 - weight) * the mean squared distance of a view from the mean of its image's views, plus weight *
+    `gaussian_distance` (Balestriero and LeCun 2025, LeJEPA), which `images` is passed to.
+    """
+    projections = projections.float()
+    difference = (projections - projections.mean(0)).square().mean()
+    return (1 - weight) * difference + weight * gaussian_distance(projections, directions, images)
 
 
 def gaussian_distance(values: Tensor, directions: Tensor, images: int | None = None) -> Tensor:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,9 +17,10 @@ from kit.data.samples import evenly_spaced_part
 from kit.ground._lightning import data_module, restart_averages
 from kit.ground.errors import UserError
 from kit.ground.ranges import NonNegativeInt, PositiveInt, Share
+from kit.labels.features import FeatureEvaluation
 from kit.task import Task
 from kit.training.schedule import Interval, Schedule, WarmupCosine, optimizer_and_schedule
-from project.pretraining.evaluation import FeatureEvaluation, views_loss
+from project.pretraining.model import views_loss
 from project.pretraining.views import RandomViews
 
 DIRECTIONS = 256  # in which the projections are compared with a normal distribution
@@ -31,7 +33,7 @@ class Pretrainer(Task):
     """LeJEPA (Balestriero and LeCun 2025): the views of an image have the same projection, a normal distribution.
 
     The kernels of all convolutions are first set to cluster centres of patches from `clustered_images` images.
-    `project.pretraining.evaluation` has the loss and the metrics.
+    `kit.labels.features` has the metrics.
 
     Args:
         net: called with `in_channels`; returns a module such as `Encoder`, with its `num_features` and `cluster`.
@@ -137,15 +139,17 @@ class Pretrainer(Task):
     def evaluate(self, batch: Batch) -> Tensor:
         """Return the features of each image, and the projections of views of it, Float[B D + V*P].
 
-        The views of a batch are the same in each validation.
+        The views of an image are the same in each validation.
         """
-        generator = torch.Generator().manual_seed(int(batch.keys[0]))
-        projections = self._project(self._views_of(batch.images, generator))
-        return torch.cat([self(batch.images), projections.flatten(1)], 1)
+        generators = [torch.Generator().manual_seed(key) for key in batch.keys.tolist()]
+        views = [
+            self._views_of(image[None], generator) for image, generator in zip(batch.images, generators, strict=True)
+        ]
+        return torch.cat([self(batch.images), self._project(torch.cat(views)).flatten(1)], 1)
 
     def evaluation(self, split: str) -> FeatureEvaluation:
-        size = self.net.num_features
-        return FeatureEvaluation(self.class_names, size, self.num_views, self.weight, self.directions.float())
+        loss = partial(views_loss, weight=self.weight, directions=self.directions.float().cpu())
+        return FeatureEvaluation(self.class_names, self.net.num_features, self.num_views, loss)
 
     def report(self, split: str) -> None:
         super().report(split)

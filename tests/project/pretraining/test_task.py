@@ -1,6 +1,5 @@
 """Pretraining: known values of the views, the loss, the metrics and the k-means, and the commands on tiny images."""
 
-import math
 from pathlib import Path
 
 import pytest
@@ -13,8 +12,7 @@ from kit.exporting import export
 from kit.ground.errors import UserError
 from kit.prediction import predict
 from project.pretraining import Encoder, ImageFolder, Pretrainer, RandomViews
-from project.pretraining.evaluation import FeatureEvaluation, effective_rank, neighbour_accuracy, views_loss
-from project.pretraining.model import gaussian_distance
+from project.pretraining.model import gaussian_distance, views_loss
 from project.pretraining.task import collapse
 
 CONFIG = str(Path(__file__).parents[3] / "configs" / "pretraining_folder.yaml")
@@ -50,25 +48,6 @@ def test_grey_views_have_equal_channels():
     assert torch.allclose(view, view.mean(1, keepdim=True).expand_as(view), atol=1e-6)
 
 
-def test_effective_rank():
-    random = torch.randn(50, 5)
-    orthogonal = torch.linalg.qr(random - random.mean(0))[0]  # the mean of each column is 0
-    assert effective_rank(orthogonal + 7) == pytest.approx(5, abs=1e-4)
-    line = torch.linspace(0, 1, 30)[:, None] * torch.randn(1, 6)
-    assert effective_rank(line) == pytest.approx(1, abs=1e-3)
-    assert effective_rank(torch.ones(9, 4)) == 0
-
-
-def test_neighbour_accuracy():
-    angles = torch.tensor([0.0] * 8 + [3.0] * 8) + 0.01 * torch.arange(16)
-    features = torch.stack([angles.cos(), angles.sin()], 1)
-    classes = torch.tensor([0] * 8 + [1] * 8)
-    assert neighbour_accuracy(features, classes) == 1
-    wrong = classes.clone()
-    wrong[0] = 1  # one image of the other class has five neighbours of this one
-    assert neighbour_accuracy(features, wrong) == 15 / 16
-
-
 def test_the_loss_is_low_only_for_equal_views_that_are_normally_distributed():
     torch.manual_seed(0)
     normal, directions = torch.randn(1, 400, 6), torch.nn.functional.normalize(torch.randn(6, 50), dim=0)
@@ -88,37 +67,6 @@ def test_the_loss_is_computed_in_float32_under_autocast():
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(views_loss(values, 0.5, directions), expected)
         assert views_loss(values.bfloat16(), 0.5, directions).dtype == torch.float
-
-
-def measured(features: torch.Tensor, projections: torch.Tensor, targets: torch.Tensor) -> FeatureEvaluation:
-    """Return the evaluation of features, Float[N D], and projections, Float[N V P]."""
-    directions = torch.nn.functional.normalize(torch.randn(projections.shape[2], 9), dim=0)
-    evaluation = FeatureEvaluation(["a", "b"], features.shape[1], projections.shape[1], 0.3, directions)
-    evaluation.update(torch.arange(len(features)), torch.cat([features, projections.flatten(1)], 1), targets)
-    return evaluation
-
-
-@pytest.mark.parametrize(("images", "used"), [(20, 20), (90, 64), (96, 96), (150, 128)])
-def test_the_validation_loss_is_a_mean_over_chunks(images, used):
-    made = measured(torch.randn(images, 3), torch.randn(images, 2, 5), torch.zeros(images, dtype=torch.long))
-    order = torch.randperm(images, generator=torch.Generator().manual_seed(0))[:used]
-    chunks = made.rows[order][:, 3:-1].unflatten(1, (2, 5)).transpose(0, 1).split(64, 1)
-    losses = [float(views_loss(chunk, 0.3, made.directions)) for chunk in chunks]
-    assert made.compute()["loss"] == pytest.approx(sum(losses) / len(losses), rel=1e-5)
-
-
-def test_images_without_a_class_are_left_out_of_the_neighbours():
-    angles = torch.tensor([0.0] * 8 + [3.0] * 8) + 0.01 * torch.arange(16)
-    features = torch.stack([angles.cos(), angles.sin()], 1).repeat(2, 1)
-    targets = torch.tensor(([0] * 8 + [1] * 8) + [-1] * 16)
-    assert measured(features, torch.randn(32, 2, 5), targets).compute()["knn_accuracy"] == 1
-    for other in (targets.clamp(max=0), targets.float(), torch.zeros(32, 4), torch.full((32,), -1)):
-        assert "knn_accuracy" not in measured(features, torch.randn(32, 2, 5), other).compute()
-    once = measured(features, torch.randn(32, 2, 5), targets)
-    once.compute().clear()
-    assert once.compute() and once.compute() is not once.compute()  # the caller may change its copy
-    features[0, 1] = float("nan")
-    assert math.isnan(measured(features, torch.randn(32, 2, 5), targets).compute()["effective_rank"])
 
 
 def test_the_distance_of_a_part_has_the_weight_of_the_batch():
@@ -166,6 +114,8 @@ def test_training_overfits_a_batch_and_evaluation_is_repeatable():
     made.eval()
     first = made.evaluate(batch)
     assert first.shape == (16, 8 + 4 * 8) and torch.equal(first, made.evaluate(batch))
+    part = made.evaluate(Batch(batch.images[4:9], batch.targets[4:9], batch.keys[4:9]))
+    assert torch.allclose(part, first[4:9], atol=1e-5)  # the size of the batch changes nothing
     evaluation = made.evaluation("val")
     evaluation.update(batch.keys, first, batch.targets)
     assert set(evaluation.compute()) == {"loss", "effective_rank"}  # there is one class
@@ -233,7 +183,7 @@ def test_a_classifier_starts_from_the_run(run, fit, tiny, capsys):
 
 
 def test_a_collapse_is_printed(fit, tiny, capsys, monkeypatch):
-    monkeypatch.setattr("project.pretraining.evaluation.effective_rank", lambda features: 1.5)
+    monkeypatch.setattr("kit.labels.features.effective_rank", lambda features: 1.5)
     tiny.photos(Path("photos"), 210, (16, 16))
     fit("--config", CONFIG, "--data.root", "photos", "--model.net.widths", "[4]", "--trainer.max_steps", "2",
         "--trainer.val_check_interval", "1", "--model.net.depth", "1", "--model.clustered_images", "0",

@@ -1,6 +1,6 @@
 """The metrics of features that were learned without labels."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -8,7 +8,6 @@ from torch.nn import functional as F
 
 from kit.data.samples import evenly_spaced_part
 from kit.evaluation import Evaluation
-from project.pretraining.model import gaussian_distance
 
 NEIGHBOURS = 5
 LOSS_IMAGES = 64  # whose loss is computed at a time
@@ -28,15 +27,14 @@ class FeatureEvaluation(Evaluation):
         class_names: the names of the classes.
         num_features: D.
         num_views: V.
-        weight: the weight of the distance from a normal distribution in the loss.
-        directions: Float[P S].
+        loss: maps the projections of some images, Float[V B P], to their loss, Float[].
     """
 
     def __init__(
-        self, class_names: Sequence[str], num_features: int, num_views: int, weight: float, directions: Tensor
+        self, class_names: Sequence[str], num_features: int, num_views: int, loss: Callable[[Tensor], Tensor]
     ) -> None:
         super().__init__(class_names)
-        self.num_features, self.num_views, self.weight, self.directions = num_features, num_views, weight, directions
+        self.num_features, self.num_views, self.loss = num_features, num_views, loss
 
     def entries(self, outputs: Tensor, targets: Tensor) -> Tensor:
         has_classes = isinstance(targets, Tensor) and targets.ndim == 1 and targets.dtype == torch.long
@@ -52,7 +50,7 @@ class FeatureEvaluation(Evaluation):
         rows, targets = self.rows[:, :-1], self.rows[:, -1].long()
         features = rows[:, : self.num_features]
         projections = rows[:, self.num_features :].unflatten(1, (self.num_views, -1)).transpose(0, 1)
-        values = {"loss": self._loss(projections), "effective_rank": effective_rank(features)}
+        values = {"loss": self._mean_loss(projections), "effective_rank": effective_rank(features)}
         is_known = (targets >= 0) & features.isfinite().all(1)
         features, targets = features[is_known], targets[is_known]
         if len(targets.unique()) > 1 and len(targets) > NEIGHBOURS:
@@ -60,26 +58,15 @@ class FeatureEvaluation(Evaluation):
             values["knn_accuracy"] = neighbour_accuracy(features[some], targets[some])
         return values
 
-    def _loss(self, projections: Tensor) -> float:
-        """Return the mean loss of chunks of the same size, since the weight of the distance grows with their size."""
+    def _mean_loss(self, projections: Tensor) -> float:
+        """Return the mean loss of chunks of the same size, since the loss of a batch may depend on its size."""
         generator = torch.Generator().manual_seed(0)
         order = torch.randperm(projections.shape[1], generator=generator)  # the images may be sorted by class
         chunks = projections[:, order].split(LOSS_IMAGES, 1)
         if len(chunks) > 1 and chunks[-1].shape[1] < LOSS_IMAGES / 2:
             chunks = chunks[:-1]
-        losses = [float(views_loss(chunk, self.weight, self.directions.cpu())) for chunk in chunks]
+        losses = [float(self.loss(chunk)) for chunk in chunks]
         return sum(losses) / len(losses)
-
-
-def views_loss(projections: Tensor, weight: float, directions: Tensor, images: int | None = None) -> Tensor:
-    """Return the loss of the projections of V views of each image, Float[V B P]: Float[].
-
-    It is (1 - weight) * the mean squared distance of a view from the mean of its image's views, plus weight *
-    `gaussian_distance` (Balestriero and LeCun 2025, LeJEPA), which `images` is passed to.
-    """
-    projections = projections.float()
-    difference = (projections - projections.mean(0)).square().mean()
-    return (1 - weight) * difference + weight * gaussian_distance(projections, directions, images)
 
 
 def effective_rank(features: Tensor) -> float:
