@@ -23,9 +23,9 @@ from kit.ground.threads import map_in_threads
 
 TAIL = 16384  # bytes; JPEGs of equal length differ at their end, but often not at their beginning
 MAX_DISTANCE = 6  # the largest Hamming distance between the 64-bit hashes of similar images
-# An image may have thousands of similar ones, for example if the camera does not move. Its thumbnail is compared with
-# those of `MAX_PARTNERS` earlier images of its split and as many of other splits: those with the nearest hashes. Its
-# colours are only compared with those of the `MAX_COLOUR_PARTNERS` best matches.
+# Thousands of images may be similar, for example if the camera does not move. So an image is compared with only a few
+# earlier ones. Thumbnails: with the `MAX_PARTNERS` nearest by hash in the same split, and as many in other splits.
+# Colours: with the `MAX_COLOUR_PARTNERS` nearest by thumbnail.
 MAX_PARTNERS, MAX_COLOUR_PARTNERS = 8, 3
 MAX_COLOUR_DIFFERENCE = 10  # the largest mean colour difference between similar images, on a scale of 0 to 255
 

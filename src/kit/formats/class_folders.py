@@ -45,8 +45,7 @@ class ClassFolders:
         self.splits = split_folders(self.root)
         if not any(self.splits.values()):
             self.splits["train"] = self.root
-        self.first_split = next(folder for folder in self.splits.values() if folder is not None)
-        self.source = self.first_split
+        self.source = self.first_split = next(folder for folder in self.splits.values() if folder is not None)
 
     def warn_about_other_folders(self) -> None:
         """Warn about folders beside the splits that hold class folders."""

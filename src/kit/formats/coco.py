@@ -51,9 +51,9 @@ class Document(NamedTuple):
 def read_document(file: Path, root: Path, images_folder: str | None = None) -> Document:
     """Read a JSON file, and find its images.
 
-    The names of images are paths below `images_folder`. If that is None, they are paths below the folders that are
-    named after the file's split or, without such folders, below the file's folder, `images/` or `root`. Images are also
-    found by the ends of their paths: see `Finder`.
+    The JSON file names images by paths below `images_folder`. If that is None, they are paths below a folder that is
+    named after the file's split. Without such a folder, they are paths below the file's folder, `images/` or `root`. An
+    image that is not there is searched for by the end of its path: see `Finder`.
 
     Args:
         root: the folder of the data set.

@@ -64,13 +64,16 @@ def folders_by_split(root: Path) -> dict[str, list[Path]]:
 
 
 def split_of(name: str) -> str | None:
-    """Return the split that all words of a name mean (`Valid`, `train2017`, `val_2`), or None."""
+    """Return the split of a name that has no words but the split's (`Valid`, `train2017`, `val_2`), or None."""
     words = _words(name)
     return next((split for split, names in SPLIT_NAMES.items() if words and words <= set(names)), None)
 
 
 def split_in(name: str) -> str | None:
-    """Return the only split in the words of a name (`instances_train2017`); None for `retrain` or `train_and_val`."""
+    """Return the split in a name that may have other words (`instances_train2017`).
+
+    Return None if there is none (`retrain`) or more than one (`train_and_val`).
+    """
     splits = [split for split, names in SPLIT_NAMES.items() if _words(name) & set(names)]
     return splits[0] if len(splits) == 1 else None
 

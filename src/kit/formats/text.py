@@ -86,8 +86,7 @@ def joined_class_faults(names: Iterable[str], file: object) -> list[Fault]:
         file: the file or folder that has these names.
     """
     message = "{} classes are named '{}', and become one class; rename them if they differ"
-    joined = [(count, name) for name, count in Counter(names).items() if count > 1]
-    return [fault("class-joined", file, message.format(*pair)) for pair in joined]
+    return [fault("class-joined", file, message.format(n, name)) for name, n in Counter(names).items() if n > 1]
 
 
 def unreadable_fault(file: Path, error: UserError) -> Fault:

@@ -155,7 +155,7 @@ def _is_wrong_unit(corners: Corners, relative: bool) -> bool:
 def _is_turned(annotation: Annotation, size: Size, orientation: int) -> bool:
     """Return whether the boxes were drawn on the stored image, which EXIF then turns, and report faults of the size.
 
-    The annotated height and width show this if EXIF swaps them and they differ.
+    They were if EXIF swaps height and width, and the annotated size is that of the stored image.
     """
     is_turned = orientation > 4 and annotation.size == size[::-1] != size
     is_known = orientation > 4 and annotation.size is not None and size[0] != size[1]

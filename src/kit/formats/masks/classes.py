@@ -5,13 +5,13 @@ its pixel value in the masks.
 """
 
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from kit.formats.masks.mask_images import MAX_LISTED, PACKING, MaskImages, is_grey, read_values
+from kit.formats.masks.mask_images import MAX_LISTED, is_grey, read_values
 from kit.formats.masks.masks import IGNORED
 from kit.formats.text import read_lines
 from kit.ground.errors import BrokenFiles, UserError, did_you_mean
@@ -84,19 +84,6 @@ def class_number(name: str, class_names: Sequence[str], root: Path) -> int:
     return class_names.index(name)
 
 
-def make_reader(numbers: Mapping[Entry, int], ignored: Iterable[int]) -> MaskImages:
-    """Return the reader of mask files with the given classes.
-
-    Args:
-        numbers: the class number of each entry; 255 for ignored entries.
-        ignored: more pixel values to ignore. 255 is ignored, too, if it is not the id of an entry.
-    """
-    ids = {IGNORED: IGNORED, **{entry.id: number for entry, number in numbers.items()}}
-    ids |= dict.fromkeys(ignored, IGNORED)
-    colours = {int(PACKING @ entry.colour): number for entry, number in numbers.items() if entry.colour is not None}
-    return MaskImages(tuple(sorted(ids.items())), tuple(sorted(colours.items())))
-
-
 def read_pixel_values(masks: Sequence[Path]) -> dict[frozenset[int], Path]:
     """Return a dict from the set of a mask's pixel values to the first file with this set.
 
@@ -126,7 +113,7 @@ def _values_in(mask: Path) -> frozenset[int] | BrokenFiles:
 
 
 def infer_entries(
-    named: Sequence[Entry] | None, read: Callable[[], dict[frozenset[int], Path]], ignored: Collection[int], root: Path
+    named: Sequence[Entry] | None, masks: Sequence[Path], ignored: Collection[int], root: Path
 ) -> list[Entry]:
     """Return the classes and their pixel values.
 
@@ -135,7 +122,7 @@ def infer_entries(
 
     Args:
         named: the classes that a table or the user names, or None.
-        read: returns `read_pixel_values` of all masks; called only if the values matter.
+        masks: all mask files. They are read only if their values matter.
         ignored: the values that the user wants to ignore.
         root: the data set's folder, for messages.
 
@@ -144,7 +131,7 @@ def infer_entries(
     """
     if named is not None and len(named) != 2:
         return list(named)
-    files = read()
+    files = read_pixel_values(masks)
     values = frozenset().union(*files) - set(ignored)
     if values == {0, IGNORED}:
         classes = named or (Entry(0, "background", None), Entry(1, "foreground", None))

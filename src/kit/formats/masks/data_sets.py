@@ -125,12 +125,9 @@ class CocoFiles(MaskFormat):
 
     def reader(self, document: Document, class_names: Sequence[str]) -> coco.CocoShapes:
         """Return the object that draws annotations as masks. `class_names` are those of the data module."""
-        background = class_number(BACKGROUND, class_names, self.root)
-        numbers = [
-            (id, background if name.lower() == BACKGROUND else class_number(name, class_names, self.root))
-            for id, name in document.categories.items()
-        ]
-        return coco.CocoShapes(document.file, tuple(numbers), self.crowds, background)
+        names = {id: BACKGROUND if name.lower() == BACKGROUND else name for id, name in document.categories.items()}
+        numbers = tuple((id, class_number(name, class_names, self.root)) for id, name in names.items())
+        return coco.CocoShapes(document.file, numbers, self.crowds, class_number(BACKGROUND, class_names, self.root))
 
     def example_images(self) -> list[Path]:
         return [image.path for image in self.main_document().images]

@@ -13,7 +13,7 @@ from typing import Any
 from kit.formats.masks import classes, faults
 from kit.formats.masks.classes import HIGHEST_ID, VOID_NAMES, Entry, class_number
 from kit.formats.masks.data_sets import MaskFormat, MaskSplit
-from kit.formats.masks.mask_images import MaskImages
+from kit.formats.masks.mask_images import PACKING, MaskImages
 from kit.formats.masks.masks import IGNORED, MAX_CLASSES
 from kit.formats.pairs import MASKS, Pairs, why_unpaired
 from kit.formats.paths import first_file
@@ -70,7 +70,7 @@ class MaskPairs(MaskFormat):
         if stored and (named is None or [entry[1:] for entry in named] == [entry[1:] for entry in stored]):  # not ids
             return stored
         masks = [mask for pairs in self.pairs.values() for mask in pairs.files]
-        return classes.infer_entries(named, lambda: classes.read_pixel_values(masks), self.ignore or (), self.root)
+        return classes.infer_entries(named, masks, self.ignore or (), self.root)
 
     def _named_entries(self) -> list[Entry] | None:
         """Return the entries that the arguments or a class table name, or None if neither names any."""
@@ -108,12 +108,18 @@ class MaskPairs(MaskFormat):
         return next(pairs.images for pairs in self.pairs.values() if pairs.images)
 
     def reader(self, class_names: Sequence[str]) -> MaskImages:
-        """Return the reader of the mask files. `class_names` are those of the data module."""
-        numbers = {
-            entry: IGNORED if self._is_ignored(entry) else class_number(entry.name, class_names, self.root)
-            for entry in self.entries
-        }
-        return classes.make_reader(numbers, self.ignore or ())
+        """Return the reader of the mask files. `class_names` are those of the data module.
+
+        255 is ignored if it is not the id of a class.
+        """
+        ids, colours = {IGNORED: IGNORED}, dict[int, int]()
+        for entry in self.entries:
+            is_ignored = self._is_ignored(entry)
+            ids[entry.id] = IGNORED if is_ignored else class_number(entry.name, class_names, self.root)
+            if entry.colour is not None:
+                colours[int(PACKING @ entry.colour)] = ids[entry.id]
+        ids |= dict.fromkeys(self.ignore or (), IGNORED)
+        return MaskImages(tuple(sorted(ids.items())), tuple(sorted(colours.items())))
 
     def read(self, split: str, class_names: Sequence[str]) -> MaskSplit | None:
         """Return the images of a split and their masks. A test split without any masks is left out, with a warning.
