@@ -20,7 +20,8 @@ def class_faults(names: Sequence[str], counts: dict[str, list[int]]) -> list[Fau
     faults: list[Fault] = []
     spellings: dict[str, list[str]] = defaultdict(list)
     for name in names:
-        spellings[_without_case(name)].append(name)
+        letters = re.sub(r"[\s_-]+", "", name)
+        spellings[letters if len(letters) == 1 else letters.casefold()].append(name)  # the letter `a` is not `A`
     for same in spellings.values():
         if len(same) > 1:
             message = f"{' and '.join(map(repr, same))} are different classes; if they mean the same, join them"
@@ -32,17 +33,10 @@ def class_faults(names: Sequence[str], counts: dict[str, list[int]]) -> list[Fau
                 message = f"{split} has no example of '{name}'; its metrics leave the class out"
                 faults.append(fault("class-missing", "", message))
             elif split == "train" and 0 < number < max(MIN_EXAMPLES, max(known) / MAX_RATIO):
-                balance = ", or balance the classes" if len(numbers) > 1 else ""
                 alone = ", which is not split off for validation" if number == 1 and "val" not in counts else ""
-                message = f"'{name}' has {number:,} of {sum(known):,} training examples{alone}; add some{balance}"
+                message = f"'{name}' has {number:,} of {sum(known):,} training examples{alone}; add some"
                 faults.append(fault("class-rare", "", message))
     return faults
-
-
-def _without_case(name: str) -> str:
-    """Return a name in lower case and without separators. A single letter keeps its case, since `a` is not `A`."""
-    letters = re.sub(r"[\s_-]+", "", name)
-    return letters if len(letters) == 1 else letters.casefold()
 
 
 def group_faults(files: Sequence[CheckedImage]) -> list[Fault]:
@@ -54,5 +48,5 @@ def group_faults(files: Sequence[CheckedImage]) -> list[Fault]:
             first = first_images.setdefault(file.group, file)
             if first.split != file.split and file.group not in faults:
                 message = f"in group '{file.group}', also in {first.split} ({first}); move the group to one split"
-                faults[file.group] = fault("group-straddles", file, message, first)
+                faults[file.group] = fault("group-straddles", file, message, other=first)
     return list(faults.values())

@@ -23,9 +23,9 @@ from kit.ground.threads import map_in_threads
 
 TAIL = 16384  # bytes; JPEGs of equal length differ at their end, but often not at their beginning
 MAX_DISTANCE = 6  # the largest Hamming distance between the 64-bit hashes of similar images
-# An image may have thousands of similar ones, for example if the camera does not move. Its thumbnail is compared with
-# those of `MAX_PARTNERS` earlier images of its split and as many of other splits: those with the nearest hashes. Its
-# colours are only compared with those of the `MAX_COLOUR_PARTNERS` best matches.
+# Thousands of images may be similar, for example if the camera does not move. So an image is compared with only a few
+# earlier ones. Thumbnails: with the `MAX_PARTNERS` nearest by hash in the same split, and as many in other splits.
+# Colours: with the `MAX_COLOUR_PARTNERS` nearest by thumbnail.
 MAX_PARTNERS, MAX_COLOUR_PARTNERS = 8, 3
 MAX_COLOUR_DIFFERENCE = 10  # the largest mean colour difference between similar images, on a scale of 0 to 255
 
@@ -107,7 +107,7 @@ def _pair_faults(earlier: CheckedImage, later: CheckedImage, is_equal: bool, cla
     faults: list[Fault] = []
     if earlier.split != later.split:
         message = f"{copy} of {earlier.split}; remove one of them, or {later.split} scores are inflated"
-        faults.append(fault(f"{prefix}leak", later, message, earlier))
+        faults.append(fault(f"{prefix}leak", later, message, other=earlier))
     conflict = ""
     if earlier.label is None or later.label is None:
         targets = {earlier.hashable_target(), later.hashable_target()} if is_equal else set()
@@ -116,8 +116,8 @@ def _pair_faults(earlier: CheckedImage, later: CheckedImage, is_equal: bool, cla
     elif earlier.label != later.label:
         conflict = f"'{class_names[later.label]}', but {copy}, which is '{class_names[earlier.label]}'"
     if conflict:
-        faults.append(fault("label-conflict", later, f"{conflict}; correct or remove one of them", earlier))
-    return faults or [fault(f"{prefix}duplicate", later, f"{copy}; keep one of them", earlier)]
+        faults.append(fault("label-conflict", later, f"{conflict}; correct or remove one of them", other=earlier))
+    return faults or [fault(f"{prefix}duplicate", later, f"{copy}; keep one of them", other=earlier)]
 
 
 def tensor_faults(images: ImageList) -> list[Fault]:

@@ -79,9 +79,8 @@ def read_headers(files: Sequence[CheckedImage], deadline: float = math.inf) -> t
 def read_header(file: CheckedImage) -> Header | Fault:
     """Return the header of a file, or a fault if it cannot be read."""
     try:
-        path = file.path
-        with open_image(path) as image:
-            return header_of(image, file, path.stat().st_size)
+        with open_image(file.path) as image:
+            return header_of(image, file, file.path.stat().st_size)
     except Exception as error:
         return read_error(file, error)
 

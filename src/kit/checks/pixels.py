@@ -18,7 +18,7 @@ from kit.ground.faults import Fault
 from kit.ground.files import open_image, read_image_bytes
 from kit.ground.threads import available_cores
 
-SIDE = 128  # pixels; the longer side of the grey image of a larger image is at least this and less than twice this
+SIDE = 128  # pixels; images are shrunk, in grey, until their longer side is between this and twice this
 THUMBNAIL_SIDE = 16  # pixels; the height and width of the thumbnails
 CHUNK = 32  # the number of files that a worker reads at a time
 _DCT = np.cos(np.pi / 32 * (np.arange(32) + 0.5) * np.arange(8)[:, None]).astype(np.float32)

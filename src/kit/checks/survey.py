@@ -115,17 +115,12 @@ def _class_faults(data: ImageDataModule, images: ImageList, known: dict[str, lis
     return class_faults(images.class_names, counts) + group_faults(images.files)
 
 
-def _label_notes(data: ImageDataModule, images: ImageList) -> list[str]:
-    """Return a note on the number of images without any label, if images may have several labels."""
-    if not images.samples or not data.several_labels:
-        return []
-    counts = {split: int((samples.targets.sum(1) == 0).sum()) for split, samples in images.samples.items()}
-    return [f"images without any label: {', '.join(f'{count:,} in {split}' for split, count in counts.items())}"]
-
-
 def _survey(faults: list[Fault], data: ImageDataModule, images: ImageList, started: float, notes: list[str]) -> Survey:
     counts = {split: len(samples) for split, samples in images.samples.items()}
-    notes = notes + _label_notes(data, images)
+    if counts and data.several_labels:
+        unlabelled = {split: int((samples.targets.sum(1) == 0).sum()) for split, samples in images.samples.items()}
+        listed = ", ".join(f"{count:,} in {split}" for split, count in unlabelled.items())
+        notes = [*notes, f"images without any label: {listed}"]
     return Survey(worst_first(faults), counts, str(data.root), time.monotonic() - started, notes)
 
 

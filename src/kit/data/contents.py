@@ -240,8 +240,7 @@ class Contents(L.LightningDataModule):
         """Return the error for a split without images. Its message lists the splits that have images."""
         source, others = self.root or type(self).__name__, " and ".join(self.load_splits())
         options = f"--data {type(self).__module__}.{type(self).__name__} --data.root {shlex.quote(str(source))}"
-        command = f"{app.command('test')} RUN {options}"
-        remedy = f"; add some, or measure a trained model: {command}" if split == "train" else ""
+        remedy = f"; add some, or measure a trained model: {app.command('test')} RUN {options}" * (split == "train")
         hint = f", only {others} images{remedy}" if others else ""
         return UserError(f"{source}: there are no {split} images{hint}")
 

@@ -30,7 +30,7 @@ class SizeRule(NamedTuple):
 LABELS = SizeRule(64 * 64, 8, 32)  # one object usually fills the image, and small images allow many epochs
 BOXES = SizeRule(480 * 640, 32, 64)  # a detector's coarsest level has a stride of 32
 MASKS = SizeRule(256 * 256, 16, 64)  # the net computes an output for each pixel, which takes more time
-MIN_SHARE = 0.125  # large objects shrink the area to at least this fraction, since they need context, too
+MIN_SHARE = 0.125  # however large the objects are, the area keeps this fraction, since objects need context
 SMALL_OBJECTS = 0.25  # the share of objects that may be smaller than `OBJECT_SIDE`
 MAX_IMAGES = 1000  # the largest number of images, evenly spaced, whose sizes are read
 OBJECT_SIDE = 120  # the height and width in pixels at which a detector with a finest stride of 16 locates objects well

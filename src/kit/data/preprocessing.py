@@ -48,8 +48,7 @@ class Preprocessing:
         for name, values, least in (("mean", self.mean, -MAX_VALUE), ("std", self.std, MIN_STD)):
             are_valid = all(type(number) in (int, float) and least <= number <= MAX_VALUE for number in values)
             if not are_valid or len(values) != self.channels:
-                limits = f"numbers from {least:g} to {MAX_VALUE:g}, one for each channel"
-                raise UserError(f"data.{name} must be {self.channels} {limits}")
+                raise UserError(f"data.{name} must be {self.channels} numbers from {least:g} to {MAX_VALUE:g}")
         if self.levels is not None and not (len(self.levels) == 2 and 0 < self.levels[1] - self.levels[0] < math.inf):
             raise UserError(f"the images' levels are {self.levels}, but must be two finite numbers, the smaller first")
 
@@ -81,9 +80,8 @@ class Preprocessing:
         if isinstance(image, Tensor):
             is_image = image.ndim == 3 and image.numel() > 0 and image.dtype == torch.uint8
             if not is_image or len(image) not in (self.channels, *decode.MODES):
-                given = f"{str(image.dtype).removeprefix('torch.')} {list(image.shape)}"
                 expected = f"uint8 [C, H, W] with C of {self.channels}, 1, 3 or 4"
-                raise UserError(f"an image is {given}, but must be {expected}")
+                raise UserError(f"an image is {image.dtype} {list(image.shape)}, but must be {expected}")
             size = int(image.shape[1]), int(image.shape[2])
             if len(image) == self.channels:
                 return decode.pad(decode.resize(image.cpu(), self.content_size(size)), self.size or size), size

@@ -85,9 +85,8 @@ def stop_if_many(split: str, broken: Mapping[str, str], total: int) -> None:
         BrokenFiles: all images are broken, or more than one and more than `MAX_BROKEN` of them.
     """
     if len(broken) == total or len(broken) > max(1, MAX_BROKEN * total):
-        problem = f"{len(broken):,} of {total:,} images of {split} cannot be decoded"
-        limit = "" if len(broken) == total else f", more than {MAX_BROKEN:.0%}"
-        raise BrokenFiles(f"{problem}{limit}; restore or remove them:{_list(broken)}")
+        problem = f"{len(broken):,} of {total:,} images of {split} cannot be decoded (allowed: {MAX_BROKEN:.0%})"
+        raise BrokenFiles(f"{problem}; restore or remove them:{_list(broken)}")
 
 
 def summary(left_out: Mapping[str, Mapping[str, str]]) -> list[str]:

@@ -106,8 +106,8 @@ def open_split(dataset: Callable[..., VisionDataset], split: str, root: str, dow
         except (TypeError, ValueError) as error:  # the data set lacks this argument or this split
             problems[str(choice)] = one_line(error)
         except (RuntimeError, OSError) as error:
-            advice = "give its folder with --data.root" + ("" if download else ", or --data.download true")
-            raise UserError(f"no data set in {Path(root).absolute()} ({one_line(error)}); {advice}") from None
+            problem = f"no data set in {Path(root).absolute()} ({one_line(error)})"
+            raise UserError(f"{problem}; give its folder with --data.root, or --data.download true") from None
     if split == "train":
         raise UserError(f"data.dataset accepts neither `split` nor `train` ({'; '.join(problems.values())})")
     return None

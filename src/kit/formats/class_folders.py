@@ -18,7 +18,7 @@ from kit.formats.folders import FaultCollector, files_in, folders, groups_by_nam
 from kit.formats.paths import compose
 from kit.formats.text import joined_class_faults
 from kit.ground.errors import UserError, did_you_mean
-from kit.ground.faults import Fault
+from kit.ground.faults import Fault, fault
 
 NOT_USED = "not used, since its name is none of train, val and test; rename or remove it"  # a folder beside these
 
@@ -45,8 +45,7 @@ class ClassFolders:
         self.splits = split_folders(self.root)
         if not any(self.splits.values()):
             self.splits["train"] = self.root
-        self.first_split = next(folder for folder in self.splits.values() if folder is not None)
-        self.source = self.first_split
+        self.source = self.first_split = next(folder for folder in self.splits.values() if folder is not None)
 
     def warn_about_other_folders(self) -> None:
         """Warn about folders beside the splits that hold class folders."""
@@ -94,8 +93,7 @@ class ClassFolders:
         if parent is None:
             return None
         if several_labels:
-            why = "a class folder gives each image one label, but the model is for images with several"
-            raise UserError(f"{parent}: {why}: give a table with all labels of each image")
+            raise UserError(f"{parent}: the model is for images with several labels: give a table, not class folders")
         classes = self.classes(parent)
         numbers = {compose(name).strip(): number for number, name in enumerate(class_names)}
         if not any(self.images(folder) for _, folder in classes):
@@ -103,8 +101,8 @@ class ClassFolders:
         for name, folder in classes:
             files = self.images(folder)
             if name not in numbers:
-                hint = did_you_mean(name, numbers)
-                self.report_fault("class-unknown", folder, f"training has no class '{name}'{hint}")
+                message = f"training has no class '{name}'{did_you_mean(name, numbers)}"
+                self.report_fault("class-unknown", folder, message)
             elif not files and split == "train":
                 self.report_fault("class-empty", folder, "no images of this class; add some, or remove the folder")
             else:
@@ -119,8 +117,7 @@ class ClassFolders:
         class_folders = [folder for parent in parents for _, folder in self.classes(parent)]
         for parent in {self.root, *parents}.difference(class_folders):
             for path in files_in(parent, EXTENSIONS):
-                message = "not in a class folder, so it is not used; move it into one"
-                yield Fault("annotation-missing", "warning", str(path), None, message)
+                yield fault("annotation-missing", path, "not in a class folder, so it is not used; move it into one")
         for folder in class_folders:
             yield from unused_files(folder)
         for parent in parents:

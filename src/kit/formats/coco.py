@@ -3,7 +3,7 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -51,9 +51,9 @@ class Document(NamedTuple):
 def read_document(file: Path, root: Path, images_folder: str | None = None) -> Document:
     """Read a JSON file, and find its images.
 
-    The names of images are paths below `images_folder`. If that is None, they are paths below the folders that are
-    named after the file's split or, without such folders, below the file's folder, `images/` or `root`. Images are also
-    found by the ends of their paths: see `Finder`.
+    The JSON file names images by paths below `images_folder`. If that is None, they are paths below a folder that is
+    named after the file's split. Without such a folder, they are paths below the file's folder, `images/` or `root`. An
+    image that is not there is searched for by the end of its path: see `Finder`.
 
     Args:
         root: the folder of the data set.
@@ -70,8 +70,7 @@ def read_document(file: Path, root: Path, images_folder: str | None = None) -> D
         by_image.setdefault(entry["image_id"], []).append(entry)
     faults = joined_class_faults((name for id, name in names.items() if id in used), file)
     for id in sorted(by_image.keys() - {entry["id"] for entry in content["images"]}, key=str):
-        message = f"no image has the id {id} of {len(by_image[id])} annotation(s), which are left out"
-        faults.append(fault("image-missing", file, message))
+        faults.append(fault("image-missing", file, f"no image has the id {id} of {len(by_image[id])} annotation(s)"))
     if images_folder is not None and not (root / images_folder).is_dir():
         raise UserError(f"no folder at {(root / images_folder).absolute()} (data.images)")
     split = split_in(file.stem)
@@ -99,7 +98,7 @@ def read(file: Path) -> dict[str, Any]:
     content = read_json(file)
     missing = [key for key in FIELDS if not isinstance(content, dict) or not isinstance(content.get(key), list)]
     if missing:
-        refuse_labelme(file)
+        refuse_labelme([file])
         raise BrokenFiles(f"{file}: no list of {' and '.join(missing)}: is it in COCO's format?")
     for key, fields in FIELDS.items():
         indices: dict[Any, int] = {}  # the index of each id
@@ -176,10 +175,11 @@ def count_crowds(objects: Iterable[tuple[str, bool]]) -> dict[str, tuple[int, in
     return {name: (counts[name, True], counts[name, True] + counts[name, False]) for name in names}
 
 
-def only_crowds_message(names: Sequence[str]) -> str:
-    """Return the error message for classes whose annotations are all crowds."""
-    listed = ", ".join(f"'{name}'" for name in names)
-    return f"all annotations of {listed} are crowds, which are ignored; use them as objects with --data.crowds objects"
+def only_crowds_problem(counts: dict[str, tuple[int, int]]) -> str:
+    """Return the error message for classes whose annotations are all crowds, or "". counts: see `count_crowds`."""
+    names = ", ".join(f"'{name}'" for name, (crowds, total) in counts.items() if crowds == total)
+    message = f"all annotations of {names} are crowds, which are ignored; use them with --data.crowds objects"
+    return message if names else ""
 
 
 def list_crowds(counts: dict[str, tuple[int, int]]) -> str:

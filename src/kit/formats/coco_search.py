@@ -3,6 +3,7 @@
 import re
 import shlex
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 
 from kit.formats.folders import SPLIT_NAMES, files_in, folders, folders_by_split, split_in
@@ -20,11 +21,10 @@ NOT_INSTANCES = ("captions", "image_info", "panoptic", "notes", ".")  # the begi
 def find(root: Path, files_of_splits: dict[str, str | None]) -> dict[str, Path]:
     """Return the JSON file of each split.
 
-    `root`, its folders `annotations`, `annotation` and `labels`, and the folders of the splits are searched. A file is
-    for the split in the name of its folder or, without one, in the name of the file. A file without a split in either
-    name is for train, but if other files are for train, it is not used, and a warning says so. If a split has several
-    files, the only one in COCO's format whose name begins with `instances` or `_annotations` is used. If there is none,
-    the only one in COCO's format is used.
+    `root`, its folders `annotations`, `annotation` and `labels`, and the folders of the splits are searched. The name
+    of a file's folder, or else the name of the file, tells its split. If neither does, the file is for train; if train
+    has other files, it is left out with a warning. If a split has several files, only those in COCO's format count,
+    and of these, files whose names begin with `instances` or `_annotations` come first. Exactly one must remain.
 
     Args:
         root: the folder of the data set.
@@ -43,18 +43,17 @@ def find(root: Path, files_of_splits: dict[str, str | None]) -> dict[str, Path]:
     unnamed = by_split.pop(None, [])
     if unnamed and "train" in by_split:
         listed = ", ".join(str(file.relative_to(root)) for file in unnamed)
-        message = "not used, since no name says which split it is for, and another file is for train"
-        warnings.warn(f"{root}: {listed}: {message}; rename or remove it", stacklevel=1)
+        warnings.warn(f"{root}: {listed}: not used, since its name has no split; rename or remove it", stacklevel=1)
     elif unnamed:
         by_split["train"] = unnamed
     for split, files in by_split.items():
         named = [file for file in files if file.name.startswith(("instances", "_annotations"))]
         chosen = [file for file in named if _has_format(file, LISTS)]
         if not chosen and len(files) > SAMPLED_FILES:  # LabelMe may have written 100,000 files, each with an image
-            refuse_labelme(files[0])
+            refuse_labelme(files)
         chosen = chosen or [file for file in files if _has_format(file, LISTS)] or named or files
         if len(chosen) != 1:
-            refuse_labelme(files[0])
+            refuse_labelme(files)
             listed = ", ".join(str(file.relative_to(root)) for file in files[:5]) + ", ..." * (len(files) > 5)
             question = f"which of {listed} is for {split}? In COCO's format, one file has all images of a split"
             raise UserError(f"{root}: {question}; give it with --data.{split} FILE")
@@ -96,9 +95,9 @@ def _has_format(file: Path, pattern: re.Pattern[bytes]) -> bool:
     return content.lstrip(b"\xef\xbb\xbf\xff\xfe \t\r\n").startswith(b"{") and bool(pattern.search(content))
 
 
-def refuse_labelme(file: Path) -> None:
-    """Raise `UserError` if a JSON file is in LabelMe's format: each file lists the shapes in one image."""
-    if _has_format(file, LABELME):
-        remedy = f"pip install labelme2coco, then labelme2coco {shlex.quote(str(file.parent))}"
-        problem = f"{file}: LabelMe's format, with a file for each image"
-        raise UserError(f"{problem}; convert the folder to COCO's: {remedy}")
+def refuse_labelme(files: Iterable[Path]) -> None:
+    """Raise `UserError` if the first JSON file is in LabelMe's format: each file lists the shapes in one image."""
+    file = next((file for file in files if file.suffix.lower() == ".json"), None)
+    if file and _has_format(file, LABELME):
+        command = f"labelme2coco {shlex.quote(str(file.parent))}"
+        raise UserError(f"{file}: LabelMe's format; convert it to COCO's: pip install labelme2coco, then {command}")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from kit.data.decode import EXTENSIONS
 from kit.ground.errors import UserError
-from kit.ground.faults import Fault
+from kit.ground.faults import Fault, fault
 
 SPLIT_NAMES = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
 # Files and folders that macOS, Windows, Linux and Synology's disk stations add, in lower case.
@@ -64,13 +64,16 @@ def folders_by_split(root: Path) -> dict[str, list[Path]]:
 
 
 def split_of(name: str) -> str | None:
-    """Return the split that all words of a name mean (`Valid`, `train2017`, `val_2`), or None."""
+    """Return the split of a name that has no words but the split's (`Valid`, `train2017`, `val_2`), or None."""
     words = _words(name)
     return next((split for split, names in SPLIT_NAMES.items() if words and words <= set(names)), None)
 
 
 def split_in(name: str) -> str | None:
-    """Return the only split in the words of a name (`instances_train2017`); None for `retrain` or `train_and_val`."""
+    """Return the split in a name that may have other words (`instances_train2017`).
+
+    Return None if there is none (`retrain`) or more than one (`train_and_val`).
+    """
     splits = [split for split, names in SPLIT_NAMES.items() if _words(name) & set(names)]
     return splits[0] if len(splits) == 1 else None
 
@@ -80,7 +83,7 @@ def _words(name: str) -> set[str]:
 
 
 def folders(folder: Path) -> list[Path]:
-    """Return the visible folders in a folder, sorted. Links to folders are included: see `_is_skipped`."""
+    """Return the visible folders in a folder, sorted. Links to folders are included."""
     return sorted(map(Path, _contents(folder)[0]))
 
 
@@ -126,7 +129,7 @@ def paths_below(folder: Path) -> Iterator[str]:
 def _contents(folder: Path) -> tuple[list[str], list[str]]:
     """Return the paths of the visible folders and files in a folder, unsorted.
 
-    Warn about the first HEIC image of a data set.
+    Warn about the first HEIC image of a data set, and about broken links, which are left out.
 
     Raises:
         UserError: the folder cannot be listed.
@@ -140,28 +143,14 @@ def _contents(folder: Path) -> tuple[list[str], list[str]]:
     unread = next((entry.path for entry in visible if entry.name.lower().endswith(HEIC)), None)
     if unread and not _reported_heic:
         _reported_heic.add(unread)
-        message = "HEIC images, such as this one, are not used; convert them to JPEG or PNG"
-        warnings.warn(f"{unread}: {message}", stacklevel=3)
+        warnings.warn(f"{unread}: HEIC images, such as this one, are not used; convert them to JPEG", stacklevel=3)
     for entry in visible:
-        is_link = entry.is_symlink()
-        if not (is_link and _is_skipped(Path(entry))):
-            (inner if (Path(entry) if is_link else entry).is_dir() else files).append(entry.path)
+        link = Path(entry) if entry.is_symlink() else None
+        if link and not link.exists() and link.suffix.lower() not in EXTENSIONS:  # reading an image reports its link
+            warnings.warn(f"{link}: the link is broken; if it led to a folder, its files are missing", stacklevel=3)
+        else:
+            (inner if (link or entry).is_dir() else files).append(entry.path)
     return inner, files
-
-
-def _is_skipped(link: Path) -> bool:
-    """Return whether a link is broken, or leads to a folder that contains the link, and warn if so.
-
-    Return False for a broken link that is named like an image, since reading the image reports it.
-    """
-    problem = ""
-    if link.is_dir() and link.resolve() in (folder := link.parent.resolve(), *folder.parents):
-        problem = "not followed, since the link leads back to a folder that contains it"
-    elif link.suffix.lower() not in EXTENSIONS and not link.exists():
-        problem = "the link is broken; if it led to a folder, its files are missing"
-    if problem:
-        warnings.warn(f"{link}: {problem}", stacklevel=4)
-    return bool(problem)
 
 
 def is_hidden(name: str) -> bool:
@@ -186,7 +175,7 @@ class FaultCollector:
         """
         if self.faults is None:
             raise UserError(f"{file}{'' if line is None else f':{line}'}: {message}")
-        self.faults.append(Fault(kind, "error", str(file), line, message))
+        self.faults.append(fault(kind, file, message, line))
 
     def collect(self, read: Callable[[], object]) -> Iterator[Fault]:
         """Call `read`, and yield the faults that it reports. An error of `read` is raised after the last fault."""
@@ -227,5 +216,4 @@ def unused_files(folder: Path) -> Iterator[Fault]:
     """Yield a fault for each file in a folder and below it that does not have an image's extension."""
     for path in map(Path, paths_below(folder)):
         if path.is_file() and path.suffix.lower() not in EXTENSIONS:
-            message = "not used, since it does not have an image's extension; convert it, or remove it"
-            yield Fault("ignored-file", "warning", str(path), None, message)
+            yield fault("ignored-file", path, "not used: it has no image's extension; convert it, or remove it")

@@ -18,7 +18,7 @@ from torch import Tensor
 from kit.formats.folders import FaultCollector, images, split_of
 from kit.formats.paths import Finder
 from kit.ground.errors import BrokenFiles, UserError, did_you_mean
-from kit.ground.faults import Fault
+from kit.ground.faults import Fault, fault
 from kit.ground.files import MARKS, MAX_LIST_BYTES, read_bytes, read_text
 
 MAX_HEADER_BYTES = 2**16
@@ -120,17 +120,16 @@ class LabelTable:
         find_image = Finder(lambda: images(self.root), [self.root])
         for line, cells in read_table(self.source, COLUMNS, self.report_fault):
             split, group = split_of(cells.get("split") or "train"), cells.get("group")
-            image = find_image(cells["path"]) or self.root / cells["path"] if cells["path"] else None
-            if image:
-                self.listed_images.add(image.resolve())
-            if not image:
+            if not cells["path"]:
                 self.report_fault("no-label", self.source, "a row without a path", line)
-            elif split is None:
+                continue
+            image = find_image(cells["path"]) or self.root / cells["path"]
+            self.listed_images.add(image.resolve())
+            if split is None:
                 message = f"split '{cells['split']}' is not one of train, val, test"
                 self.report_fault("unknown-split", self.source, message, line)
             elif group == "":
-                message = "a row without a group; give each row one, or remove the column"
-                self.report_fault("no-group", self.source, message, line)
+                self.report_fault("no-group", self.source, "a row without a group; fill or remove the column", line)
             else:
                 rows.append(Row(line, image, split, cells["label"], group))
         find_image.report_other_paths(self.source)
@@ -191,10 +190,7 @@ class LabelTable:
         for row in self.rows:
             labels = self.labels(row, several_labels) if row.split == split else None
             if unknown := [label for label in labels or () if label not in numbers]:
-                hint = did_you_mean(unknown[0], class_names)
-                if not several_labels and self.separator is not None and self.separator in unknown[0]:
-                    hint = ", and no cell of train has several labels; data.several_labels allows them"
-                message = f"training has no class '{unknown[0]}'{hint}"
+                message = f"training has no class '{unknown[0]}'{did_you_mean(unknown[0], class_names)}"
                 self.report_fault("class-unknown", self.source, message, row.line)
             elif labels is not None:
                 rows.append(row)
@@ -214,5 +210,4 @@ class LabelTable:
         """Yield a fault for each image that the table does not list."""
         for path in images(self.root):
             if path.resolve() not in self.listed_images:
-                message = f"not used, since it is not in {self.source.name}; add a row for it"
-                yield Fault("annotation-missing", "warning", str(path), None, message)
+                yield fault("annotation-missing", path, f"not used, since {self.source.name} has no row for it")

@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Literal
 
@@ -37,15 +36,11 @@ def open_labels(
     """
     format = format or ("table" if file is not None else None)
     tables = [] if format == "folders" else _find_tables(root)
-    folders = None
-    if format != "table":
-        # If there is a table, folders with unusable names are ignored.
-        with suppress(UserError) if tables else nullcontext():
-            folders = ClassFolders(root, group)
+    folders = None if format == "table" else ClassFolders(root, group)
     if folders and format is None:
         format = _recognise(root, folders, tables)
     of_table = {"file": file, "label_separator": None if separator == SEPARATOR else separator}
-    refuse_other_options(format or "table", {("table",): of_table, ("folders",): {"group": group}})
+    refuse_other_options(format, {("table",): of_table, ("folders",): {"group": group}})
     if folders and format == "folders":
         folders.warn_about_other_folders()
         return folders
@@ -77,22 +72,12 @@ def _recognise(root: Path, folders: ClassFolders, tables: Sequence[Path]) -> str
     if tables or (has_table and not formats):  # reading a `labels.csv` without these columns raises an error
         formats["table"] = f"the table {tables[0].name}" if len(tables) == 1 else f"{len(tables) or 'no'} usable tables"
     if len(formats) == 2 and len(tables) == 1:
-        labels = _labels_by_folder(tables[0])
-        if labels is not None and not any(labels.values()):
+        labels = defaultdict[str, set[str]](set)  # the label cells by the name of the image's folder
+        for _, cells in read_table(tables[0], COLUMNS, FaultCollector()):
+            labels[Path(cells["path"]).parent.name].add(cells["label"])
+        if not labels:
             del formats["table"]
-        elif labels:
-            has_mixed_folder = any(len(labels.get(name, ())) > 1 for name in names)
-            if has_mixed_folder and all(map(names.isdisjoint, labels.values())):
-                del formats["folders"]  # the names of the folders are not classes
+        elif any(len(labels[name]) > 1 for name in names) and all(map(names.isdisjoint, labels.values())):
+            del formats["folders"]  # the names of the folders are not classes
     expected = f"{folders.first_split}/CLASS/*.jpg (folders named train, val or test are splits), "
     return choose_format(root, formats, f"{expected}or {root / TABLE} with the columns path and label")
-
-
-def _labels_by_folder(table: Path) -> dict[str, set[str]] | None:
-    """Return the texts of the label cells in a table by the name of the image's folder, or None if it is broken."""
-    labels = defaultdict[str, set[str]](set)
-    with suppress(UserError):
-        for _, cells in read_table(table, COLUMNS, FaultCollector()):
-            labels[Path(cells["path"]).parent.name].add(cells["label"])
-        return labels
-    return None

@@ -75,21 +75,14 @@ class _File(NamedTuple):
     """A file below the root.
 
     is_partner: True for a mask or an XML file, False for an image, None if unknown.
-    key: the path below the deepest folder whose name tells `split` or `is_partner`, in lower case, without extension.
+    key: the text that an image and its partner share: the path without extension, in lower case. It begins below the
+        last folder that is named after a split, images or partners.
     """
 
     path: Path
     split: str | None
     is_partner: bool | None
     key: str
-
-
-def may_have_masks(root: Path) -> bool:
-    """Return whether the path of an image below a folder has a word for masks. This is faster than `find_pairs`."""
-    ends = "|".join(map(re.escape, MASK_ENDS[1:]))
-    words, extensions = re.compile(rf"{MASK_FOLDERS}|({ends})\.\w+$"), tuple(EXTENSIONS)
-    inner_paths = (path.removeprefix(str(root)).lower() for path in paths_below(root))
-    return any(path.endswith(extensions) and words.search(path) for path in inner_paths)
 
 
 def find_pairs(
@@ -115,8 +108,7 @@ def find_pairs(
         return by_split
     if len(inner := folders(root)) == 1:  # the folder that an archive contains
         return find_pairs(inner[0], partners, image_folder, partner_folder)
-    for file in [path for path in paths_below(root) if path.lower().endswith(".json")][:1]:
-        refuse_labelme(Path(file))
+    refuse_labelme(map(Path, paths_below(root)))
     lone_images = [path for pairs in by_split.values() for path in pairs.lone_images]
     lone_files = [path for pairs in by_split.values() for path in pairs.lone_files]
     why = why_unpaired(Pairs([], [], lone_images, lone_files), partners)
@@ -232,8 +224,7 @@ def _divide(pairs: Pairs, lists: dict[str, list[str]], root: Path) -> dict[str, 
     find = Finder(lambda: [*pairs.images, *pairs.lone_images, *pairs.lone_files])
     result = {}
     for split, lines in lists.items():
-        # Lists for one class have 1 or -1 after each name.
-        listed = [find(line) or find(line.rsplit(maxsplit=1)[0]) or root / line for line in lines]
+        listed = [find(line) or root / line for line in lines]
         images = [path for path in listed if path in file_of]
         lone_images = [path for path in listed if path not in file_of and path not in lone_files]
         files = [file_of[path] for path in images]

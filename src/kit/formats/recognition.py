@@ -31,25 +31,24 @@ class Evidence(NamedTuple):
     has_format: returns whether the content of a file is in the format. It may read a part of the file.
     """
 
-    files: Sequence[Path | str]
+    files: Sequence[Path]
     noun: str
     has_format: Callable[[Path], bool]
 
-    def is_sure(self) -> bool:
-        """Return whether one of a sample of the files has the right content."""
-        return any(map(self.has_format, map(Path, evenly_spaced_part(self.files, SAMPLED_FILES))))
+    def is_confirmed(self) -> bool:
+        """Read up to `SAMPLED_FILES` of the files, and return whether any of them has the right content."""
+        return any(map(self.has_format, evenly_spaced_part(self.files, SAMPLED_FILES)))
 
 
-def found_formats(evidence: Mapping[str, Evidence]) -> dict[str, str]:
-    """Return the formats that are found, each with a description of its files, such as `3 XML files`.
+def possible_formats(evidence: Mapping[str, Evidence]) -> dict[str, str]:
+    """Return the formats that the data may have, each with a description of its files, such as `3 XML files`.
 
-    A format is found if one of a sample of its files has the right content. If this holds for no format, for example
-    because all files are broken, each format with files is found: reading the files then raises a helpful error.
+    These are the formats whose evidence is confirmed by the content of a file. If there are none, for example because
+    all files are broken, they are the formats with any files: reading these raises a helpful error.
     """
     present = {name: one for name, one in evidence.items() if one.files}
-    sure = {name: one for name, one in present.items() if one.is_sure()}
-    counts = {name: (len(one.files), one.noun) for name, one in (sure or present).items()}
-    return {name: f"{count:,} {noun}{'s' * (count != 1)}" for name, (count, noun) in counts.items()}
+    possible = {name: one for name, one in present.items() if one.is_confirmed()} or present
+    return {name: f"{len(one.files):,} {one.noun}{'s' * (len(one.files) != 1)}" for name, one in possible.items()}
 
 
 def refuse_other_options(format: str, options: Mapping[tuple[str, ...], Mapping[str, Any]]) -> None:
@@ -69,20 +68,19 @@ def refuse_other_options(format: str, options: Mapping[tuple[str, ...], Mapping[
 
 
 def choose_format(root: Path, formats: Mapping[str, str], expected: str) -> str:
-    """Return the only format of a data set that was found.
+    """Return the format of a data set if it is the only possible one.
 
     Args:
         root: the folder of the data set.
-        formats: the formats that were found, each with a description of its files, such as `3 XML files`.
-        expected: what the folder should hold, for the error if nothing was found.
+        formats: the result of `possible_formats`.
+        expected: what the folder should hold, for the error if no format is possible.
 
     Raises:
-        UserError: nothing was found, or several formats were found.
+        UserError: no format is possible, or several are.
     """
     if not formats:
         inner = ", ".join(f"{folder.name}/ ({len(images(folder))} images)" for folder in folders(root)) or "no folders"
-        problem = f"the format of the data is not recognised; the folder holds {inner}"
-        raise UserError(f"{root}: {problem}; expected {expected}; or give the format with --data.format")
+        raise UserError(f"{root}: format not recognised; it holds {inner}; expected {expected}; or give --data.format")
     if len(formats) > 1:
         listed = " and ".join(f"{files} ({name})" for name, files in formats.items())
         choices = " or ".join(f"--data.format {name}" for name in formats)

@@ -86,11 +86,10 @@ def joined_class_faults(names: Iterable[str], file: object) -> list[Fault]:
         file: the file or folder that has these names.
     """
     message = "{} classes are named '{}', and become one class; rename them if they differ"
-    joined = [(count, name) for name, count in Counter(names).items() if count > 1]
-    return [fault("class-joined", file, message.format(*pair)) for pair in joined]
+    return [fault("class-joined", file, message.format(n, name)) for name, n in Counter(names).items() if n > 1]
 
 
 def unreadable_fault(file: Path, error: UserError) -> Fault:
     """Return the fault for an error in reading a file. The error's message begins with `FILE:` or `FILE:LINE:`."""
     line, message = re.fullmatch(rf"(?:{re.escape(str(file))}:(\d+)?:? *)?(.*)", str(error), re.DOTALL).groups()
-    return Fault("annotation-unreadable", "error", str(file), int(line) if line else None, message)
+    return fault("annotation-unreadable", file, message, int(line) if line else None)

@@ -28,19 +28,25 @@ class Fault(NamedTuple):
     box: tuple[float, float, float, float] | None = None
 
 
-# The kinds of faults that the data of any task may have. Data modules have more kinds, for their annotations.
+# All kinds of faults. Those of the second and the third line of each list are faults in annotations.
 ERRORS = (
     *("image-missing", "empty", "not-an-image", "unreadable", "leak", "near-leak", "label-conflict"),
-    *("group-straddles", "class-spelled-twice", "unusable"),
+    *("group-straddles", "class-spelled-twice", "class-empty", "class-unknown", "unusable"),
+    *("annotation-unreadable", "bad-row", "no-label", "no-group", "unknown-split", "box-wrong-unit", "size-mismatch"),
+    *("mask-missing", "mask-size-mismatch", "mask-id-unknown", "mask-colour-unknown", "mask-wrong-unit"),
 )
 WARNINGS = (
     *("wrong-extension", "several-frames", "sixteen-bit", "alpha", "cmyk", "mixed-colour", "odd-size"),
     *("odd-aspect", "duplicate", "near-duplicate", "constant", "low-information", "dark", "bright", "blurred"),
-    *("class-missing", "class-rare", "class-joined", "crowd"),
+    *("class-missing", "class-rare", "class-joined", "crowd", "annotation-missing", "ignored-file"),
+    *("box-without-area", "box-corners-swapped", "box-duplicated", "box-out-of-bounds", "exif-rotated-boxes"),
+    *("mask-all-ignored", "mask-empty", "mask-out-of-bounds", "exif-rotated-mask"),
 )
 KINDS: dict[str, Severity] = {**dict.fromkeys(ERRORS, "error"), **dict.fromkeys(WARNINGS, "warning")}
 
 
-def fault(kind: str, file: object, message: str, other: object = "") -> Fault:
-    """Return a fault with the severity that `KINDS` has for its kind. `file` and `other` are converted to text."""
-    return Fault(kind, KINDS[kind], str(file), None, message, str(other))
+def fault(
+    kind: str, file: object, message: str, line: int | None = None, severity: Severity | None = None, other: object = ""
+) -> Fault:
+    """Return a fault. `severity` is by default that of the kind in `KINDS`. `file` and `other` become text."""
+    return Fault(kind, severity or KINDS[kind], str(file), line, message, str(other))

@@ -4,7 +4,7 @@ from torch import Tensor, nn
 from torchvision import models
 
 from kit.ground.ranges import ShareBelowOne
-from kit.training.weights import initialise_head, load_weights, read_weights, swap_first_convolution
+from kit.training.weights import initialise_head, load_weights, read_weights
 from kit.zoo.loading import Pretrained, load_pretrained, torchvision_model
 from kit.zoo.timm_models import create_model, weights_info
 
@@ -34,14 +34,14 @@ class TorchvisionNet(nn.Module):
         # checkpoint of a pretrained net fits a net that is built without pretrained weights. Auxiliary heads would make
         # the output in training a tuple. The pretrained weights expect a transformed input.
         fixed = {"aux_logits": False, "transform_input": True, "init_weights": True}
-        self.net = torchvision_model(name, models, **fixed if name in ("googlenet", "inception_v3") else {})
-        swap_first_convolution(self.net, in_channels)
+        options = fixed if name in ("googlenet", "inception_v3") else {}
+        self.net = torchvision_model(name, models, in_channels, **options)
         layers = {path: m for path, m in self.net.named_modules() if isinstance(m, (nn.Linear, nn.Conv2d))}
         self._head_name, old = list(layers.items())[-1]  # SqueezeNet ends with a 1x1 convolution
         is_linear = isinstance(old, nn.Linear)
         new = nn.Linear(old.in_features, num_classes) if is_linear else nn.Conv2d(old.in_channels, num_classes, 1)
         self.net.set_submodule(self._head_name, new)
-        load_pretrained(self.net, name, weights, pretrained, (self._head_name,))
+        load_pretrained(self.net, name, weights, pretrained, (self._head_name,), self.net)
 
     @property
     def head(self) -> nn.Module:

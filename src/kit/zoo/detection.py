@@ -13,7 +13,6 @@ from torchvision.models.detection.rpn import RegionProposalNetwork
 from torchvision.ops import nms
 
 from kit.ground._torch import proposal_limits
-from kit.training.weights import swap_first_convolution
 from kit.zoo.loading import Pretrained, load_pretrained, torchvision_model
 
 Objects = list[dict[str, Tensor]]  # targets or detections, a dict for each image
@@ -94,10 +93,9 @@ class TorchvisionDetector(WrappedDetector):
     ) -> None:
         super().__init__()
         options = {"weights_backbone": None, "num_classes": num_classes + 1}  # class 0 is the background
-        self.net = torchvision_model(name, models.detection, SUPPORTED, **options)
+        self.net = torchvision_model(name, models.detection, in_channels, SUPPORTED, **options)
         body = getattr(self.net.backbone, "body", self.net.backbone)  # without the feature pyramid, if there is one
         load_pretrained(self.net, name, weights, pretrained, ("head.", "roi_heads.box_predictor."), body)
-        swap_first_convolution(self.net.backbone, in_channels)
         # Whether the losses of the parts of a batch add up exactly. RetinaNet's losses are means over the images. Other
         # detectors sample boxes, or divide by a count over the batch.
         self.additive = name.startswith("retinanet")

@@ -3,7 +3,7 @@
 import re
 import socket
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -15,7 +15,7 @@ from torch import nn
 from torchvision import models
 
 from kit.ground.errors import UserError, did_you_mean
-from kit.training.weights import Weights, downloading, hash_tensors, load_weights, read_weights
+from kit.training.weights import Weights, downloading, hash_tensors, load_weights, read_weights, swap_first_convolution
 
 Pretrained = bool | Literal["auto"]  # `auto` and True start from pretrained weights
 HUB_SECONDS = 3  # the longest wait for a connection to the Hugging Face hub
@@ -33,27 +33,27 @@ def require_known(name: str, known: Iterable[str], problem: str) -> None:
         raise UserError(f"{problem} '{name}'{did_you_mean(name, names)}")
 
 
-def torchvision_model(name: str, module: ModuleType, prefixes: str | tuple[str, ...] = "", **options: Any) -> Any:
+def torchvision_model(
+    name: str, module: ModuleType, in_channels: int, prefixes: str | tuple[str, ...] = "", **options: Any
+) -> Any:
     """Return a net of torchvision with random weights.
 
     Args:
         name: the name of the net in torchvision.
         module: the module of torchvision that has such nets.
+        in_channels: C.
         prefixes: the beginnings of supported names.
         options: arguments of the net.
     """
     known = [model for model in models.list_models(module=module) if model.startswith(prefixes)]
     require_known(name, known, f"{module.__name__} has no model")
-    return models.get_model(name, weights=None, **options)
+    net = models.get_model(name, weights=None, **options)
+    swap_first_convolution(net, in_channels)
+    return net
 
 
 def load_pretrained(
-    net: nn.Module,
-    name: str,
-    weights: str | None,
-    pretrained: Pretrained,
-    head: tuple[str, ...],
-    part: nn.Module | None = None,
+    net: nn.Module, name: str, weights: str | None, pretrained: Pretrained, head: tuple[str, ...], part: nn.Module
 ) -> None:
     """Load weights into a net of torchvision: those in a file or a run, or torchvision's default weights, or none.
 
@@ -63,7 +63,7 @@ def load_pretrained(
         weights: the file or the run, or None.
         pretrained: whether to load torchvision's weights if no file is given. They are downloaded once.
         head: the beginnings of the names of the head's tensors, which may have other shapes than in the weights.
-        part: the part whose weights a file may have alone, or None.
+        part: the part whose weights a file may have alone, such as the backbone, or `net`.
     """
     if not weights and not pretrained:
         return
@@ -72,19 +72,15 @@ def load_pretrained(
         loaded = read_weights(weights)
     else:
         with downloading(name):
-            trained = models.get_model(name, weights=default)
-        source = f"torchvision's {name} ({default.name})"
-        loaded = Weights(trained.state_dict(), source, default.meta.get("license", ""))
+            tensors = models.get_model(name, weights=default).state_dict()  # torchvision renames some tensors
+        loaded = Weights(tensors, f"torchvision's {name} ({default.name})", default.meta.get("license", ""))
     if hasattr(net, "transform"):  # a detector, which would normalise the images itself
         loaded = loaded.trained_with(net.transform.image_mean, net.transform.image_std)
     else:
         images = default.transforms()
         crop_size = getattr(images, "crop_size", None)  # only classification has it
         loaded = loaded.trained_with(images.mean, images.std, crop_size and (crop_size[0], crop_size[0]))
-    if part is None:
-        load_weights(net, loaded, head)
-    else:
-        load_whole_or_part(net, part, loaded, head)
+    load_whole_or_part(net, part, loaded, head)
 
 
 def load_whole_or_part(net: nn.Module, part: nn.Module, weights: Weights, head: str | tuple[str, ...]) -> None:
@@ -95,22 +91,18 @@ def load_whole_or_part(net: nn.Module, part: nn.Module, weights: Weights, head: 
         weights: the weights. All tensors of the part must fit.
         head: see `load_weights`.
     """
-    # If timm returns features, `stages.0` of the net is `stages_0`.
+    # A net of timm that returns features has the name `stages_0` for the layer `stages.0`.
     renamed = {re.sub(r"\b([a-z]+)\.(\d+)", r"\1_\2", key, count=1): t for key, t in weights.tensors.items()}
     flat = replace(weights, tensors=renamed)
     parts = [part, part.model] if isinstance(getattr(part, "model", None), nn.Module) else [part]
     attempts = [(net, weights, head), *((part, given, ()) for part in parts for given in (weights, flat))]
-    errors = []
-    for target, given, own_head in attempts:
-        try:
-            load_weights(target, given, own_head)
-        except UserError as error:
-            errors.append(error)
-        else:
+    for target, given, prefixes in attempts:
+        with suppress(UserError):
+            load_weights(target, given, prefixes)
             if given is flat:  # the hash is that of the file, whose names are the original ones
                 target.start = replace(target.start, sha256=hash_tensors(weights.tensors))
             return
-    raise errors[1]  # of the part, with the names as they are
+    load_weights(part, weights, ())  # raises the error for the part
 
 
 @contextmanager

@@ -11,15 +11,7 @@ from torch.nn import functional as F
 from torchvision import models
 
 from kit.ground.errors import UserError, import_extra, one_line
-from kit.training.weights import (
-    NotDownloaded,
-    Weights,
-    initialise_head,
-    load_weights,
-    read_weights,
-    set_start,
-    swap_first_convolution,
-)
+from kit.training.weights import NotDownloaded, Weights, initialise_head, load_weights, read_weights, set_start
 from kit.zoo import loading
 from kit.zoo.loading import Pretrained, load_whole_or_part, require_known
 from kit.zoo.timm_models import packaged_weights
@@ -50,9 +42,8 @@ class TorchvisionSegmenter(nn.Module):
         weights: str | None = None,
     ) -> None:
         super().__init__()
-        self.net = loading.torchvision_model(name, models.segmentation, weights_backbone=None)
+        self.net = loading.torchvision_model(name, models.segmentation, in_channels, weights_backbone=None)
         self.net.aux_classifier = None
-        swap_first_convolution(self.net, in_channels)
         layers = {n: m for n, m in self.net.classifier.named_modules(prefix="classifier") if isinstance(m, nn.Conv2d)}
         old_num_classes = list(layers.values())[-1].out_channels
         # LR-ASPP adds up the logits of two heads.

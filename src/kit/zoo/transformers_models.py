@@ -14,7 +14,7 @@ from kit.zoo.loading import Pretrained, downloading_from_hub
 # Earlier releases of transformers add the loss of the denoising queries to the main loss of D-FINE and RT-DETR:
 # https://github.com/huggingface/transformers/pull/48528
 MIN_VERSION = (5, 18)
-# Keys of a configuration that are left out: the names of the classes, and what may name code on the hub.
+# Keys that are removed from a configuration: the names of its classes, and options that could run code from the hub.
 LEFT_OUT = ("id2label", "label2id", "num_labels", "auto_map", "attn_implementation", "quantization_config")
 # The ends of the names of parameters that get no gradient, for which DDP would wait.
 UNUSED = ("mask_token", "swin.layernorm.weight", "swin.layernorm.bias")
@@ -34,15 +34,15 @@ def read_config(name: str) -> dict[str, Any]:
     try:
         config, _ = transformers.PreTrainedConfig.get_config_dict(name)
     except OSError as error:
-        problem = f"the config.json of {name} cannot be read or downloaded ({one_line(error)})"
-        raise NotDownloaded(f"{problem}: model.net.name is a folder that has it, or a name on the hub") from None
+        expected = "neither a folder with a config.json nor a name on the Hugging Face hub"
+        raise NotDownloaded(f"model.net.name {name} is {expected} ({one_line(error)})") from None
     return _plain(config)
 
 
 def _plain(config: dict[str, Any]) -> dict[str, Any]:
     """Return a configuration without the keys `LEFT_OUT`, also in nested configurations."""
-    kept = {key: value for key, value in config.items() if key not in LEFT_OUT}
-    return {key: _plain(value) if isinstance(value, dict) else value for key, value in kept.items()}
+    pairs = ((key, value) for key, value in config.items() if key not in LEFT_OUT)
+    return {key: _plain(value) if isinstance(value, dict) else value for key, value in pairs}
 
 
 def create_model(
@@ -113,7 +113,5 @@ def _normalisation(name: str) -> tuple[list[float] | None, list[float] | None]:
 def _transformers() -> Any:
     transformers = import_extra("transformers", "this net", "transformers")
     if tuple(map(int, transformers.__version__.split(".")[:2])) < MIN_VERSION:
-        version = ".".join(map(str, MIN_VERSION))
-        problem = f"transformers {transformers.__version__} is too old, {version} has right losses"
-        raise UserError(f"{problem}: pip install -e '.[transformers]'")
+        raise UserError(f"transformers {transformers.__version__} is too old: pip install -e '.[transformers]'")
     return transformers

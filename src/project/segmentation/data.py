@@ -15,8 +15,8 @@ from kit.data.digits import digits_of
 from kit.data.image_size import MASKS, choose_image_size, read_image_sizes
 from kit.formats.coco import Crowds
 from kit.formats.folders import data_folder, groups_by_name
-from kit.formats.masks.class_list import ClassList
-from kit.formats.masks.data_sets import CocoFiles, MaskFormat, MaskPairs, find_masks
+from kit.formats.masks.data_sets import CocoFiles, MaskFormat, find_masks
+from kit.formats.masks.mask_files import MaskPairs
 from kit.formats.masks.masks import (
     MaskFiles,
     collate_masks,
@@ -127,7 +127,7 @@ class MaskFolder(MaskDataModule):
         if pairs is None:
             self.source = CocoFiles(self.root, json_files, images, crowds)
         else:
-            self.source = MaskPairs(self.root, pairs, ClassList(self.root, pairs, class_names, ids, colors, ignore))
+            self.source = MaskPairs(self.root, pairs, class_names, ids, colors, ignore)
 
     def find_class_names(self) -> list[str]:
         return self.source.class_names()
@@ -142,7 +142,7 @@ class MaskFolder(MaskDataModule):
         part = self.source.read(split, self.class_names)
         if part is None:
             return None
-        images, targets, reader, self.format_name = part
+        images, targets, reader = part
         size, channels, groups = self.input_size, self.in_channels, groups_by_name(images, self.group)
         return MaskFiles(targets, images, channels, size, self.keep_aspect, reader=reader, groups=groups)
 

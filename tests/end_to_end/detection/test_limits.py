@@ -9,8 +9,6 @@ from PIL import Image
 
 from kit.formats.boxes import coco, voc, yolo
 from kit.formats.boxes.annotation import Reading
-from kit.formats.folders import images
-from kit.formats.pairs import XML_FILES, find_pairs
 from kit.ground.errors import UserError
 from kit.ground.faults import Fault
 
@@ -42,7 +40,7 @@ def test_pipes_and_too_large_labels_are_refused(monkeypatch: pytest.MonkeyPatch)
     os.mkfifo("other.txt")
     Path("b.txt").write_text("0 0.5 0.5 1 1\n" * 50)
     Path("c.txt").write_text(f"{'9' * 50} 0.5 0.5 1 1\n")
-    found = yolo.read(images(Path()), yolo.Layout({}, ["cat"]))
+    found = yolo.YoloBoxes(Path(), ["cat"]).read("train")
     assert [(fault.kind, Path(fault.file).name, fault.line) for fault in faults_of(found)] == [
         ("annotation-missing", "a.png", None),
         ("annotation-unreadable", "b.txt", None),
@@ -64,7 +62,7 @@ def test_xml_beyond_limits_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, text in texts.items():
         Path(f"{name}.xml").write_text(text)
         Image.new("L", (4, 4)).save(f"{name}.png")
-    found = voc.read(find_pairs(Path(), XML_FILES)["train"])
+    found = voc.VocBoxes(Path()).read("train")
     words = {Path(fault.file).stem: fault.message for fault in faults_of(found)}
     assert {"bomb", "codec", "long", "many"} <= set(words) <= {"bomb", "codec", "long", "many", "size"}
     assert "entities" in words["bomb"] and "encoding" in words["codec"] and "bytes" in words["long"]
@@ -76,5 +74,5 @@ def test_too_large_numbers_are_refused() -> None:
     parts = {"images": [image], "annotations": [annotation], "categories": [{"id": 1, "name": "cat"}]}
     Path("train.json").write_text(json.dumps(parts))
     Image.new("L", (4, 4)).save("a.png")
-    found = coco.read(Path("train.json"), Path())
+    found = coco.CocoBoxes(Path(), {"train": "train.json"}, None).read("train")
     assert [fault.kind for fault in faults_of(found)] == ["annotation-unreadable"]

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from kit.formats.pairs import MASKS, XML_FILES, find_pairs, may_have_masks
+from kit.formats.pairs import MASKS, XML_FILES, find_pairs
 from kit.ground.errors import UserError
 
 
@@ -82,22 +82,12 @@ def test_masks_are_found_in_each_layout(name):
     files, splits = LAYOUTS[name]
     root = write(*files)
     pairs = relative_pairs(root)
-    assert list(pairs) == splits and may_have_masks(root)
+    assert list(pairs) == splits
     for image, mask in (pair for split in pairs.values() for pair in split):
         assert image in files and mask in files and image != mask
         assert Path(mask).name.lower().startswith(Path(image).name.lower()[0])
         assert "_color" not in mask
     assert not any(p.lone_files for p in find_pairs(root, MASKS).values())
-
-
-def test_images_of_coco_are_no_masks(monkeypatch):
-    monkeypatch.chdir(write("images/train/COCO_train2014_1.jpg", "annotations/instances.txt"))
-    assert not may_have_masks(Path())
-
-
-def test_words_above_the_root_name_no_masks():
-    write("labels/gt/a.jpg")
-    assert may_have_masks(Path("root")) and not may_have_masks(Path("root/labels/gt"))
 
 
 VOC = ["JPEGImages/a.jpg", "JPEGImages/b.jpg", "JPEGImages/c.jpg", "JPEGImages/d.jpg", "SegmentationObject/a.png"]

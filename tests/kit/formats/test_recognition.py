@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from kit.formats.recognition import Evidence, choose_format, found_formats, refuse_other_options
+from kit.formats.recognition import Evidence, choose_format, possible_formats, refuse_other_options
 from kit.ground.errors import UserError
 
 FOUND = {"coco": "1 JSON file", "voc": "3 XML files"}
@@ -34,7 +34,7 @@ def test_content_counts_more_than_names(right, found):
     x, y, z = [Path("a.x"), Path("b.x")], [Path("c.y")], []
     evidence = {name: (files, noun) for name, files, noun in (("x", x, "X file"), ("y", y, "Y file"), ("z", z, "Z"))}
     tested = {name: Evidence(*pair, lambda file: file.name == right) for name, pair in evidence.items()}
-    assert found_formats(tested) == found
+    assert possible_formats(tested) == found
 
 
 def test_options_of_another_format_are_refused():

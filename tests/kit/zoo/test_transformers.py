@@ -187,12 +187,12 @@ def test_mistakes_are_one_line(monkeypatch):
     with pytest.raises(UserError, match=r"at least 50 locations, and images of 61x77 have 36: raise data.image_size"):
         net(torch.randn(1, 3, 61, 77), [TWO])
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(NotDownloaded, match=r"config.json of nobody/nothing cannot be read .*: model.net.name is a f"):
+    with pytest.raises(NotDownloaded, match=r"nobody/nothing is neither a folder with a config.json nor"):
         TransformersDetector(3, 3, "nobody/nothing")
     import transformers
 
     monkeypatch.setattr(transformers, "__version__", "5.17.0")
-    with pytest.raises(UserError, match=r"transformers 5.17.0 is too old, 5.18 .*pip install"):
+    with pytest.raises(UserError, match=r"transformers 5.17.0 is too old: pip install"):
         TransformersDetector(3, 3, config=DETECTORS["d_fine"])
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(UserError, match=r"pip install -e '.\[transformers\]'"):

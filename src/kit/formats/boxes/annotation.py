@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kit.ground.faults import Fault, Severity
+from kit.ground.faults import Fault, fault
 
 Corners = tuple[float, float, float, float]  # XYXY
 Size = tuple[int, int]
@@ -113,11 +113,9 @@ class Annotation:
     boxes: list[Box] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
 
-    def report(
-        self, kind: str, message: str, line: int | None = None, severity: Severity = "error", box: Corners | None = None
-    ) -> None:
-        """Add a fault. `box` is drawn into the image: XYXY, in pixels of the image that EXIF has turned upright."""
-        self.faults.append(Fault(kind, severity, str(self.file), line, message, image=str(self.image), box=box))
+    def report(self, kind: str, message: str, line: int | None = None, **more: Any) -> None:
+        """Add a fault. `more` are further fields of a `Fault`."""
+        self.faults.append(fault(kind, self.file, message, line)._replace(image=str(self.image), **more))
 
 
 class Reading(NamedTuple):
@@ -153,8 +151,8 @@ class BoxFormat(Protocol):
 
 
 def no_image(file: Path, name: str) -> Fault:
-    return Fault("image-missing", "error", str(file), None, f"there is no image {name}; add it, or remove its boxes")
+    return fault("image-missing", file, f"there is no image {name}; add it, or remove its boxes")
 
 
 def no_annotation(image: Path, consequence: str) -> Fault:
-    return Fault("annotation-missing", "warning", str(image), None, f"nothing is annotated; {consequence}")
+    return fault("annotation-missing", image, f"nothing is annotated; {consequence}")

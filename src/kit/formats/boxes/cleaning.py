@@ -7,14 +7,14 @@ from typing import NamedTuple
 
 from kit.data.decode import read_upright_size
 from kit.formats.boxes.annotation import TOLERANCE, Annotation, BoxRow, Corners, PackedTargets, Reading, Size
-from kit.formats.coco import count_crowds, only_crowds_message
+from kit.formats.coco import count_crowds, only_crowds_problem
 from kit.formats.text import describe_size
 from kit.ground.errors import BrokenFiles, UserError, did_you_mean
-from kit.ground.faults import Fault, Severity
+from kit.ground.faults import KINDS, Fault
 from kit.ground.threads import map_files
 
 MAX_SHARE = 1.001  # boxes with larger values are not in shares (fractions of the image's height and width)
-MAX_DISTANCE = 2  # a value that should be a share is in pixels if it is farther than this from the centre, 0.5
+MAX_DISTANCE = 2  # from the centre, 0.5: a corner farther away is not a share of the image, but in pixels
 DROPPED = ("box-without-area", "box-wrong-unit")  # kinds of faults for which a box is always left out
 UNUSABLE = ("annotation-unreadable", "class-unknown")  # kinds of faults that stop a run
 
@@ -61,8 +61,8 @@ class BoxSplit(NamedTuple):
             return f"most of {split} cannot be used{counts or ' (no images)'}"
         if split != "train":
             return ""
-        if only_crowds := [name for name, (crowds, total) in self.crowds().items() if crowds == total]:
-            return only_crowds_message(only_crowds)
+        if problem := only_crowds_problem(self.crowds()):
+            return problem
         first = self.annotations[0]
         where = f"; the first image's should be in {first.file}" if first.file != first.image else ""
         return "" if boxes else f"{split} has no box to learn from{counts}{where}"
@@ -125,21 +125,22 @@ def _rows(annotation: Annotation, size: Size, orientation: int, labels: dict[str
         upright = _turn_upright(corners, orientation, size) if is_turned else corners
         clipped, problems = _clip(upright, size)
         if name not in labels:
-            clipped, problems = None, [("class-unknown", "error", f"is of no known class{did_you_mean(name, labels)}")]
+            clipped, problems = None, [("class-unknown", f"is of no known class{did_you_mean(name, labels)}")]
         elif _is_wrong_unit(box.corners, annotation.relative):
             units = "pixels, not shares of the image" if annotation.relative else "shares of the image, not pixels"
             corners = upright = box.corners  # not scaled, since they may be pixels already
-            clipped, problems = None, [("box-wrong-unit", "error", f"looks like {units}; left out here")]
+            clipped, problems = None, [("box-wrong-unit", f"looks like {units}; left out here")]
         if clipped is not None:
             x1, y1, x2, y2 = clipped
             key = labels[name], round(2 * x1), round(2 * y1), round(2 * x2), round(2 * y2)
             if key in keys:
-                problems.append(("box-duplicated", "warning", "is annotated twice; remove one"))
+                problems.append(("box-duplicated", "is annotated twice; remove one"))
             keys.add(key)
             rows.append((clipped, labels[name], box.crowd))
-        for kind, severity, text in problems:
+        for kind, text in problems:
             message = f"box ({', '.join(f'{value:.6g}' for value in corners)}) of '{name}' {text}"
-            annotation.report(kind, message, box.line, severity, upright)
+            severity = "error" if clipped is None and kind == "box-out-of-bounds" else KINDS[kind]
+            annotation.report(kind, message, box.line, severity=severity, box=upright)
     return rows
 
 
@@ -154,39 +155,37 @@ def _is_wrong_unit(corners: Corners, relative: bool) -> bool:
 def _is_turned(annotation: Annotation, size: Size, orientation: int) -> bool:
     """Return whether the boxes were drawn on the stored image, which EXIF then turns, and report faults of the size.
 
-    The annotated height and width show this if EXIF swaps them and they differ.
+    They were if EXIF swaps height and width, and the annotated size is that of the stored image.
     """
     is_turned = orientation > 4 and annotation.size == size[::-1] != size
     is_known = orientation > 4 and annotation.size is not None and size[0] != size[1]
     if is_turned:
-        message = "drawn on the stored image, which EXIF turns; the boxes are turned here, but not by every program"
-        annotation.report("exif-rotated-boxes", message, severity="warning")
+        annotation.report("exif-rotated-boxes", "EXIF turns it; its boxes are turned here, but not by every program")
     elif annotation.size not in (None, size):
         annotation.report("size-mismatch", f"drawn at {describe_size(annotation.size)}, but is {describe_size(size)}")
     elif orientation != 1 and annotation.boxes and not is_known:
-        message = "EXIF turns or mirrors it, and its boxes are assumed to fit the upright image; look at one of these"
-        annotation.report("exif-rotated-boxes", message, severity="warning")
+        annotation.report("exif-rotated-boxes", "EXIF turns it; its boxes are assumed to fit the upright image")
     return is_turned
 
 
-def _clip(box: Corners, size: Size) -> tuple[Corners | None, list[tuple[str, Severity, str]]]:
-    """Return the part of a box inside the image, or None, and (kind, severity, message) of each problem."""
+def _clip(box: Corners, size: Size) -> tuple[Corners | None, list[tuple[str, str]]]:
+    """Return the part of a box inside the image, or None, and the kind and the message of each problem."""
     height, width = size
     if 0 <= box[0] < box[2] <= width and 0 <= box[1] < box[3] <= height:
         return box, []  # a fast path, since there may be millions
-    problems: list[tuple[str, Severity, str]] = []
+    problems: list[tuple[str, str]] = []
     x1, x2 = sorted(box[::2])
     y1, y2 = sorted(box[1::2])
     if (x1, y1, x2, y2) != box:
-        problems.append(("box-corners-swapped", "warning", "has its corners swapped; swapped back here"))
+        problems.append(("box-corners-swapped", "has its corners swapped; swapped back here"))
     if x2 <= x1 or y2 <= y1:
-        return None, [*problems, ("box-without-area", "warning", "has no area; left out here")]
+        return None, [*problems, ("box-without-area", "has no area; left out here")]
     clipped = max(x1, 0.0), max(y1, 0.0), min(x2, float(width)), min(y2, float(height))
     image = f"the image, {describe_size(size)}"
     if clipped[2] <= clipped[0] or clipped[3] <= clipped[1]:
-        return None, [*problems, ("box-out-of-bounds", "error", f"lies outside {image}; left out here")]
+        return None, [*problems, ("box-out-of-bounds", f"lies outside {image}; left out here")]
     if max(-x1, -y1, x2 - width, y2 - height) > TOLERANCE:
-        problems.append(("box-out-of-bounds", "warning", f"sticks out of {image}; cut here"))
+        problems.append(("box-out-of-bounds", f"sticks out of {image}; cut here"))
     return clipped, problems
 
 

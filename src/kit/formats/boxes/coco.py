@@ -8,7 +8,7 @@ from kit.formats import coco, coco_search
 from kit.formats.boxes.annotation import TOLERANCE, Annotation, Box, BoxFormat, Reading, no_annotation, no_image
 from kit.formats.paths import unlisted_images
 from kit.formats.text import number
-from kit.ground.faults import Fault
+from kit.ground.faults import Fault, fault
 from kit.ground.files import is_file
 from kit.ground.memory import garbage_collection_paused
 
@@ -28,31 +28,26 @@ class CocoBoxes(BoxFormat):
         self.root, self.images_folder = root, images_folder
         self.sources = coco_search.find(root, files)
 
+    @garbage_collection_paused()
     def read(self, split: str) -> Reading:
-        return read(self.sources[split], self.root, self.images_folder)
+        document = coco.read_document(self.sources[split], self.root, self.images_folder)
+        faults = list(document.faults)
+        annotations: list[Annotation] = []
+        for image in document.images:
+            if is_file(image.path):
+                annotations.append(_annotation(image, document))
+            else:
+                faults.append(no_image(document.file, image.name))
+        if _are_two_corners(annotations):
+            message = "the boxes look like two corners, not x, y, width and height; all of them are left out"
+            faults.append(fault("box-wrong-unit", document.file, message))
+            for annotation in annotations:
+                annotation.boxes = []
+        return Reading(annotations, list(document.categories.values()), faults)
 
     def faults(self, readings: Iterable[Reading]) -> Iterator[Fault]:
         for image in unlisted_images({one.image for reading in readings for one in reading.annotations}):
             yield no_annotation(image, "it is left out, since no JSON file names it")
-
-
-@garbage_collection_paused()
-def read(file: Path, root: Path, images_folder: str | None = None) -> Reading:
-    """Read a JSON file. `kit.formats.coco.read_document` describes the arguments and errors."""
-    document = coco.read_document(file, root, images_folder)
-    faults = list(document.faults)
-    annotations: list[Annotation] = []
-    for image in document.images:
-        if is_file(image.path):
-            annotations.append(_annotation(image, document))
-        else:
-            faults.append(no_image(file, image.name))
-    if _are_two_corners(annotations):
-        message = "the boxes look like two corners, not x, y, width and height; all of them are left out"
-        faults.append(Fault("box-wrong-unit", "error", str(file), None, message))
-        for annotation in annotations:
-            annotation.boxes = []
-    return Reading(annotations, list(document.categories.values()), faults)
 
 
 def _annotation(image: coco.ListedImage, document: coco.Document) -> Annotation:

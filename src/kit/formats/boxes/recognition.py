@@ -1,6 +1,5 @@
 """Recognise the format of a data set with boxes."""
 
-import os
 from pathlib import Path
 
 from kit.data.decode import EXTENSIONS
@@ -9,7 +8,7 @@ from kit.formats.boxes.yolo_layout import listings
 from kit.formats.coco_search import find_evidence, refuse_labelme
 from kit.formats.folders import paths_below
 from kit.formats.paths import compose
-from kit.formats.recognition import Evidence, choose_format, found_formats
+from kit.formats.recognition import Evidence, choose_format, possible_formats
 
 EXPECTED = (
     "COCO (train/1.jpg and annotations/instances_train.json or train/_annotations.coco.json), "
@@ -21,24 +20,21 @@ EXPECTED = (
 def recognise(root: Path, format: str | None) -> str:
     """Return `format` if it is not None, or else the format of the files below a folder: see `choose_format`.
 
-    YOLO's text files are named like an image. If there are none, a YAML file with `names`, or `obj.data`, in `root`
-    counts, since the images may be in another folder.
+    A text file is evidence for YOLO if it is named like an image. Without such files, a YAML file with `names`, or
+    `obj.data`, in `root` is evidence, too, since it may list images in another folder.
     """
     if format is not None:
         return format
-    stems: dict[str, dict[str, str]] = {extension: {} for extension in (".json", ".xml", ".txt", *EXTENSIONS)}
-    for path in paths_below(root):
-        stem, _, extension = path.rpartition(os.sep)[2].rpartition(".")
-        if (extension := f".{extension.lower()}") in stems:
-            stems[extension][path] = stem
-    image_stems = {compose(stem) for extension in EXTENSIONS for stem in stems[extension].values()}
-    texts = [path for path, stem in stems[".txt"].items() if compose(stem) in image_stems]
+    files = list(map(Path, paths_below(root)))
+    image_stems = {compose(file.stem) for file in files if file.suffix.lower() in EXTENSIONS}
+    texts = [file for file in files if file.suffix.lower() == ".txt" and compose(file.stem) in image_stems]
+    xml_files = [file for file in files if file.suffix.lower() == ".xml"]
     evidence = {
         "coco": find_evidence(root),
-        "voc": Evidence(list(stems[".xml"]), "XML file", voc.has_format),
+        "voc": Evidence(xml_files, "XML file", voc.has_format),
         "yolo": Evidence(texts or listings(root), "text file" if texts else "YAML or data file", yolo.has_format),
     }
-    formats = found_formats(evidence)
-    if not formats and stems[".json"]:
-        refuse_labelme(Path(next(iter(stems[".json"]))))
+    formats = possible_formats(evidence)
+    if not formats:
+        refuse_labelme(files)
     return choose_format(root, formats, EXPECTED)

@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 from kit.formats.boxes.annotation import Annotation, Box, BoxFormat, Reading, no_annotation, no_image
-from kit.formats.pairs import XML_FILES, Pairs, find_pairs
+from kit.formats.pairs import XML_FILES, find_pairs
 from kit.formats.text import number, read_xml, unreadable_fault
 from kit.ground.errors import BrokenFiles
 from kit.ground.faults import Fault
@@ -25,26 +25,21 @@ class VocBoxes(BoxFormat):
         self.sources = find_pairs(root, XML_FILES)
 
     def read(self, split: str) -> Reading:
-        return read(self.sources[split])
+        pairs, faults = self.sources[split], list[Fault]()
+        for image in pairs.lone_images:
+            if is_file(image):
+                faults.append(no_annotation(image, "without an XML file it is left out"))
+            else:
+                faults.append(no_image(image, f"{image.name}.*, but a list names it"))
+        faults += [no_image(xml, f"{xml.stem}.* beside it or in the folder of images") for xml in pairs.lone_files]
+        annotations = [_parse(image, xml) for image, xml in zip(pairs.images, pairs.files, strict=True)]
+        names = {box.name for annotation in annotations for box in annotation.boxes}
+        return Reading(annotations, sorted(names), faults)
 
 
 def has_format(file: Path) -> bool:
     """Return whether a file seems to be an XML file with an `annotation`."""
     return bool(re.search(rb"<annotation[\s>]", read_ends(file, SEARCHED_BYTES)))
-
-
-def read(pairs: Pairs) -> Reading:
-    """Read the XML files of a split."""
-    faults: list[Fault] = []
-    for image in pairs.lone_images:
-        if is_file(image):
-            faults.append(no_annotation(image, "without an XML file it is left out"))
-        else:
-            faults.append(no_image(image, f"{image.name}.*, but a list names it"))
-    faults += [no_image(xml, f"{xml.stem}.* beside it or in the folder of images") for xml in pairs.lone_files]
-    annotations = [_parse(image, xml) for image, xml in zip(pairs.images, pairs.files, strict=True)]
-    names = {box.name for annotation in annotations for box in annotation.boxes}
-    return Reading(annotations, sorted(names), faults)
 
 
 def _parse(image: Path, xml: Path) -> Annotation:

@@ -28,39 +28,34 @@ class YoloBoxes(BoxFormat):
         self.sources = self.layout.splits
 
     def read(self, split: str) -> Reading:
-        return read(self.sources[split], self.layout)
+        annotations: list[Annotation] = []
+        faults = joined_class_faults(self.layout.class_names, "")
+        image_folders: dict[Path, set[Path]] = {}  # folder of text files -> folders of their images
+        for image in self.sources[split]:
+            if not is_file(image):
+                faults.append(no_image(image, "at this path, but a list names it"))
+                continue
+            text = _text_file(image)
+            image_folders.setdefault(text.parent, set()).add(image.parent)
+            annotation = Annotation(image, text, relative=True)
+            if text.is_file():
+                _parse(annotation, self.layout)
+            else:
+                faults.append(no_annotation(image, "without a text file it counts as an image without objects"))
+            annotations.append(annotation)
+        for text_folder, inner in sorted(image_folders.items()):
+            stems = {compose(path.stem) for folder in inner for path in files_in(folder, EXTENSIONS)}
+            # Text files beside images are not reported, since they may have another purpose.
+            for text in files_in(text_folder, {".txt"}) if text_folder not in inner else ():
+                if compose(text.stem) not in stems and text.name not in CLASS_FILES:
+                    faults.append(no_image(text, f"{text.stem}.* that belongs to it"))
+        return Reading(annotations, self.layout.class_names, faults)
 
 
 def has_format(file: Path) -> bool:
     """Return whether a line at the beginning or the end of a file is a box or a polygon."""
     lines = map(_numbers, read_ends(file, SEARCHED_BYTES).decode(errors="replace").splitlines())
     return any(label.is_integer() and len(values) > 3 for label, values in lines)
-
-
-def read(image_files: Sequence[Path], layout: Layout) -> Reading:
-    """Read the text file of each image of a split."""
-    annotations: list[Annotation] = []
-    faults = joined_class_faults(layout.class_names, "")
-    image_folders: dict[Path, set[Path]] = {}  # folder of text files -> folders of their images
-    for image in image_files:
-        if not is_file(image):
-            faults.append(no_image(image, "at this path, but a list names it"))
-            continue
-        text = _text_file(image)
-        image_folders.setdefault(text.parent, set()).add(image.parent)
-        annotation = Annotation(image, text, relative=True)
-        if text.is_file():
-            _parse(annotation, layout)
-        else:
-            faults.append(no_annotation(image, "without a text file it counts as an image without objects"))
-        annotations.append(annotation)
-    for text_folder, inner in sorted(image_folders.items()):
-        stems = {compose(path.stem) for folder in inner for path in files_in(folder, EXTENSIONS)}
-        # Text files beside images are not reported, since they may have another purpose.
-        for text in files_in(text_folder, {".txt"}) if text_folder not in inner else ():
-            if compose(text.stem) not in stems and text.name not in CLASS_FILES:
-                faults.append(no_image(text, f"{text.stem}.* that belongs to it"))
-    return Reading(annotations, layout.class_names, faults)
 
 
 def _parse(annotation: Annotation, layout: Layout) -> None:
@@ -78,8 +73,7 @@ def _parse(annotation: Annotation, layout: Layout) -> None:
             why = f"'{line[:60]}' is neither a box, `class x y width height`, nor a polygon of 3 or more points"
             annotation.report("annotation-unreadable", why, line_number)
         elif not 0 <= label < count:
-            why = f"class {label:.0f}, but there are {count} classes, 0 to {count - 1}"
-            annotation.report("class-unknown", why, line_number)
+            annotation.report("class-unknown", f"class {label:.0f}, but classes are 0 to {count - 1}", line_number)
         else:
             annotation.boxes.append(Box(corners, layout.class_names[int(label)], line=line_number))
 

@@ -1,6 +1,7 @@
 """Find the images of each split and the class names of a data set in YOLO's format."""
 
 import os
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,13 +13,14 @@ from kit.formats.folders import SPLIT_NAMES, files_in, folders, images, split_fo
 from kit.formats.paths import Finder, first_file
 from kit.formats.text import number, read_lines
 from kit.ground.errors import UserError
-from kit.ground.files import MAX_CONFIG_BYTES
+from kit.ground.files import MAX_CONFIG_BYTES, read_ends
 from kit.ground.terminal import escape
 from kit.ground.yaml_files import read_yaml, read_yaml_as_text
 
 MAX_CLASSES = 100_000  # larger class numbers are mistakes, and would fill the memory
 # Files with a class name in each line, as labelImg, CVAT and others write them.
 CLASS_FILES = ("classes.txt", "obj.names", "predefined_classes.txt")
+NAMES = re.compile(rb"""\bnames["']?\s*:""")  # the key of the class names in a YAML file
 
 
 class Layout(NamedTuple):
@@ -64,17 +66,9 @@ def find(root: Path, names: Sequence[str] | None = None) -> Layout:
 
 
 def listings(root: Path) -> list[Path]:
-    """Return the YAML files in a folder that have `names` or are broken, or else `obj.data` if it exists."""
-    yamls = [file for file in files_in(root, {".yaml", ".yml"}) if _has_names(file)]
+    """Return the YAML files in a folder that have a key `names`, or else `obj.data` if it exists."""
+    yamls = [file for file in files_in(root, {".yaml", ".yml"}) if NAMES.search(read_ends(file, MAX_CONFIG_BYTES))]
     return yamls or [file for file in [root / "obj.data"] if file.is_file()]
-
-
-def _has_names(file: Path) -> bool:
-    try:
-        content = read_yaml(file)
-    except UserError:  # `_listed_layout` raises it again
-        return True
-    return isinstance(content, dict) and "names" in content
 
 
 def _listed_layout(file: Path, names: list[str]) -> Layout:

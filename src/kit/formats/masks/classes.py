@@ -5,16 +5,16 @@ its pixel value in the masks.
 """
 
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from kit.formats.masks.mask_images import MAX_LISTED, PACKING, MaskImages, is_grey, read_values
+from kit.formats.masks.mask_images import MAX_LISTED, is_grey, read_values
 from kit.formats.masks.masks import IGNORED
 from kit.formats.text import read_lines
-from kit.ground.errors import BrokenFiles, UserError
+from kit.ground.errors import BrokenFiles, UserError, did_you_mean
 from kit.ground.files import MAX_CONFIG_BYTES
 from kit.ground.threads import map_in_threads
 
@@ -73,17 +73,15 @@ def read_table(file: Path) -> list[Entry]:
     return entries
 
 
-def make_reader(numbers: Mapping[Entry, int], ignored: Iterable[int]) -> MaskImages:
-    """Return the reader of mask files with the given classes.
+def class_number(name: str, class_names: Sequence[str], root: Path) -> int:
+    """Return the number of a class: its index in `class_names`, which a checkpoint may have set.
 
-    Args:
-        numbers: the class number of each entry; 255 for ignored entries.
-        ignored: more pixel values to ignore. 255 is ignored, too, if it is not the id of an entry.
+    Raises:
+        UserError: the class is unknown. The message names `root`, the folder of the data set.
     """
-    ids = {IGNORED: IGNORED, **{entry.id: number for entry, number in numbers.items()}}
-    ids |= dict.fromkeys(ignored, IGNORED)
-    colours = {int(PACKING @ entry.colour): number for entry, number in numbers.items() if entry.colour is not None}
-    return MaskImages(tuple(sorted(ids.items())), tuple(sorted(colours.items())))
+    if name not in class_names:
+        raise UserError(f"{root}: the model has no class '{name}'{did_you_mean(name, class_names)}")
+    return class_names.index(name)
 
 
 def read_pixel_values(masks: Sequence[Path]) -> dict[frozenset[int], Path]:
@@ -115,16 +113,16 @@ def _values_in(mask: Path) -> frozenset[int] | BrokenFiles:
 
 
 def infer_entries(
-    named: Sequence[Entry] | None, read: Callable[[], dict[frozenset[int], Path]], ignored: Collection[int], root: Path
+    named: Sequence[Entry] | None, masks: Sequence[Path], ignored: Collection[int], root: Path
 ) -> list[Entry]:
     """Return the classes and their pixel values.
 
-    If all masks together have the values 0 and 255 and no others, and two or no classes are named, these are the ids of
-    two classes. Otherwise, 255 is ignored, named classes keep their ids, and without names each id is a class.
+    If 0 and 255 are the only values in all masks, they are the ids of two classes, unless another number of classes is
+    named. Otherwise, 255 is ignored, named classes keep their ids, and without names each id is a class.
 
     Args:
         named: the classes that a table or the user names, or None.
-        read: returns `read_pixel_values` of all masks; called only if the values matter.
+        masks: all mask files. They are read only if their values matter.
         ignored: the values that the user wants to ignore.
         root: the data set's folder, for messages.
 
@@ -133,7 +131,7 @@ def infer_entries(
     """
     if named is not None and len(named) != 2:
         return list(named)
-    files = read()
+    files = read_pixel_values(masks)
     values = frozenset().union(*files) - set(ignored)
     if values == {0, IGNORED}:
         classes = named or (Entry(0, "background", None), Entry(1, "foreground", None))
@@ -159,10 +157,9 @@ def _named_by_ids(files: dict[frozenset[int], Path], ids: frozenset[int], root: 
         raise UserError(f"{root}: the masks are coloured, and nothing says which colour is which class; {remedy}")
     if min(ids) < 0 or 2 * len(ids) < max(ids) + 1:
         values = sorted(frozenset().union(*files))
-        listed = ", ".join(map(str, values[:MAX_LISTED])) + (", ..." if len(values) > MAX_LISTED else "")
+        listed = ", ".join(map(str, values[:MAX_LISTED])) + ", ..." * (len(values) > MAX_LISTED)
         example = next((value for value in values if value not in (0, 1, IGNORED)), values[-1])
         file = next(file for content, file in files.items() if example in content)
         problem = f"the masks have the values {listed} ({example} in {file}), and nothing names the classes"
-        remedy = f"list the values that are classes with --data.ids '[{listed}]', and name them with --data.class_names"
-        raise UserError(f"{root}: {problem}; {remedy}")
+        raise UserError(f"{root}: {problem}; list those of classes with --data.ids '[{listed}]'")
     return [Entry(id, str(id), None) for id in range(max(ids) + 1)]

@@ -12,7 +12,7 @@ from kit.formats.coco import Crowds, Document, ListedImage, count_crowds, read_d
 from kit.formats.masks.masks import IGNORED, read_orientation
 from kit.formats.text import describe_size
 from kit.ground.errors import BrokenFiles
-from kit.ground.faults import Fault, Severity
+from kit.ground.faults import Severity, fault
 from kit.ground.files import max_pixels
 
 # The largest length of a polygon's outline, in pixels. The memory and time for drawing are proportional to the length:
@@ -113,7 +113,7 @@ def read(file: Path, root: Path, images_folder: str | None = None) -> Document:
     document, images = read_document(file, root, images_folder), []
 
     def report(item: str, problem: object, kind: str = "annotation-unreadable") -> None:
-        document.faults.append(Fault(kind, "error", str(file), None, f"{item}: {problem}; it is left out"))
+        document.faults.append(fault(kind, file, f"{item}: {problem}; it is left out"))
 
     for image in document.images:
         size, shapes = image.size, []

@@ -2,30 +2,29 @@
 
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from kit.formats import coco_search
-from kit.formats.coco import Crowds, Document, list_crowds, only_crowds_message
+from kit.formats.coco import Crowds, Document, list_crowds, only_crowds_problem
 from kit.formats.masks import coco, faults
-from kit.formats.masks.class_list import ClassList, class_number, reader_of_all_ids
-from kit.formats.masks.classes import Entry
+from kit.formats.masks.classes import class_number
 from kit.formats.masks.masks import Reader
-from kit.formats.pairs import MASKS, Pairs, find_pairs, may_have_masks, why_unpaired
-from kit.formats.recognition import Evidence, choose_format, found_formats
+from kit.formats.pairs import MASKS, Pairs, find_pairs
+from kit.formats.paths import unlisted_images
+from kit.formats.recognition import Evidence, choose_format, possible_formats
 from kit.formats.text import unreadable_fault
 from kit.ground.errors import UserError
-from kit.ground.faults import Fault
+from kit.ground.faults import Fault, fault
 
 
 class MaskSplit(NamedTuple):
-    """The images of a split, a target for each image, which `reader` reads as a mask, and the name of the format."""
+    """The images of a split, and a target for each image, which `reader` reads as a mask."""
 
     images: list[Path]
     targets: Sequence[Any]
     reader: Reader
-    format_name: str
 
 
 class MaskFormat(Protocol):
@@ -76,74 +75,16 @@ def find_masks(
     """
     if format == "coco":
         return None
-    json_files = coco_search.find_evidence(root, coco_search.SHAPES)
-    if format is None and mask_folder is None and json_files.is_sure() and not may_have_masks(root):
-        return None
     try:
         pairs = find_pairs(root, MASKS, image_folder, mask_folder)
     except UserError:
-        if format == "masks" or not coco_search.find_evidence(root).is_sure():
+        if format == "masks" or not coco_search.find_evidence(root).is_confirmed():
             raise
         return None
     masks = [file for split in pairs.values() for file in split.files]
-    formats = found_formats({"masks": Evidence(masks, "mask", lambda _: True), "coco": json_files})
+    polygons = coco_search.find_evidence(root, coco_search.SHAPES)
+    formats = possible_formats({"masks": Evidence(masks, "mask", lambda _: True), "coco": polygons})
     return pairs if (format or choose_format(root, formats, "")) == "masks" else None
-
-
-class MaskPairs(MaskFormat):
-    """A data set of mask files.
-
-    Args:
-        root: the folder of the data set.
-        pairs: the images and masks of each split.
-        class_list: the classes and their pixel values.
-    """
-
-    def __init__(self, root: Path, pairs: Mapping[str, Pairs], class_list: ClassList) -> None:
-        self.root, self.pairs, self.class_list = root, pairs, class_list
-
-    def class_names(self) -> list[str]:
-        return self.class_list.class_names()
-
-    def example_images(self) -> list[Path]:
-        return next(pairs.images for pairs in self.pairs.values() if pairs.images)
-
-    def read(self, split: str, class_names: Sequence[str]) -> MaskSplit | None:
-        """Return the images of a split and their masks. A test split without any masks is left out, with a warning.
-
-        Raises:
-            UserError: the split is not an unlabelled test set, but none of its images has a mask.
-        """
-        pairs = self.pairs.get(split)
-        if pairs is None:
-            return None
-        if not pairs.images and not self._is_unlabelled(split):
-            raise UserError(f"{split} of {self.root}: {why_unpaired(pairs, MASKS)}; repair or remove it")
-        if pairs.lone_images:
-            count, first = len(pairs.lone_images), pairs.lone_images[0]
-            warnings.warn(f"{count} image(s) of {split} without a mask are left out, such as {first}", stacklevel=1)
-        if not pairs.images:
-            return None
-        reader = self.class_list.reader(class_names)
-        return MaskSplit(pairs.images, pairs.files, reader, reader.describe_format(pairs.files[0]))
-
-    def _is_unlabelled(self, split: str) -> bool:
-        """Return whether a split is a test set without masks, which is common."""
-        return split == "test" and not self.pairs[split].images and not self.pairs[split].lone_files
-
-    def pixel_values(self) -> list[tuple[Any, ...]]:
-        return [tuple(entry) for entry in self.class_list.entries]  # id, name and colour of each class
-
-    def use_pixel_values(self, values: Iterable[Sequence[Any]]) -> None:
-        self.class_list.entries_of_checkpoint = [Entry(*value) for value in values] or None
-
-    def faults(self, class_names: Callable[[], Sequence[str]]) -> Iterator[Fault]:
-        try:
-            reader = self.class_list.reader(class_names())
-        except UserError:  # the classes are unknown
-            reader = reader_of_all_ids()
-        for split, pairs in self.pairs.items():
-            yield from faults.pair_faults(pairs, reader, "warning" if self._is_unlabelled(split) else "error")
 
 
 BACKGROUND = "background"  # class 0: all pixels without an annotation
@@ -184,12 +125,9 @@ class CocoFiles(MaskFormat):
 
     def reader(self, document: Document, class_names: Sequence[str]) -> coco.CocoShapes:
         """Return the object that draws annotations as masks. `class_names` are those of the data module."""
-        background = class_number(BACKGROUND, class_names, self.root)
-        numbers = [
-            (id, background if name.lower() == BACKGROUND else class_number(name, class_names, self.root))
-            for id, name in document.categories.items()
-        ]
-        return coco.CocoShapes(document.file, tuple(numbers), self.crowds, background)
+        names = {id: BACKGROUND if name.lower() == BACKGROUND else name for id, name in document.categories.items()}
+        numbers = tuple((id, class_number(name, class_names, self.root)) for id, name in names.items())
+        return coco.CocoShapes(document.file, numbers, self.crowds, class_number(BACKGROUND, class_names, self.root))
 
     def example_images(self) -> list[Path]:
         return [image.path for image in self.main_document().images]
@@ -198,8 +136,8 @@ class CocoFiles(MaskFormat):
         if split not in self.files:
             return None
         document = self.usable_document(split)
-        reader = self.reader(document, class_names)
-        return MaskSplit([image.path for image in document.images], document.images, reader, "COCO")
+        images = [image.path for image in document.images]
+        return MaskSplit(images, document.images, self.reader(document, class_names))
 
     def usable_document(self, split: str) -> Document:
         """Return the document of a split. Warn of its faults and of its crowds.
@@ -211,15 +149,14 @@ class CocoFiles(MaskFormat):
         if not any(image.annotations for image in document.images):
             reason = f" ({document.faults[0].message})" if document.faults else ""
             raise UserError(f"{document.file}: nothing in it can be drawn as a mask{reason}")
-        for kind, count in Counter(fault.kind for fault in document.faults).items():
-            first = next(fault for fault in document.faults if fault.kind == kind)
+        for kind, count in Counter(one.kind for one in document.faults).items():
+            first = next(one for one in document.faults if one.kind == kind)
             if kind == "mask-id-unknown":
                 raise UserError(f"{document.file}: {first.message}")
             warnings.warn(f"{document.file}: {kind} ({count:,}), for example: {first.message}", stacklevel=1)
         if self.crowds == "ignore" and (crowds := coco.crowds(document)):
-            only_crowds = [name for name, (count, total) in crowds.items() if count == total]
-            if split == "train" and only_crowds:
-                raise UserError(f"{document.file}: {only_crowds_message(only_crowds)}")
+            if split == "train" and (problem := only_crowds_problem(crowds)):
+                raise UserError(f"{document.file}: {problem}")
             counted = list_crowds(crowds)
             warnings.warn(f"{document.file}: crowds are neither trained on nor measured: {counted}", stacklevel=1)
         return document
@@ -233,4 +170,6 @@ class CocoFiles(MaskFormat):
                 yield unreadable_fault(file, error)
                 continue
             yield from faults.document_faults(document, reader)
-        yield from faults.unlisted_image_faults(self._documents.values())
+        listed = {image.path for document in self._documents.values() for image in document.images}
+        for path in unlisted_images(listed):
+            yield fault("mask-missing", path, "an image that no annotation file lists", severity="warning")

@@ -1,6 +1,6 @@
 """List the faults in masks instead of raising them. Each mask is read once, in one of several threads."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +10,9 @@ from kit.formats.masks.coco import CocoShapes, Problem, Shape, crowds
 from kit.formats.masks.mask_images import MaskImages
 from kit.formats.masks.masks import IGNORED, UNKNOWN, has_other_aspect, read_orientation, stored_size, turn_mask_upright
 from kit.formats.pairs import Pairs
-from kit.formats.paths import unlisted_images
 from kit.formats.text import describe_size, unreadable_fault
 from kit.ground.errors import UserError
-from kit.ground.faults import Fault, Severity
+from kit.ground.faults import Fault, Severity, fault
 from kit.ground.threads import map_in_threads
 
 TOLERANCE = 1.0  # pixels by which a corner may lie outside of the image, since programs round
@@ -22,15 +21,11 @@ TOLERANCE = 1.0  # pixels by which a corner may lie outside of the image, since 
 def pair_faults(pairs: Pairs, reader: MaskImages, missing_mask: Severity = "error") -> Iterator[Fault]:
     """Yield the faults of images and mask files. `missing_mask` is the severity of an image without a mask."""
     for image in pairs.lone_images:
-        yield _fault("mask-missing", image, "an image without a mask; add one, or remove the image", missing_mask)
+        yield fault("mask-missing", image, "an image without a mask; add one, or remove it", severity=missing_mask)
     for mask in pairs.lone_files:
-        yield _fault("image-missing", mask, "a mask without an image; add one, or remove the mask", "warning")
+        yield fault("image-missing", mask, "a mask without an image; add one, or remove the mask", severity="warning")
     for faults in map_in_threads(lambda pair: _mask_faults(*pair, reader), zip(pairs.images, pairs.files, strict=True)):
         yield from faults
-
-
-def _fault(kind: str, file: Path, message: str, severity: Severity = "error") -> Fault:
-    return Fault(kind, severity, str(file), None, message)
 
 
 def _mask_faults(image: Path, mask: Path, reader: MaskImages) -> list[Fault]:
@@ -41,7 +36,7 @@ def _mask_faults(image: Path, mask: Path, reader: MaskImages) -> list[Fault]:
     classes, faults = reader.classes(values), []
     if (classes == UNKNOWN).any():
         kind = "mask-colour-unknown" if values.ndim == 3 else "mask-id-unknown"
-        faults.append(_fault(kind, mask, reader.describe_unknown(values, classes)))
+        faults.append(fault(kind, mask, reader.describe_unknown(values, classes)))
     return faults + _size_and_content_faults(classes, image, mask)
 
 
@@ -54,12 +49,6 @@ def document_faults(document: Document, reader: CocoShapes) -> Iterator[Fault]:
         yield from faults
 
 
-def unlisted_image_faults(documents: Iterable[Document]) -> Iterator[Fault]:
-    """Yield a fault for each image that no JSON file lists. The folders of the listed images are searched."""
-    for path in unlisted_images({image.path for document in documents for image in document.images}):
-        yield _fault("mask-missing", path, "an image that no annotation file lists", "warning")
-
-
 def _drawing_faults(image: ListedImage, reader: CocoShapes) -> list[Fault]:
     try:
         mask, problems = reader.draw(image)
@@ -69,7 +58,7 @@ def _drawing_faults(image: ListedImage, reader: CocoShapes) -> list[Fault]:
     for shape, problem in zip(image.annotations, problems, strict=True):
         if problem := _position_problem(shape, mask.shape) or problem:
             kind, severity, message = problem
-            faults.append(_fault(kind, image.path, f"annotation {shape.id}: {message}", severity))
+            faults.append(fault(kind, image.path, f"annotation {shape.id}: {message}", severity=severity))
     is_whole = all(fault.kind != "annotation-unreadable" for fault in faults)
     return faults + _size_and_content_faults(mask, image.path, image.path) if is_whole else faults
 
@@ -93,7 +82,7 @@ def _size_and_content_faults(mask: np.ndarray, image: Path, file: Path) -> list[
     """Return the faults of a mask's size and content. `file` is the mask file, or the image if the mask was drawn."""
     faults = []
     if (mask == IGNORED).all():
-        faults.append(_fault("mask-all-ignored", file, "all pixels are ignored, so it has no effect", "warning"))
+        faults.append(fault("mask-all-ignored", file, "all pixels are ignored, so it has no effect"))
     try:
         size, orientation = read_orientation(image)
     except (OSError, ValueError, SyntaxError):
@@ -102,10 +91,8 @@ def _size_and_content_faults(mask: np.ndarray, image: Path, file: Path) -> list[
     if upright_mask.shape != size:
         severity: Severity = "error" if file == image or has_other_aspect(upright_mask, size) else "warning"
         sizes = f"the mask is {describe_size(upright_mask.shape)}, its image {describe_size(size)}"
-        faults.append(_fault("mask-size-mismatch", file, f"{sizes}; draw it at the image's size", severity))
+        faults.append(fault("mask-size-mismatch", file, f"{sizes}; draw it at the image's size", severity=severity))
     if orientation != 1 and (mask.shape == stored or stored == size):
-        turned = "the mask has the stored size, and is turned too"
-        handling = turned if stored != size else "the mask is assumed to be upright already"
-        message = f"EXIF turns the image: {handling}; compare mask and image"
-        faults.append(_fault("exif-rotated-mask", file, message, "warning"))
+        handling = "has the stored size, and is turned too" if stored != size else "is assumed to be upright"
+        faults.append(fault("exif-rotated-mask", file, f"EXIF turns the image, and the mask {handling}; compare both"))
     return faults

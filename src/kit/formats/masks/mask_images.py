@@ -41,16 +41,6 @@ class MaskImages:
     def files(self, targets: Sequence[Path]) -> list[Path]:
         return list(targets)
 
-    def describe_format(self, mask: Path) -> str:
-        """Return the kind of a mask file in a word or two, such as `index masks`."""
-        try:
-            if self.values(mask).ndim == 3:
-                return "coloured masks"
-            with open_image(mask) as image:
-                return "palette masks" if image.mode in ("P", "PA") else "index masks"
-        except BrokenFiles:
-            return "mask files"
-
     def values(self, mask: Path) -> np.ndarray:
         """Return the result of `read_values`, but [h w] for a grey image with three channels if no colours are known.
 
@@ -82,9 +72,8 @@ class MaskImages:
         else:
             words = [str(value) for value in unknown]
             noun, remedy = "id", "give --data.class_names or --data.ids, or add them to --data.ignore"
-        plural = "s" if len(words) > 1 else ""
-        more = f" and {len(words) - MAX_LISTED} more" if len(words) > MAX_LISTED else ""
-        return f"{noun}{plural} {', '.join(words[:MAX_LISTED])}{more} of no class; {remedy}"
+        listed = ", ".join(words[:MAX_LISTED]) + ", ..." * (len(words) > MAX_LISTED)
+        return f"{noun}{'s' * (len(words) > 1)} {listed} of no class; {remedy}"
 
 
 def _look_up(values: np.ndarray, table: Sequence[tuple[int, int]]) -> np.ndarray:

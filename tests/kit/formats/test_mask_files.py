@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kit.formats.masks.class_list import ClassList, class_number, reader_of_all_ids
-from kit.formats.masks.classes import Entry
+from kit.formats.masks.classes import Entry, class_number
+from kit.formats.masks.mask_files import MaskPairs
 from kit.formats.masks.masks import IGNORED, UNKNOWN
 from kit.formats.pairs import Pairs
 from kit.ground.errors import UserError
@@ -13,10 +13,10 @@ from kit.ground.errors import UserError
 MASK = np.array([[0, 1, 2], [2, 255, 7]], np.uint8)
 
 
-def class_list(root: Path, names=None, ids=None, colors=None, ignore=None) -> ClassList:
+def class_list(root: Path, names=None, ids=None, colors=None, ignore=None) -> MaskPairs:
     Image.fromarray(MASK).save(root / "mask.png")
     pairs = {"train": Pairs([root / "image.png"], [root / "mask.png"], [], [])}
-    return ClassList(root, pairs, names, ids, colors, ignore)
+    return MaskPairs(root, pairs, names, ids, colors, ignore)
 
 
 def test_colors_come_before_names_and_names_before_the_table(tmp_path):
@@ -67,7 +67,3 @@ def test_unknown_class_is_named_with_a_similar_one():
     assert class_number("sky", ["road", "sky"], Path("data")) == 1
     with pytest.raises(UserError, match=r"^data: .*'sku'.*sky"):
         class_number("sku", ["road", "sky"], Path("data"))
-
-
-def test_reader_of_all_ids_knows_every_id():
-    assert (reader_of_all_ids().classes(np.arange(2**16, dtype=np.int32)[None]) != UNKNOWN).all()
