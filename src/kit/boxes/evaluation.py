@@ -121,7 +121,9 @@ class BoxEvaluation(Evaluation):
         by_class = {name: values[f"map/{name}"] for name in self.class_names if f"map/{name}" in values}
         if len(by_class) > 1:
             worst_first = dict(sorted(by_class.items(), key=lambda item: item[1]))
-            charts["average_precision"] = Bars(f"Average precision, mAP {values['map']:.3f}", "average precision, IoU 0.50 to 0.95", worst_first)
+            charts["average_precision"] = Bars(
+                f"Average precision, mAP {values['map']:.3f}", "average precision, IoU 0.50 to 0.95", worst_first
+            )
         return charts
 
     def _precision_recall(self, values: Mapping[str, float]) -> Curves:
