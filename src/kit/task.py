@@ -235,6 +235,8 @@ class _Adapter:
     since the module has its own validation and test steps.
     """
 
+    measured = None  # also if the module has another attribute of this name
+
     def __init__(self, module: L.LightningModule) -> None:
         self.module = module
 

@@ -51,14 +51,20 @@ def test_divide(name):
     assert [count_samples(part) for part in divide(batch, 5)] == [1] * 5
 
 
+class Fields(dict):
+    """A mapping into which pytree does not look."""
+
+
 @pytest.mark.parametrize(
     ("batch", "message"),
     [
         (7, "int has no samples"),
         (iter([1]), "has no samples"),
         ((IMAGES, torch.zeros(8, 6)), r"a tensor of \[8, 6\] in a batch of 5 samples"),
+        ((IMAGES, Fields(x=FIVE)), "a Fields in a batch"),
+        ((torch.zeros(3, 4), [torch.zeros(3, 2)] * 3), "a list of 3 tensors of length 3"),
     ],
 )
-def test_batch_that_cannot_be_divided_is_refused(batch, message):
+def test_batch_that_needs_a_guess_is_refused(batch, message):
     with pytest.raises(DoesNotFit, match=f"{message}.*lower data.batch_size"):
         divide(batch, 2)

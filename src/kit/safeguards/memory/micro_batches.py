@@ -43,7 +43,7 @@ def divide(batch: Any, parts: int) -> list[Any]:
     else, such as a number or a name, is repeated in each part.
 
     Raises:
-        DoesNotFit: the batch cannot be divided.
+        DoesNotFit: the batch cannot be divided, or its structure is ambiguous.
     """
     samples = count_samples(batch)
 
@@ -52,10 +52,17 @@ def divide(batch: Any, parts: int) -> list[Any]:
         return has_length and (value is not batch or _is_list_of_samples(batch))
 
     def take(part: slice, value: Any) -> Any:
-        is_tensor = isinstance(value, Tensor) and value.ndim > 0
-        if is_tensor and len(value) != samples:
-            raise _cannot_divide(f"a tensor of {list(value.shape)} in a batch of {samples} samples")
-        return value[part] if is_tensor or has_item_per_sample(value) else value
+        if isinstance(value, Tensor) and value.ndim:
+            if len(value) != samples:
+                raise _cannot_divide(f"a tensor of {list(value.shape)} in a batch of {samples} samples")
+        elif has_item_per_sample(value):
+            if all(isinstance(item, Tensor) and item.ndim and len(item) == samples for item in value):
+                raise _cannot_divide(f"a list of {samples} tensors of length {samples} (is it one for each sample?)")
+        elif isinstance(value, (dict, list, tuple)):  # of a subclass, which `tree_map` does not enter
+            raise _cannot_divide(f"a {type(value).__name__} in a batch")
+        else:
+            return value
+        return value[part]
 
     edges = [samples * i // parts for i in range(parts + 1)]
     slices = [slice(*edge) for edge in pairwise(edges)]
