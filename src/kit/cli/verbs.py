@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from kit.exporting.model_card import write_card
 from kit.formats.recognition import OtherOptions
 from kit.ground import app, signals
 from kit.ground.checkpoint_limits import Budget
-from kit.ground.errors import BrokenFiles, RunFailed, Stopped, UserError
+from kit.ground.errors import BrokenFiles, RunFailed, Stopped, UserError, one_line
 from kit.ground.files import require_writable, write_text
 from kit.ground.unexpected import doing
 from kit.ground.yaml_files import read_yaml
@@ -123,12 +124,15 @@ def _train(cli: CLI, ckpt_path: Path | None, args: list[str]) -> None:
         conclusion = overfitting.conclusion(trainer, model)
         text = report(metrics or {}, figures, folder, notes, conclusion, as_task(model).measured)
         cli.report_page.write(folder, metrics or {}, figures, conclusion, notes)
-        write_card(folder, trainer, model, metrics or {}, cli.report_page.survey, conclusion, notes)
         if cli.config_init.dashboard.enabled:
             log_report(text, conclusion, trainer)
         cli.config_init.early_stopping.require_finite()
         if metrics is not None:
             require_measured(metrics)
+    try:
+        write_card(folder, trainer, model, metrics or {}, cli.report_page.survey, conclusion, notes)
+    except Exception as error:  # a description must not change the result of the run
+        warnings.warn(f"the model card was not written ({one_line(error)})", stacklevel=1)
 
 
 def _left_out(data: L.LightningDataModule) -> dict[str, dict[str, str]]:

@@ -10,7 +10,7 @@ from kit.config.parser import PlainParser
 from kit.exporting import agreement, hub
 from kit.exporting.graph import Run, open_onnx, write_onnx
 from kit.ground import app
-from kit.ground.errors import UserError
+from kit.ground.errors import UserError, import_extra
 from kit.ground.files import replacing, require_writable
 from kit.ground.unexpected import doing
 from kit.prediction import Predictor, load
@@ -43,15 +43,18 @@ def export(args: list[str]) -> None:
         raise UserError(f"which run? {app.command('export')} RUN_OR_CHECKPOINT [--KEY VALUE ...]")
     if chosen.out and not chosen.out.lower().endswith(".onnx"):
         raise UserError(f"--out {chosen.out} must end with .onnx")
-    hub.require_packages(PACKAGES, "export", "export")
+    for package in PACKAGES:
+        import_extra(package, "export", "export")
     source = checkpoint.find(chosen.run)
     run_folder = checkpoint.run_folder_of(source)
+    if chosen.to_hub and source != run_folder / "checkpoints" / "best.ckpt":
+        raise UserError(f"--to_hub uploads a run with its best checkpoint, and {source} is another one")
     out = Path(chosen.out) if chosen.out else run_folder / "exports" / "model.onnx"
     if not chosen.out:
         refuse_links(out.parent, run_folder)
     require_writable(out)
     if chosen.to_hub:
-        files, client = hub.read_run(Path(chosen.run)), hub.connect(chosen.to_hub)
+        files, client = hub.read_run(run_folder), hub.connect(chosen.to_hub)
     model = load(source, "cpu", chosen.trust)
     if not as_task(model.task).has("exported"):
         raise UserError(f"{type(model.task).__name__} has no `exported`, which returns the module to export")

@@ -6,7 +6,6 @@ The token and the address of the hub are those of the hub's own client, such as 
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +14,11 @@ from torch import Tensor
 
 from kit.checkpoints.run_folder import is_inside
 from kit.ground import app
-from kit.ground.errors import RunFailed, UserError, one_line
+from kit.ground.errors import RunFailed, UserError, import_extra, one_line
 from kit.ground.files import MAX_LIST_BYTES, read_bytes
 from kit.ground.yaml_files import read_yaml
 
+PACKAGES = ("huggingface_hub", "safetensors")
 FILES = ("README.md", "config.yaml", "results.json")  # of the run's folder
 # Absolute paths, paths with `~` or `..`, and URLs. Names such as `hf-hub:timm/vit_tiny` are none of these.
 PATH = re.compile(r"[/\\~]|[A-Za-z][\w+.-]*:[/\\]|(.*[/\\])?\.\.([/\\]|$)")
@@ -29,12 +29,6 @@ REMEDIES = {
 }
 
 
-def require_packages(packages: tuple[str, ...], user: str, extra: str) -> None:
-    """Raise `UserError` if packages of a pip extra, which `user` needs, are not installed."""
-    if missing := [package for package in packages if find_spec(package) is None]:
-        raise UserError(f"{user} needs {' and '.join(missing)}: pip install -c constraints.txt -e '.[{extra}]'")
-
-
 def connect(name: str) -> Any:
     """Return the hub's client, after the hub has accepted the token. name: the repository, OWNER/NAME.
 
@@ -42,7 +36,8 @@ def connect(name: str) -> Any:
         UserError: packages are not installed, or the name or the token is invalid.
         RunFailed: the hub cannot be reached.
     """
-    require_packages(("huggingface_hub", "safetensors"), "--to_hub", "hub")
+    for package in PACKAGES:
+        import_extra(package, "--to_hub", "hub")
     from huggingface_hub import HfApi, get_token
     from huggingface_hub.utils import validate_repo_id
 

@@ -6,7 +6,8 @@ the run does not know is left out. Its template is `model_card.md.jinja`, which 
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,6 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from kit.checkpoints import checkpoint
 from kit.checks.report import by_kind, describe
 from kit.checks.survey import Survey
 from kit.config.annotations import default_of, import_path
@@ -23,10 +23,11 @@ from kit.data import ImageDataModule
 from kit.evaluation import Evaluation, worst_and_best
 from kit.ground import app
 from kit.ground._lightning import data_module
+from kit.ground._torch import tree_leaves
 from kit.ground.files import write_text
 from kit.ground.terminal import escape
 from kit.ground.yaml_files import read_yaml
-from kit.safeguards.checkpoints import monitored_metrics
+from kit.safeguards.checkpoints import Checkpoint
 from kit.safeguards.overfitting.verdict import margin_of_error
 from kit.task import as_task
 
@@ -40,20 +41,28 @@ PIPELINES = {
     "generation": "unconditional-image-generation",
     "style": "image-to-image",
 }
-# The folders of an absolute path in a text. They tell where files are on this machine, and the page may be published.
-FOLDERS = re.compile(r"(?<![\w.:/\\<])(?:~?/(?:[^\s/]+/)+|(?:~|[A-Za-z]:)[/\\](?:[^\s/\\]+[/\\])+)(?=[^\s/\\])")
+MAX_BOX_IMAGES = 2000  # the interval needs the average precision of each image, which takes 20 ms
 MARKDOWN = re.compile(r"[\\`*_\[\]<>|&~$#!@]|(?<=:)//|(?<=www)\.")
 
 
-def markdown(value: Any) -> str:
+def folders_in(texts: Iterable[Any]) -> re.Pattern[str]:
+    """Return a pattern for the folders of absolute paths, which tell where files are on this machine.
+
+    Args:
+        texts: absolute paths among other values. They and their folders may have spaces, and other folders may not.
+    """
+    paths = [Path(text) for text in texts if isinstance(text, str) and text.startswith(("/", "~/"))]
+    folders = {str(folder) for path in paths for folder in (path, path.parent) if folder.name}
+    known = "".join(f"{re.escape(folder)}|" for folder in sorted(folders, key=len, reverse=True))
+    posix, windows = rf"(?:{known}~?)/(?:[^\s/]+/)*", r"(?:~|[A-Za-z]:)[/\\](?:[^\s/\\]+[/\\])+"
+    return re.compile(rf"(?<![\w.:/\\<])(?:{posix}|{windows})(?=[^\s/\\])")
+
+
+def markdown(value: Any, folders: re.Pattern[str]) -> str:
     r"""Return a value as text in one line, without special characters of Markdown and HTML, and without folders."""
     if isinstance(value, Markup):
         return value
-    return MARKDOWN.sub(lambda match: rf"\{match[0]}", FOLDERS.sub("", escape(str(value))))
-
-
-PAGES = Environment(finalize=markdown, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-PAGES.loader = FileSystemLoader(Path(__file__).parent)
+    return MARKDOWN.sub(lambda match: rf"\{match[0]}", escape(folders.sub("", str(value))))
 
 
 def write_card(
@@ -65,7 +74,7 @@ def write_card(
     conclusion: str,
     notes: list[str],
 ) -> None:
-    """Write `folder/README.md` at the end of a run, after the test.
+    """Write `folder/README.md` at the end of a run.
 
     Args:
         folder: the run's folder, which has `config.yaml`.
@@ -76,11 +85,14 @@ def write_card(
         notes: lines about files that were left out.
     """
     task, data, config = as_task(model), data_module(trainer), read_yaml(folder / "config.yaml")
-    kind, split = _exported_task(task), next(iter(metrics), "").partition("/")[0]
-    page = PAGES.get_template("model_card.md.jinja").render(
+    kind, split = _exported_task(task), data.evaluated_split if isinstance(data, ImageDataModule) else "test"
+    folders = folders_in([str(Path.home()), str(Path.cwd()), str(folder.absolute()), *tree_leaves(config)])
+    pages = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    pages.loader, pages.finalize = FileSystemLoader(Path(__file__).parent), partial(markdown, folders=folders)
+    page = pages.get_template("model_card.md.jinja").render(
         metadata=Markup(_metadata(folder.parent.name, kind, config["data"], split, metrics)),
         name=folder.parent.name,
-        package=app.package,
+        package=Markup(app.package),
         config=config,
         in_words=in_words,
         task=task,
@@ -92,10 +104,10 @@ def write_card(
         describe=describe,
         notes=[*notes, *(survey.notes if survey else ())],
         trainer=trainer,
-        best_step=checkpoint.read(folder / "checkpoints" / "best.ckpt")["global_step"],
-        chooser=[*monitored_metrics(trainer, model).items()][-1],
+        chooser=next(callback for callback in trainer.checkpoint_callbacks if isinstance(callback, Checkpoint)),
         metrics=worst_and_best(metrics),
         split=split,
+        max_box_images=MAX_BOX_IMAGES,
         intervals=_interval(task.measured, split, metrics),
         verdict=conclusion.partition("\n")[0],
     )
@@ -134,8 +146,8 @@ def _metadata(name: str, kind: str, data: Mapping[str, Any], split: str, metrics
     """Return the page's metadata, YAML with the fields of https://huggingface.co/docs/hub/model-cards."""
     root = (data.get("init_args") or {}).get("root")
     source = escape(Path(root).absolute().name if root else data["class_path"].rpartition(".")[2])
-    overall = {key.partition("/")[2]: value for key, value in metrics.items() if math.isfinite(value)}
-    results = [{"type": key, "value": value} for key, value in overall.items() if key != "loss" and "/" not in key]
+    overall = {key.removeprefix(f"{split}/"): value for key, value in metrics.items() if math.isfinite(value)}
+    results = [{"type": key, "value": value} for key, value in overall.items() if not re.search("loss$|/", key)]
     fields: dict[str, Any] = {"library_name": "pytorch", "tags": ["pytorch-lightning"]}
     if results:
         fields["metrics"] = [result["type"] for result in results]
@@ -149,9 +161,14 @@ def _metadata(name: str, kind: str, data: Mapping[str, Any], split: str, metrics
 
 
 def _interval(measured: Evaluation | None, split: str, metrics: Metrics) -> dict[str, str]:
-    """Return the 95 % interval of the score that the verdict uses, by log key; {} if there is no such score."""
+    """Return the 95 % interval of the score that the verdict uses, by log key; {} if there is no such score.
+
+    It is "" for boxes in more than `MAX_BOX_IMAGES`.
+    """
     key = f"{split}/{measured.score_name}" if measured else ""
     if measured is None or not math.isfinite(value := metrics.get(key, math.nan)):
         return {}
+    if measured.score_name == "map" and len(measured) > MAX_BOX_IMAGES:
+        return {key: ""}
     margin = margin_of_error(measured.shares())
     return {key: f"{max(0.0, value - margin):.4f} to {min(1.0, value + margin):.4f}"}

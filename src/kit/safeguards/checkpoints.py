@@ -40,7 +40,7 @@ class Checkpoint(ModelCheckpoint):
     def __init__(self, monitor: str | None = None, mode: Literal["min", "max"] | None = None) -> None:
         super().__init__(filename="best", enable_version_counter=False)
         self._arguments = monitor, mode
-        self.before_training = False  # whether `best.ckpt` is from before the first step
+        self.best_step: int | None = None  # of `best.ckpt`, if a validation chose it; 0 is before the first step
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         self.monitor, self.mode = resolve_monitor(pl_module, *self._arguments)
@@ -82,18 +82,18 @@ class Checkpoint(ModelCheckpoint):
         is_better = super().check_monitor_top_k(trainer, current)
         if current is not None and self.best_k_models:
             gain = float(current - self.kth_value) * (1 if self.mode == "max" else -1)
-            tolerance = head_tolerance(trainer.lightning_module, str(self.monitor)) if self.before_training else 0.0
+            tolerance = head_tolerance(trainer.lightning_module, str(self.monitor)) if self.best_step == 0 else 0.0
             is_better = is_better or gain >= -tolerance
         if is_better:
-            self.before_training = not trainer.global_step
+            self.best_step = trainer.global_step
         return is_better
 
     def state_dict(self) -> dict[str, Any]:
-        return {**super().state_dict(), "before_training": self.before_training}
+        return {**super().state_dict(), "best_step": self.best_step}
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Save the last weights if there was no validation. Print it if the fitted head has remained the best."""
-        if self.before_training:
+        if self.best_step == 0:
             message = "best.ckpt has only its head fitted, since no validation after the first step was better"
             log_message(trainer, "checkpoint", message)
         if not self.best_model_path and not trainer.fast_dev_run:  # type: ignore[attr-defined]
@@ -115,7 +115,7 @@ class Checkpoint(ModelCheckpoint):
             self.best_model_score = self.kth_value = score
             self.best_k_models = {self.best_model_path: score}
         self.current_score = state_dict["current_score"]
-        self.before_training = state_dict.get("before_training", False)
+        self.best_step = state_dict.get("best_step")
 
 
 def head_tolerance(pl_module: L.LightningModule, monitor: str) -> float:

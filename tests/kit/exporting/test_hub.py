@@ -174,10 +174,10 @@ def test_hub_that_cannot_be_reached_is_reported_first(command, server, run, no_e
 
 
 def test_missing_packages_are_reported_first(command, run, no_export, monkeypatch):
-    monkeypatch.setattr(hub, "find_spec", lambda name: None if name in ("huggingface_hub", "safetensors") else name)
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     ended = command("export", "run", "--to_hub", "ada/shades")
     (line,) = ended.stderr.splitlines()
-    assert ended.returncode == 2 and "huggingface_hub and safetensors" in line and "pip install" in line
+    assert ended.returncode == 2 and "huggingface_hub" in line and "pip install" in line
 
 
 def test_run_that_has_not_ended_is_refused_first(command, server, run, no_export):
@@ -185,8 +185,15 @@ def test_run_that_has_not_ended_is_refused_first(command, server, run, no_export
     ended = command("export", "run", "--to_hub", "ada/shades")
     assert ended.returncode == 2 and "run has no file results.json" in ended.stderr
     ended = command("export", "run/checkpoints/best.ckpt", "--to_hub", "ada/shades")
-    assert ended.returncode == 2 and "best.ckpt has no file README.md" in ended.stderr
+    assert ended.returncode == 2 and "run has no file results.json" in ended.stderr
     assert not server.visible
+
+
+def test_other_checkpoint_than_the_best_is_refused_first(command, server, run, no_export):
+    shutil.copy(run / "checkpoints" / "best.ckpt", run / "checkpoints" / "last.ckpt")
+    ended = command("export", "run/checkpoints/last.ckpt", "--to_hub", "ada/shades")
+    (line,) = ended.stderr.splitlines()
+    assert ended.returncode == 2 and "best checkpoint" in line and "last.ckpt" in line and not server.visible
 
 
 @pytest.mark.parametrize("name", ["README.md", "config.yaml", "results.json"])

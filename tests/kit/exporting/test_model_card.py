@@ -10,12 +10,15 @@ import pytest
 import tiny_task
 import torch
 import yaml
+from huggingface_hub import ModelCard
 from markdown_it import MarkdownIt
 from tiny_run import killed_at
 
 from kit.checks.survey import Survey
 from kit.cli import process, verbs
-from kit.exporting.model_card import in_words, markdown
+from kit.exporting import model_card
+from kit.exporting.model_card import folders_in, in_words, markdown
+from kit.ground import app
 from kit.ground.faults import fault
 from kit.safeguards.overfitting.verdict import margin_of_error
 from kit.training.weights import Weights, set_start
@@ -188,7 +191,22 @@ def test_names_are_text(monkeypatch):
     ],
 )
 def test_text_is_escaped_and_has_no_folders(text, expected):
-    assert markdown(text) == expected
+    assert markdown(text, folders_in([])) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("/home/ada lovelace/data/x.jpg is dark", "x.jpg is dark"),
+        ("/mnt/big disk/my cats, 4 images", "my cats, 4 images"),
+        ("/mnt/big disk/my cats/train/a b.png", "a b.png"),
+        ("weights=/srv/old nets/start.pt", "weights=start.pt"),
+        ("https://example.org/mnt/big disk/x", r"https:\//example.org/mnt/big disk/x"),
+    ],
+)
+def test_known_folders_may_have_spaces(text, expected):
+    folders = folders_in(["/home/ada lovelace", "/mnt/big disk/my cats", "/srv/old nets/start.pt", 3, None, "/"])
+    assert markdown(text, folders) == expected
 
 
 @pytest.mark.parametrize(
@@ -214,6 +232,43 @@ def test_plain_module_has_a_page():
     content = card("plain", "--model", "tiny_task.Judge")
     value, interval = tables(content)["test/accuracy"]
     assert math.isfinite(float(value)) and not interval and "## Limits" in content
+
+
+def test_plain_module_may_log_any_key(monkeypatch):
+    """Also, its argument `net` need not be an object."""
+
+    monkeypatch.setattr(tiny_task.Answer, "task", "classification")
+    content = card("named", "--model", "tiny_task.Named", "--model.net", "linear")
+    (result,) = ModelCard(content).data.eval_results
+    assert tables(content)["network"] == ["linear"] and tables(content)["test_accuracy"] == ["0.2500", ""]
+    assert (result.metric_type, result.metric_value, result.dataset_split) == ("test_accuracy", 0.25, "test")
+
+
+def test_error_in_the_card_changes_no_result(monkeypatch):
+    monkeypatch.setattr(model_card, "in_words", lambda *_: 1 / 0)
+    with pytest.warns(UserWarning, match="model card was not written .division by zero"):
+        verbs.fit(["--config", "tiny.yaml"])
+    folder = Path("runs/tiny/version_0")
+    assert (folder / "results.json").is_file() and not (folder / "README.md").exists()
+
+
+def test_run_without_a_validation_chooses_the_last_step():
+    rows = tables(card("tiny", "--trainer.limit_val_batches", "0"))
+    assert rows["chosen checkpoint"] == ["that of the last step"]
+
+
+def test_many_images_with_boxes_have_no_interval(monkeypatch):
+    monkeypatch.setattr(model_card, "MAX_BOX_IMAGES", 10)
+    monkeypatch.setattr(tiny_task.Rightness, "score_name", "map")
+    monkeypatch.setattr(tiny_task.Rightness, "compute", lambda *_, **__: {"accuracy": 0.5, "map": 0.5})
+    content = card()
+    assert tables(content)["test/map"] == ["0.5000", ""] and "more than 10 images" in content
+
+
+def test_commands_have_the_name_of_the_package(monkeypatch):
+    monkeypatch.setattr(app, "package", "my_project")
+    content = card("tiny", "--model", "tiny_task.Carried")
+    assert "import my_project\n" in content and "`python -m my_project.export RUN`" in content
 
 
 def test_run_without_a_test_has_a_page():
