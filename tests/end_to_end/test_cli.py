@@ -72,7 +72,7 @@ def test_default_is_the_first_config_without_an_underscore(capsys):
     verbs.fit([])
     assert Path("runs/tiny/version_0/config.yaml").is_file()
     assert not Path("runs/a_first").exists()
-    assert "run folder runs/tiny/version_0" in capsys.readouterr().out
+    assert "run folder    runs/tiny/version_0" in capsys.readouterr().out
 
 
 def test_overlay_alone_changes_the_default(printed):
@@ -258,7 +258,7 @@ def test_run_writes_only_into_its_folder():
     verbs.fit(["--trainer.default_root_dir", "elsewhere/deep"])
     assert sorted(p.name for p in Path().iterdir()) == ["configs", "elsewhere"]
     run = Path("elsewhere/deep/tiny/version_0")
-    reports = {"config.yaml", "results.json", "history.json", "report.html"}
+    reports = {"config.yaml", "results.json", "history.json", "report.html", "README.md", "pictures", "best"}
     assert {p.name for p in run.iterdir() if "tfevents" not in p.name} == {"checkpoints", *reports}
     assert {p.name for p in (run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
 

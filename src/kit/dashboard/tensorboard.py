@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-from jsonargparse import Namespace
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from PIL import Image
@@ -116,7 +115,7 @@ class Hyperparameters(L.Callback):
         config: the config that `SavedConfig` writes.
     """
 
-    def __init__(self, config: Namespace) -> None:
+    def __init__(self, config: Any) -> None:
         self._config = config
         self._best: dict[str, float] = {}
         self._row: TensorBoard | None = None
@@ -127,16 +126,13 @@ class Hyperparameters(L.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._best = {key: float(value) for key, value in state_dict["best"].items()}
 
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        board = next((logger for logger in trainer.loggers if isinstance(logger, TensorBoard)), None)
-        if board and trainer.is_global_zero:
-            self._row = TensorBoard(Path(board.log_dir, "best"))
-            self._row.log_settings(settings(self._config.as_dict()))
-            self._row.save()
-
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.sanity_checking:
             return
+        board = next((logger for logger in trainer.loggers if isinstance(logger, TensorBoard)), None)
+        if self._row is None and board and trainer.is_global_zero and trainer.state.fn == "fit":
+            self._row = TensorBoard(Path(board.log_dir, "best"))
+            self._row.log_settings(settings(self._config.as_dict()))
         improved: dict[str, float] = {}
         for key, mode in monitored_metrics(trainer, pl_module).items():
             sign, value = (1 if mode == "max" else -1), float(trainer.callback_metrics.get(key, math.nan))

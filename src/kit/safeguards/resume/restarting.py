@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import torch
 from jsonargparse import Namespace as JsonNamespace
 from lightning.pytorch.callbacks import ModelCheckpoint, OnExceptionCheckpoint
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
@@ -135,9 +136,12 @@ def check(trainer: L.Trainer, datamodule: Any, last: Path | None, force: bool) -
     """Check that a run can continue from the checkpoint `last`, and limit the number of workers to the cores.
 
     Raises:
-        UserError: the data differ, the checkpoint cannot be resumed, or the run is complete.
+        UserError: the machine has too few devices, the data differ, the checkpoint cannot be resumed, or the run is
+            complete.
     """
     cores = available_cores()
+    if trainer.num_devices > (most := max(cores, torch.cuda.device_count())):
+        raise UserError(f"the run has {trainer.num_devices} devices, this machine has {most}: add --trainer.devices N")
     if isinstance(datamodule, ImageDataModule) and (datamodule.num_workers or 0) > cores:
         _warn(f"the run had {datamodule.num_workers} workers: it continues with {cores}, one for each core")
         datamodule.num_workers = cores
