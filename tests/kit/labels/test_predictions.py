@@ -16,7 +16,7 @@ def test_colour_shows_whether_prediction_is_right(label, target, ink):
     drawn = draw_labels(
         torch.zeros(1, 8, 10, dtype=torch.uint8), NAMES, Classification(label, 0.7, torch.rand(3)), target
     )
-    assert drawn.shape[0] == 3 and drawn.shape[2] == 160 and drawn.dtype == torch.uint8
+    assert drawn.shape[0] == 3 and drawn.shape[2] == 280 and drawn.dtype == torch.uint8
     assert [colour for colour in (GREEN, RED, GREY) if has(drawn, colour)] == [ink]
     assert has(drawn, WHITE) == (target is not None)
 
@@ -28,4 +28,4 @@ def test_large_image_is_not_resized():
 
 
 def test_image_without_caption():
-    assert draw_labels(torch.zeros(1, 8, 8, dtype=torch.uint8), NAMES).shape == (3, 128, 128)
+    assert draw_labels(torch.zeros(1, 8, 8, dtype=torch.uint8), NAMES).shape == (3, 224, 224)

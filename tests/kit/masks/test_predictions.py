@@ -3,8 +3,8 @@ import torch
 from PIL import Image
 from torchvision.utils import draw_segmentation_masks
 
-from kit.ground.drawing import class_colour
-from kit.masks.predictions import ALPHA, BLACK, STRIP, WRONG, MaskPredictions, background_class, draw_masks
+from kit.ground.drawing import BLACK, class_colour
+from kit.masks.predictions import ALPHA, STRIP, WRONG, MaskPredictions, background_class, draw_masks
 
 NAMES = ["sky", "road", "car"]
 IMAGE = torch.full((3, 150, 200), 100, dtype=torch.uint8)
@@ -89,14 +89,14 @@ def test_small_image_and_mask_are_enlarged():
     classes = torch.zeros(10, 16, dtype=torch.long)
     classes[9, 15] = 1
     drawn = draw_masks(small, NAMES, classes)
-    assert drawn.shape[2] == 16 * 13
-    assert near(drawn[:, 9 * 13 + 6, 15 * 13 + 6], 0.6 * torch.tensor(class_colour(1)))
-    assert draw_masks(small, NAMES).shape == (3, 130, 208)
+    assert drawn.shape[2] == 16 * 22
+    assert near(drawn[:, 9 * 22 + 6, 15 * 22 + 6], 0.6 * torch.tensor(class_colour(1)))
+    assert draw_masks(small, NAMES).shape == (3, 220, 352)
 
 
 def test_pictures_equal_those_of_torchvision():
     generator = torch.Generator().manual_seed(0)
-    image = torch.randint(256, (3, STRIP + 44, 130), generator=generator, dtype=torch.uint8)
+    image = torch.randint(256, (3, STRIP + 44, 230), generator=generator, dtype=torch.uint8)
     classes = torch.tensor([0, 1, 2, 255], dtype=torch.uint8)[torch.randint(4, image.shape[1:], generator=generator)]
     colours = [*map(class_colour, range(3)), BLACK]
     masks = torch.stack([classes == k for k in (0, 1, 2, 255)])
