@@ -3,7 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
+
+MAX_CURVES = 100  # with more classes, the precision-recall chart has their mean only
 
 
 @dataclass(frozen=True)
@@ -79,3 +82,21 @@ class Density:
 
 
 Chart = Curves | Matrix | Bars | Density
+
+
+def precision_recall(metric: str, recalls: Tensor, classes: Mapping[str, tuple[float, Tensor]]) -> Curves:
+    """Return the precision-recall curves of classes, and their mean. Their names begin with the average precision.
+
+    Args:
+        metric: the name of the mean of the average precisions, such as `mAP`.
+        recalls: Float[P].
+        classes: by the name of each class, its average precision, and its precision at each recall, Float[P].
+    """
+    averages, precisions = zip(*classes.values(), strict=True)
+    mean = sum(averages) / len(averages)
+    curves = {f"{average:.2f} {name}": (recalls, values) for name, (average, values) in classes.items()}
+    if len(classes) > 1:
+        every = {f"{mean:.2f} all classes": (recalls, torch.stack(precisions).mean(0))}
+        curves = every if len(classes) > MAX_CURVES else curves | every
+    title = f"Precision and recall ({metric} {mean:.3f})"
+    return Curves(title, "recall", "precision", curves, [*curves][-1], (0, 1), (0, 1.02))

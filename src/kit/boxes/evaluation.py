@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from torchmetrics.detection import MeanAveragePrecision
 
 from kit.boxes.matching import IN_CROWD, Matches, match_boxes
-from kit.charts import Bars, Chart, Curves, Matrix
+from kit.charts import Bars, Chart, Curves, Matrix, precision_recall
 from kit.evaluation import Evaluation
 
 # COCO's thresholds. torchmetrics rounds its own to 32 bits, and then a recall of exactly 0.05 is below the threshold.
@@ -83,7 +83,7 @@ class BoxEvaluation(Evaluation):
         Both are 0 for an image without boxes. These are not exactly the contributions to `map`, but resampling `map`
         itself would take minutes.
         """
-        values = precision_by_image(self.rows, len(self.class_names), self.max_detections)
+        values = self.once(self._precision_by_image)
         return torch.stack([values.nan_to_num(), values.isfinite().float()], 1)[..., None]
 
     def class_counts(self) -> tuple[str, Tensor]:
@@ -132,15 +132,11 @@ class BoxEvaluation(Evaluation):
         Args:
             values: the metrics of each class, see `compute_metrics`.
         """
-        curves = {}
+        classes = {}
         for label, precision, _ in _by_class(self.once(self._summary)):
             if (key := f"map_50/{(name := self.class_names[label - 1])}") in values:
-                curves[f"{name} {values[key]:.2f}"] = torch.tensor(RECALLS), precision[0]
-        if len(curves) > 1:
-            mean = torch.stack([precisions for _, precisions in curves.values()]).mean(0)
-            curves["all classes"] = torch.tensor(RECALLS), mean
-        title = f"Precision and recall, mAP50 {values['map_50']:.3f}"
-        return Curves(title, "recall", "precision", curves, [*curves][-1], (0, 1), (0, 1.02))
+                classes[name] = (values[key], precision[0])
+        return precision_recall("mAP50", torch.tensor(RECALLS), classes)
 
     def _confidence(self) -> Curves:
         """Return precision, recall and F1 of all classes by the lowest score of the detections that count."""
@@ -191,6 +187,9 @@ class BoxEvaluation(Evaluation):
     def _num_annotated(self) -> Tensor:
         """Return the number of boxes of each image, without crowds, Long[N]."""
         return torch.tensor([len(image.labels) for image in self.rows], dtype=torch.long)
+
+    def _precision_by_image(self) -> Tensor:
+        return precision_by_image(self.rows, len(self.class_names), self.max_detections)
 
     def _summary(self) -> dict[str, Tensor]:
         return coco_summary(self.rows, self.max_detections)

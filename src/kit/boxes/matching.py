@@ -47,10 +47,11 @@ def match_boxes(
         any_class: whether detections also match boxes of other classes.
         min_score: detections with lower scores are left out.
     """
-    found, truth = _join(detected, ("boxes", "scores", "labels")), _join(annotated, ("boxes", "labels", "iscrowd"))
-    found = {key: value[found["scores"] >= min_score] for key, value in found.items()}
-    i, boxes, overlaps = _close_pairs(found, truth, any_class)
-    scores, is_crowd = found["scores"], truth["iscrowd"].tolist()
+    detections = _join(detected, ("boxes", "scores", "labels"))
+    annotations = _join(annotated, ("boxes", "labels", "iscrowd"))
+    detections = {key: value[detections["scores"] >= min_score] for key, value in detections.items()}
+    i, boxes, overlaps = _close_pairs(detections, annotations, any_class)
+    scores, is_crowd = detections["scores"], annotations["iscrowd"].tolist()
     order = np.lexsort((-overlaps.numpy(), i.numpy(), -scores[i].numpy()))  # the last key is the first to sort by
     matches, is_free = [UNMATCHED] * len(scores), [True] * len(is_crowd)
     for index, box in zip(i[order].tolist(), boxes[order].tolist(), strict=True):
@@ -58,7 +59,7 @@ def match_boxes(
             matches[index] = IN_CROWD
         elif matches[index] < 0 and is_free[box]:
             matches[index], is_free[box] = box, False
-    matched = Matches(scores, found["labels"], found["images"], torch.tensor(matches, dtype=torch.long))
+    matched = Matches(scores, detections["labels"], detections["images"], torch.tensor(matches, dtype=torch.long))
     return matched.select(scores.argsort(descending=True, stable=True))
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from PIL import Image as Pillow
 from PIL import ImageDraw
@@ -12,12 +13,14 @@ from torchvision.transforms.v2.functional import pil_to_tensor, to_pil_image
 
 from kit.boxes.matching import IN_CROWD, MIN_IOU, UNMATCHED, match_boxes
 from kit.ground import drawing
-from kit.ground.drawing import GREEN, GREY, RED, Colour
+from kit.ground.drawing import BLACK, GREEN, GREY, RED, Colour
 
 MIN_SIDE = 240  # the approximate length of a picture's shorter side, in pixels: boxes need room for their names
 MAX_NAMES = 4  # in the label of a place; the number of the others follows
+MAX_LABELS = 100  # of more objects, only errors have labels, and only where these cover no other label
+MIN_TEXT = 0.7  # a legend in one row may shrink to this share of its size
+SAMPLE, GAP = 1.5, 0.6  # the length of a legend's lines and of its gaps, in text sizes
 AMBER = (255, 190, 0)  # of false detections
-BLACK = (0, 0, 0)
 
 
 class Line(NamedTuple):
@@ -51,8 +54,8 @@ def draw_boxes(
 
     If there are both, detections are matched with annotated boxes, see `match_boxes`. Detections with a match have thin
     green lines, detections without one dashed amber lines, and annotated boxes without one thick red lines. Boxes at
-    one place share one label. Labels cover as little of the objects as possible; those of right ones are left out if
-    they would cover any.
+    one place share one label. A label is where it covers the least of the objects. The label of a right detection is
+    left out if it would cover any object. Of more than 100 objects, only errors have labels, and at most 100 of them.
 
     Args:
         image: uint8 [C H W].
@@ -97,7 +100,7 @@ def _list_objects(
     if target is not None:
         annotated = {key: target[key].as_subclass(Tensor).cpu() for key in ("boxes", "labels")}
         is_missed = torch.ones(len(annotated["labels"]), dtype=torch.bool)
-        is_crowd = target.get("crowd", ~is_missed)
+        is_crowd = target.get("crowd", ~is_missed).cpu()
     if predicted is not None:
         order = predicted["scores"].argsort(descending=True, stable=True)
         order = order[predicted["scores"][order] >= min_score]
@@ -109,10 +112,10 @@ def _list_objects(
             lines = [{UNMATCHED: FALSE, IN_CROWD: IGNORED}.get(match, RIGHT) for match in matches.tolist()]
         rows = zip(*(value.tolist() for value in detected.values()), lines, strict=True)
         objects = [Object(box, f"{class_names[k - 1]} {_short(score)}", line) for box, score, k, line in rows]
-    for i in is_missed.nonzero()[:, 0].tolist():
-        label = int(annotated["labels"][i])
+    missed = (part[is_missed].tolist() for part in (*annotated.values(), is_crowd)) if annotated else ((), (), ())
+    for box, label, crowd in zip(*missed, strict=True):
         line = Line(drawing.class_colour(label - 1)) if predicted is None else MISSED
-        objects.append(Object(annotated["boxes"][i].tolist(), class_names[label - 1], IGNORED if is_crowd[i] else line))
+        objects.append(Object(box, class_names[label - 1], IGNORED if crowd else line))
     return objects
 
 
@@ -155,16 +158,21 @@ def _draw_labels(pen: ImageDraw.ImageDraw, size: tuple[int, int], objects: Seque
         size: the width and height of the picture.
         text_size: in pixels.
     """
-    if not objects:
-        return
+    boxes = np.array([item.box for item in objects], np.float32).reshape(-1, 4)
+    labels = np.empty((0, 4), np.float32)
+    if is_crowded := len(objects) > MAX_LABELS:
+        errors = [item for item in objects if item.line not in (RIGHT, IGNORED)]
+        objects = sorted(errors, key=lambda item: item.line != MISSED)
     font, padding = drawing.font(text_size), text_size // 5
     height = text_size + 2 * padding
-    boxes, labels = torch.tensor([item.box for item in objects]), torch.empty(0, 4)
-    overlaps, is_free = box_iou(boxes, boxes), torch.ones(len(objects), dtype=torch.bool)
+    labelled = torch.tensor([item.box for item in objects]).view(-1, 4)
+    is_close, is_free = box_iou(labelled, labelled).numpy() >= MIN_IOU, np.ones(len(objects), bool)
     for i in range(len(objects)):
+        if len(labels) == MAX_LABELS:
+            break
         if not is_free[i]:
             continue
-        place = [i, *[j for j in range(i + 1, len(objects)) if is_free[j] and overlaps[i, j] >= MIN_IOU]]
+        place = [i, *(i + 1 + np.flatnonzero((is_free & is_close[i])[i + 1 :]))]
         is_free[place] = False
         lines = {objects[j].line for j in place}
         named = sorted(place, key=lambda j: objects[j].line != MISSED)[:MAX_NAMES]
@@ -173,53 +181,67 @@ def _draw_labels(pen: ImageDraw.ImageDraw, size: tuple[int, int], objects: Seque
             parts.append((f"+{len(place) - MAX_NAMES}", GREY))
         widths = [round(font.getlength(text)) + 2 * padding for text, _ in parts]
         corners = _label_places(objects[i].box, sum(widths), height, size)
+        if is_crowded:
+            corners = corners[_covered(corners, labels) == 0]
+        if not len(corners):
+            continue
         covered = _covered(corners, boxes) + 10 * _covered(corners, labels)
         best = int(covered.argmin())
         if covered[best] > 0 and lines <= {RIGHT, IGNORED}:
             continue
-        labels = torch.cat([labels, corners[best : best + 1]])
+        labels = np.concatenate([labels, corners[best : best + 1]])
         x, y = map(round, corners[best, :2].tolist())
         for (text, colour), width in zip(parts, widths, strict=True):
-            luminance = 0.3 * colour[0] + 0.59 * colour[1] + 0.11 * colour[2]  # 0 to 255
             pen.rectangle((x, y, x + width - 1, y + height - 1), fill=colour, outline=BLACK)
-            text_colour = BLACK if luminance > 110 else drawing.WHITE
-            pen.text((x + padding, y + height / 2), text, fill=text_colour, font=font, anchor="lm")
+            pen.text((x + padding, y + height / 2), text, fill=drawing.text_colour(colour), font=font, anchor="lm")
             x += width
 
 
-def _label_places(box: Sequence[float], width: int, height: int, size: tuple[int, int]) -> Tensor:
-    """Return possible boxes of a label, Float[P 4] XYXY: around a box, and at last in its corner."""
+def _label_places(box: Sequence[float], width: int, height: int, size: tuple[int, int]) -> np.ndarray:
+    """Return possible boxes of a label, Float[P 4] XYXY: eight around a box, and one in its top left corner."""
     left, top, right, bottom = box
     columns, rows = (left, right - width), (top - height, bottom + 1)
     corners = [(x, y) for y in rows for x in columns]
     corners += [(x, y) for x in (right + 1, left - width) for y in (top, bottom - height)]
-    places = torch.tensor([*corners, (left, top)])
-    limits = torch.tensor([size[0] - width, size[1] - height]).clamp(min=0)
-    places = torch.minimum(places.round(), limits).clamp(min=0)
-    return torch.cat([places, places + torch.tensor([width, height])], 1)
+    limits = np.maximum((size[0] - width, size[1] - height), 0)
+    places = np.maximum(np.minimum(np.round([*corners, (left, top)]), limits), 0)
+    return np.concatenate([places, places + np.array([width, height])], 1).astype(np.float32)
 
 
-def _covered(labels: Tensor, boxes: Tensor) -> Tensor:
+def _covered(labels: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     """Return the shares of the boxes that each label covers, added up over the boxes, Float[P]."""
-    corners, ends = torch.maximum(labels[:, None, :2], boxes[:, :2]), torch.minimum(labels[:, None, 2:], boxes[:, 2:])
-    areas = (boxes[:, 2:] - boxes[:, :2]).prod(1).clamp(min=1)
-    return ((ends - corners).clamp(min=0).prod(2) / areas).sum(1)
+    corners, ends = np.maximum(labels[:, None, :2], boxes[:, :2]), np.minimum(labels[:, None, 2:], boxes[:, 2:])
+    areas = (boxes[:, 2:] - boxes[:, :2]).prod(1).clip(1)
+    return ((ends - corners).clip(0).prod(2) / areas).sum(1)
 
 
 def _legend(entries: Sequence[tuple[Line, str]], width: int, text_size: int, unit: int) -> Tensor:
-    """Draw lines with their meanings in one row, uint8 [3 h width]. The text is smaller if there is too little room."""
-    sample, gap = 1.5 * text_size, 0.6 * text_size
-    needed = sum(
-        drawing.font(text_size).getlength(text) + bool(line.width) * (sample + gap) + gap for line, text in entries
-    )
-    factor = min(1, width / (needed + gap))
-    text_size, sample, gap = int(text_size * factor), sample * factor, gap * factor
-    canvas = Pillow.new("RGB", (width, 2 * text_size), drawing.BACKGROUND)
-    pen, x, y = ImageDraw.Draw(canvas), gap, canvas.height // 2
-    for line, text in entries:
-        if line.width:
-            _draw_outline(pen, Object([x, y, x + sample, y], "", line), unit)
-            x += sample + gap
-        pen.text((x, y), text, fill=line.colour, font=drawing.font(text_size), anchor="lm")
-        x += drawing.font(text_size).getlength(text) + gap
+    """Draw lines with their meanings, uint8 [3 h width].
+
+    The text is smaller if there is too little room. Below `MIN_TEXT` of its size, there are two rows.
+    """
+    rows = [entries]
+    factor = width / _row_width(entries, text_size)
+    if factor < MIN_TEXT:
+        rows = [entries[:2], entries[2:]]
+        factor = width / max(_row_width(row, text_size) for row in rows)
+    text_size = max(1, int(text_size * min(1, factor)))
+    sample, gap = SAMPLE * text_size, GAP * text_size
+    canvas = Pillow.new("RGB", (width, 2 * text_size * len(rows)), drawing.BACKGROUND)
+    pen = ImageDraw.Draw(canvas)
+    for i, row in enumerate(rows):
+        x, y = gap, (2 * i + 1) * text_size
+        for line, text in row:
+            if line.width:
+                _draw_outline(pen, Object([x, y, x + sample, y], "", line), unit)
+                x += sample + gap
+            pen.text((x, y), text, fill=line.colour, font=drawing.font(text_size), anchor="lm")
+            x += drawing.font(text_size).getlength(text) + gap
     return pil_to_tensor(canvas)
+
+
+def _row_width(entries: Sequence[tuple[Line, str]], text_size: int) -> float:
+    """Return the width of a row of the legend, in pixels."""
+    texts = sum(drawing.font(text_size).getlength(text) for _, text in entries)
+    lines = sum(line.width > 0 for line, _ in entries)
+    return texts + (lines * (SAMPLE + GAP) + (len(entries) + 1) * GAP) * text_size

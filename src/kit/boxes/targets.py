@@ -98,7 +98,7 @@ def most_objects(data: ImageDataModule) -> int:
 
 def box_charts(data: ImageDataModule) -> dict[str, Chart]:
     """Return charts of the sizes and places of the training boxes, without crowds; none if there are no such boxes."""
-    train = data.split("train")
+    train = data.samples.get("train")
     targets = PackedTargets.pack(train.targets if train else [])
     sides = targets.sizes[targets.images].flip(1)  # width and height of each box's image
     boxes = (targets.boxes / sides.repeat(1, 2))[~targets.crowd]

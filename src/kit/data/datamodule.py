@@ -184,9 +184,10 @@ class ImageDataModule(Contents):
 
     def charts(self) -> dict[str, Chart]:
         """Return charts of the training data by their names, such as `labels`: how often each class occurs."""
-        if self.samples.get("train") is None:
+        train = self.samples.get("train")
+        if train is None:
             return {}
-        counts = dict(zip(self.class_names, self.class_counts, strict=True))
+        counts = dict(zip(self.class_names, self.count_classes(train), strict=True))
         known = {name: counts[name] for name in sorted(counts, key=lambda name: -counts[name]) if counts[name] >= 0}
         if len(known) < 2:  # a count of -1 is unknown
             return {}

@@ -18,7 +18,8 @@ from kit.ground.terminal import escape
 
 Colour = tuple[int, int, int]  # red, green and blue, 0 to 255
 
-WHITE, GREY, GREEN, RED = (255, 255, 255), (150, 150, 150), (90, 200, 110), (255, 95, 85)
+WHITE, BLACK, GREY = (255, 255, 255), (0, 0, 0), (150, 150, 150)
+GREEN, RED = (90, 200, 110), (255, 95, 85)
 BACKGROUND = (24, 27, 32)  # behind captions and between images
 TEXT_SIZE = 13  # pixels
 PADDING = 3  # pixels around a label's text
@@ -102,7 +103,7 @@ def _palette() -> list[Colour]:
     lightness, chroma = to_lab(candidates)[:, 0], to_lab(candidates)[:, 1:].norm(dim=1)
     candidates = candidates[(lightness > 35) & (lightness < 90) & (chroma > 30)]
     points, colours = to_lab(candidates), [FIRST_COLOUR]
-    distances = torch.cdist(points, to_lab(torch.tensor([WHITE, (128, 128, 128), (0, 0, 0)]))).amin(1)
+    distances = torch.cdist(points, to_lab(torch.tensor([WHITE, (128, 128, 128), BLACK]))).amin(1)
     while len(colours) < NUM_COLOURS:
         distances = distances.minimum(torch.cdist(points, to_lab(torch.tensor(colours[-1:])))[:, 0])
         red, green, blue = candidates[distances.argmax()].int().tolist()
@@ -155,10 +156,14 @@ def draw_texts(image: Tensor, labels: Sequence[tuple[tuple[float, float], str, C
         x = max(0, min(round(left), canvas.width - width))
         y = max(0, min(round(top), canvas.height - height))
         pen.rectangle((x, y, x + width - 1, y + height - 1), fill=fill)
-        luminance = 0.3 * fill[0] + 0.59 * fill[1] + 0.11 * fill[2]  # 0 to 255
-        text_colour = (0, 0, 0) if luminance > 110 else WHITE
-        _write(pen, (x + PADDING, y + height / 2), text, text_colour)
+        _write(pen, (x + PADDING, y + height / 2), text, text_colour(fill))
     return pil_to_tensor(canvas)
+
+
+def text_colour(fill: Colour) -> Colour:
+    """Return black or white, whichever is easier to read on a colour."""
+    luminance = 0.3 * fill[0] + 0.59 * fill[1] + 0.11 * fill[2]  # 0 to 255
+    return BLACK if luminance > 110 else WHITE
 
 
 def label_size(text: str) -> tuple[int, int]:
@@ -179,17 +184,17 @@ def add_caption(image: Tensor, lines: Sequence[tuple[str, Colour]]) -> Tensor:
     """
     line_height = label_size("")[1]
     limit = max(image.shape[2], MAX_LINE * current_text_size())
-    lines = [(shortened(text, limit), text_colour) for text, text_colour in lines]
+    lines = [(shortened(text, limit), colour) for text, colour in lines]
     width = max([image.shape[2], *(label_size(text)[0] for text, _ in lines)])
     canvas = Pillow.new("RGB", (width, len(lines) * line_height), BACKGROUND)
     pen = ImageDraw.Draw(canvas)
-    for i, (text, text_colour) in enumerate(lines):
-        _write(pen, (PADDING, (i + 0.5) * line_height), text, text_colour)
+    for i, (text, colour) in enumerate(lines):
+        _write(pen, (PADDING, (i + 0.5) * line_height), text, colour)
     return stacked([image, pil_to_tensor(canvas)])
 
 
 def legend(names: Sequence[tuple[str, Colour]], width: int) -> Tensor:
-    """Draw (text, colour) labels in rows: uint8 [3 h w]. w exceeds `width` only if a label does."""
+    """Draw (text, colour) labels in rows: uint8 [3 h w]. The legend is wider than `width` only if a label is."""
     sizes = [label_size(text) for text, _ in names]
     plates = [torch.empty(3, label_height, label_width, dtype=torch.uint8) for label_width, label_height in sizes]
     labels = [draw_texts(plate, [((0, 0), *name)]) for plate, name in zip(plates, names, strict=True)]

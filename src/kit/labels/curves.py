@@ -41,26 +41,19 @@ def average_precision(ranked: Ranking) -> Tensor:
     return (gains * hits / torch.arange(1, hits.shape[-1] + 1)).sum(-1) / hits[..., -1]
 
 
-def precision_recall(class_names: Sequence[str], rankings: Iterable[Ranking]) -> Curves:
-    """Return the precision-recall curve of each class that has positive samples, and the mean of these curves.
-
-    The names of the curves begin with the average precision.
+def class_precisions(class_names: Sequence[str], rankings: Iterable[Ranking]) -> dict[str, tuple[float, Tensor]]:
+    """Return the average precision of each class that has positive samples, and its precisions at `RECALLS`.
 
     Args:
         rankings: the ranking of each of the classes.
     """
-    curves, averages = {}, []
+    classes = {}
     for name, ranked in zip(class_names, rankings, strict=True):
         if positives := int(ranked.hits[-1]):
-            averages.append(float(average_precision(ranked)))
             hits, ranks = ranked.hits[ranked.is_last], ranked.is_last.nonzero()[:, 0] + 1  # after each group
             groups = torch.searchsorted(hits / positives, RECALLS)  # the first group that reaches each recall
-            curves[f"{averages[-1]:.2f} {name}"] = (RECALLS, (hits / ranks)[groups])
-    mean = sum(averages) / max(1, len(averages))
-    main = f"{mean:.2f} all classes" if len(curves) > 1 else None
-    if main:
-        curves[main] = (RECALLS, torch.stack([precisions for _, precisions in curves.values()]).mean(0))
-    return Curves(f"Precision and recall (mAP {mean:.3f})", "recall", "precision", curves, main, (0, 1), (0, 1.02))
+            classes[name] = (float(average_precision(ranked)), (hits / ranks)[groups])
+    return classes
 
 
 def reliability(probabilities: Tensor, is_right: Tensor, x_label: str, y_label: str) -> Curves:

@@ -8,9 +8,9 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
 from torch.nn import functional as F
 
-from kit.charts import Bars, Chart, Matrix
+from kit.charts import Bars, Chart, Matrix, precision_recall
 from kit.evaluation import Evaluation
-from kit.labels.curves import Ranking, average_precision, precision_recall, ranking, reliability
+from kit.labels.curves import RECALLS, Ranking, average_precision, class_precisions, ranking, reliability
 
 TOP = 5  # `accuracy_top5` counts an image as correct if its class has one of the 5 highest logits
 MAX_CONFUSION_CLASSES = 1000  # for more classes, the confusion matrix would be too large
@@ -69,7 +69,10 @@ class LabelEvaluation(Evaluation):
         return "images", self.once(self._counts)[1]
 
     def charts(self) -> dict[str, Chart]:
-        """Return `confusion`, `reliability`, `precision_recall` (one class against the rest) and `accuracy`."""
+        """Return `confusion`, `reliability`, `precision_recall` (one class against the rest) and `accuracy`.
+
+        If probabilities are NaN, `reliability` and `precision_recall` are left out.
+        """
         if not len(self):
             return {}
         charts: dict[str, Chart] = {}
@@ -78,11 +81,13 @@ class LabelEvaluation(Evaluation):
             cells = torch.bincount(targets * num_classes + predicted, minlength=num_classes**2)
             matrix = cells.view(num_classes, num_classes)
             charts["confusion"] = Matrix("Confusion matrix", matrix, self.class_names, "images")
-        labels = "probability of the predicted class", "share that is right"
-        charts["reliability"] = reliability(self.rows[:, 4], predicted == targets, *labels)
-        rankings = (ranking(scores, targets == k) for k, scores in enumerate(self.rows[:, 5:].T))
-        if num_classes <= MAX_CURVE_CLASSES:
-            charts["precision_recall"] = precision_recall(self.class_names, rankings)
+        are_known = not self.rows[:, 4].isnan().any()
+        if are_known:
+            labels = "probability of the predicted class", "share that is right"
+            charts["reliability"] = reliability(self.rows[:, 4], predicted == targets, *labels)
+        if are_known and num_classes <= MAX_CURVE_CLASSES:
+            rankings = (ranking(scores, targets == k) for k, scores in enumerate(self.rows[:, 5:].T))
+            charts["precision_recall"] = precision_recall("mAP", RECALLS, class_precisions(self.class_names, rankings))
         correct, annotated, _ = (counts.tolist() for counts in self.once(self._counts))
         named = zip(self.class_names, correct, annotated, strict=True)
         classes = sorted((right / count, name, count) for name, right, count in named if count)
@@ -164,16 +169,20 @@ class MultiLabelEvaluation(Evaluation):
         return "loss", self._losses()
 
     def charts(self) -> dict[str, Chart]:
-        """Return `precision_recall`, and the `reliability` of the probabilities of all labels."""
-        if not len(self):
+        """Return `precision_recall`, and the `reliability` of the probabilities of all labels.
+
+        There are none if probabilities are NaN, and no `precision_recall` if no sample has a label.
+        """
+        if not len(self) or self.rows.isnan().any():
             return {}
-        columns = zip(*(part.T for part in self.once(self._ranking)), strict=True)
         logits, targets = self._split()
+        columns = zip(*(part.T for part in self.once(self._ranking)), strict=True)
         probabilities, is_set = logits.sigmoid().flatten(), targets.flatten() > 0.5
-        return {
-            "precision_recall": precision_recall(self.class_names, itertools.starmap(Ranking, columns)),
-            "reliability": reliability(probabilities, is_set, "probability of a label", "share with the label"),
-        }
+        labels = "probability of a label", "share with the label"
+        charts: dict[str, Chart] = {"reliability": reliability(probabilities, is_set, *labels)}
+        if classes := class_precisions(self.class_names, itertools.starmap(Ranking, columns)):
+            charts["precision_recall"] = precision_recall("mAP", RECALLS, classes)
+        return charts
 
     def _split(self) -> tuple[Tensor, Tensor]:
         """Return logits and targets, Float[N K] each."""

@@ -72,8 +72,9 @@ class MaskEvaluation(Evaluation):
 
     def charts(self) -> dict[str, Chart]:
         """Return `confusion`, `iou` of each class, and `iou_by_size`."""
-        ious = sorted((value, name) for name, value in zip(self.class_names, self._ious().tolist(), strict=True))
-        by_class = {name: value for value, name in ious if value == value}  # not NaN
+        ious = zip(self._ious().tolist(), self.class_names, strict=True)
+        worst_first = sorted((value, name) for value, name in ious if value == value)  # not NaN
+        by_class = {name: value for value, name in worst_first}
         return {
             "confusion": Matrix("Confusion matrix", self._confusion(), self.class_names, "pixels"),
             "iou": Bars("IoU of each class", "intersection over union of its pixels", by_class),
@@ -85,10 +86,10 @@ class MaskEvaluation(Evaluation):
         return torch.div(*self.once(self._overlaps).sum(0)[:2])
 
     def _iou_by_size(self) -> Bars:
-        """Return the mean IoU of a class in an image, by the share of the image's pixels that are annotated as it.
+        """Return the mean IoU of a class in an image, by the size of the class: its share of the annotated pixels.
 
         Each pair of an image and a class in its annotation counts once, except those of the background. Ignored pixels
-        are not a part of an image.
+        are not counted.
         """
         intersection, union, annotated = self.once(self._overlaps).double().unbind(1)
         counts = annotated > 0

@@ -13,12 +13,12 @@ from kit.data.decode import decode
 from kit.formats.masks.data_sets import BACKGROUND
 from kit.formats.masks.masks import IGNORED
 from kit.ground import drawing
+from kit.ground.drawing import BLACK
 from kit.ground.files import replacing, write_text
 from kit.task import ExportedModule
 
 ALPHA = 0.6  # the opacity of the colours over the image
 WRONG = (255, 0, 0)  # of wrong pixels
-BLACK = (0, 0, 0)  # of ignored pixels, and of the background in a palette
 STRIP = 256  # the number of rows that are drawn at a time, since a large image may fill the memory
 
 

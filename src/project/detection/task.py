@@ -62,7 +62,7 @@ class Detector(Task):
         limit_detections(self.net, self.max_detections)
         self.class_names = class_names or [str(k) for k in range(1, num_classes + 1)]
         self.optimizer, self.schedule, self.schedule_interval = optimizer, schedule, schedule_interval
-        self.flips, self.compiled = flips, compile
+        self.flips, self.compiled, self._step_samples = flips, compile, 0
         self.register_buffer("threshold", torch.tensor(DEFAULT_THRESHOLD))
 
     def setup(self, stage: str) -> None:
@@ -79,15 +79,19 @@ class Detector(Task):
     def loss_terms(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the summed loss and its divisor, Float[1] each. Both add up over parts of a batch if `additive`.
 
-        Each of the net's losses is logged, such as `train/loss_classification`.
+        Each of the net's losses is logged, such as `train/loss_classification`, unless this is a part of a batch.
         """
         losses = self.net(batch.images, [_without_crowds(target) for target in batch.targets])
         foreground = losses.pop("foreground", None)
-        for name, value in losses.items():
+        for name, value in losses.items() if len(batch.keys) == self._step_samples else ():
             self.log(f"train/loss_{name.removeprefix('loss_')}", value.detach(), batch_size=len(batch.keys))
         loss = sum(losses.values()).view(1)  # a mean
         divisor = loss.new_full((1,), len(batch.keys)) if foreground is None else foreground.to(loss.dtype).view(1)
         return loss * divisor.clamp(min=1), divisor
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        self._step_samples = len(batch.keys)
+        return super().training_step(batch, batch_idx)
 
     @property
     def additive(self) -> bool:

@@ -236,11 +236,12 @@ def test_precision_and_recall_of_each_class_and_of_all():
     values = evaluated.compute(by_class=True)
     charts = evaluated.charts()
     chart = charts["precision_recall"]
-    assert [*chart.curves] == [f"a {values['map_50/a']:.2f}", "b 0.00", "all classes"] and chart.main == "all classes"
+    main = f"{values['map_50']:.2f} all classes"
+    assert [*chart.curves] == [f"{values['map_50/a']:.2f} a", "0.00 b", main] and chart.main == main
     recalls, precisions = next(iter(chart.curves.values()))
     assert len(recalls) == 101
     assert precisions[[0, 50, 51, 100]].tolist() == pytest.approx([1, 1, 2 / 3, 2 / 3])
-    assert float(chart.curves["all classes"][1].mean()) == pytest.approx(values["map_50"])
+    assert float(chart.curves[main][1].mean()) == pytest.approx(values["map_50"])
     assert [*charts["average_precision"].values] == ["b", "a"]  # the worst is first
     one = evaluation((detected(row(0), [0.9], [1]), annotated(row(0), [1]))).charts()
     assert [*one["precision_recall"].curves] == [one["precision_recall"].main] and "average_precision" not in one

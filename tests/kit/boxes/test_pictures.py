@@ -1,7 +1,7 @@
 import torch
 
 from kit.boxes.pictures import AMBER, draw_boxes
-from kit.ground.drawing import GREEN, GREY, RED, class_colour
+from kit.ground.drawing import GREEN, GREY, RED, class_colour, text_size
 
 NAMES = ["cat", "dog"]
 IMAGE = torch.zeros(3, 300, 260, dtype=torch.uint8)
@@ -96,3 +96,30 @@ def test_images_without_boxes():
     assert torch.equal(draw_boxes(IMAGE, NAMES), IMAGE)
     both = draw_boxes(IMAGE, NAMES, {**nothing, "scores": torch.zeros(0)}, nothing)
     assert torch.equal(both[:, :300], IMAGE)
+
+
+def test_of_many_objects_only_errors_have_labels():
+    image = torch.zeros(3, 700, 700, dtype=torch.uint8)
+    corners = torch.cartesian_prod(torch.arange(20.0, 680, 60), torch.arange(20.0, 680, 60)).flip(1)
+    target = {"boxes": torch.cat([corners, corners + 6], 1), "labels": torch.ones(len(corners), dtype=torch.long)}
+    found = {**target, "scores": torch.full((len(corners),), 0.9)}
+    shares = []
+    for colour, few in ((GREEN, {key: value[:50] for key, value in found.items()}), (GREEN, found), (RED, None)):
+        predicted = {key: value[:0] for key, value in found.items()} if few is None else few
+        annotated = target if few is None else {key: value[: len(few["labels"])] for key, value in target.items()}
+        drawn = draw_boxes(image, NAMES, predicted, annotated)[:, :700]
+        ink = (drawn == torch.tensor(colour, dtype=torch.uint8)[:, None, None]).all(0)
+        shares.append(float(ink.sum()) / len(annotated["labels"]))
+    right_of_few, right_of_many, missed = shares  # pixels of the colour for each object
+    assert right_of_many < 100 < 500 < min(right_of_few, missed)
+
+
+def test_legend_of_a_narrow_picture_has_two_rows():
+    nothing = {"boxes": boxes(), "scores": torch.zeros(0), "labels": torch.zeros(0, dtype=torch.long)}
+    heights = []
+    for width in (240, 960):
+        with text_size(24):
+            drawn = draw_boxes(torch.zeros(3, 240, width, dtype=torch.uint8), NAMES, nothing, nothing)
+        assert drawn.shape[2] == width
+        heights.append(drawn.shape[1] - 240)
+    assert heights[1] == 48 and heights[0] > 48 * 1.2

@@ -28,7 +28,7 @@ def test_without_boxes_or_images():
     empty["crowd"] = empty["labels"].bool()
     for targets in ([], [empty], [empty, empty]):
         samples = Samples(targets)
-        data = SimpleNamespace(num_classes=2, split={"train": samples}.get)
+        data = SimpleNamespace(num_classes=2, split={"train": samples}.get, samples={"train": samples})
         assert count_classes(data, samples) == [0, 0] and most_objects(data) == 0
         assert strata(data, samples).tolist() == [0] * len(targets)
         assert box_charts(data) == {}
@@ -42,7 +42,7 @@ def test_charts_have_sizes_and_centres_in_shares_of_the_image():
         {"boxes": torch.tensor([[30.0, 0, 90, 10]]), "labels": torch.tensor([1]), "crowd": torch.tensor([False]),
          "size": (20, 120)},
     ]  # fmt: skip
-    charts = box_charts(SimpleNamespace(split={"train": Samples(targets)}.get))
+    charts = box_charts(SimpleNamespace(samples={"train": Samples(targets)}))
     sizes, places = charts["box_sizes"], charts["box_places"]
     assert torch.allclose(sizes.x, torch.tensor([0.5, 0.5])) and torch.allclose(sizes.y, torch.tensor([0.4, 0.5]))
     assert torch.allclose(places.x, torch.tensor([0.25, 0.5])) and torch.allclose(places.y, torch.tensor([0.4, 0.25]))

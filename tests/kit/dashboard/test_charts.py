@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from kit.charts import Bars, Curves, Density, Matrix
+from kit.charts import Bars, Curves, Density, Matrix, precision_recall
 from kit.dashboard.charts import MAX_BARS, confused_pairs, draw_chart
 
 
@@ -29,6 +29,29 @@ CHARTS = {
 def test_chart_has_the_size_of_a_picture(chart):
     drawn = draw_chart(chart)
     assert drawn.dtype == torch.uint8 and drawn.shape == (3, 578, 714) and drawn.float().std() > 2
+
+
+@pytest.mark.parametrize(("count", "is_named"), [(10, True), (11, False)])
+def test_ten_lines_beside_the_main_one_have_names(count, is_named):
+    main = (LINE[0], torch.ones(3))
+    drawn = draw_chart(Curves("a", "x", "y", {"main": main} | {str(k): LINE for k in range(count)}, "main"))
+    grey = int((drawn == 191).all(0).sum())  # the colour of lines without names
+    assert (grey < 300) is is_named
+
+
+@pytest.mark.parametrize(
+    ("count", "names_of_curves"), [(1, ["0.20 c0"]), (2, ["0.20 c0", "0.30 c1", "0.25 all classes"])]
+)
+def test_mean_curve_is_last(count, names_of_curves):
+    classes = {f"c{k}": (0.2 + k / 10, torch.tensor([1.0, k])) for k in range(count)}
+    chart = precision_recall("mAP", torch.tensor([0.0, 1]), classes)
+    assert [*chart.curves] == names_of_curves and chart.main == names_of_curves[-1]
+    assert chart.curves[chart.main][1].tolist() == [1, (count - 1) / 2] and "0.2" in chart.title
+
+
+def test_more_than_a_hundred_classes_have_their_mean_only():
+    classes = {name: (0.5, torch.tensor([1.0, 0])) for name in names(101)}
+    assert [*precision_recall("mAP", torch.tensor([0.0, 1]), classes).curves] == ["0.50 all classes"]
 
 
 def test_counts_darken_the_cells_of_a_matrix():

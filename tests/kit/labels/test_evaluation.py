@@ -72,6 +72,12 @@ def test_many_classes_have_neither_matrix_nor_curves(monkeypatch):
     assert set(one.charts()) == {"reliability", "accuracy"} and one.rows.shape == (2, 5)
 
 
+def test_nan_has_neither_reliability_nor_curves():
+    one = evaluation([0])
+    one.update(torch.tensor([1]), LOGITS[[0]] * torch.nan, TARGETS[[1]])
+    assert set(one.charts()) == {"confusion", "accuracy"}
+
+
 def test_bars_of_accuracy_have_the_worst_class_first():
     bars = evaluation([0, 1, 2, 6]).charts()["accuracy"]
     assert list(bars.values.items()) == [("a", 0.5), ("b", 1), ("c", 1)]

@@ -76,6 +76,13 @@ def test_no_labels_give_a_loss_alone():
     one.update(torch.arange(2), torch.zeros(2, 3), torch.zeros(2, 3))
     assert one.compute(by_class=True) == {"loss": pytest.approx(0.6931, abs=1e-4)}
     assert one.score() != one.score() and one.thresholds.tolist() == [0.5] * 3
+    assert set(one.charts()) == {"reliability"}
+
+
+def test_no_charts_of_nan():
+    one = MultiLabelEvaluation(NAMES)
+    one.update(torch.arange(2), torch.tensor([[0, 0, 0], [0, 0, torch.nan]]), torch.ones(2, 3))
+    assert one.charts() == {}
 
 
 def test_curves_of_classes_with_images():

@@ -38,7 +38,10 @@ def test_bars_by_class_and_by_size():
     targets[2, :, :10] = 2
     targets[2, :, 10:] = 255
     predicted[2] = 2  # all pixels that count
-    charts = evaluation(["background", "cat", "dog", "owl"], predicted, targets).charts()
+    names = ["background", "absent", "cat", "dog"]  # the second class has no IoU
+    for masks in (predicted, targets):
+        masks[(masks > 0) & (masks < 255)] += 1
+    charts = evaluation(names, predicted, targets).charts()
     assert list(charts["iou"].values) == ["cat", "background", "dog"]
     assert charts["iou"].values["cat"] == pytest.approx(6 / 11) and charts["iou"].values["dog"] == 1
     assert charts["iou_by_size"].values == {"1 - 3 %": pytest.approx((4 / 5 + 1 / 3) / 2), "30 - 100 %": 1}

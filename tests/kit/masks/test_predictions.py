@@ -3,8 +3,8 @@ import torch
 from PIL import Image
 from torchvision.utils import draw_segmentation_masks
 
-from kit.ground.drawing import class_colour
-from kit.masks.predictions import ALPHA, BLACK, STRIP, WRONG, MaskPredictions, background_class, draw_masks
+from kit.ground.drawing import BLACK, class_colour
+from kit.masks.predictions import ALPHA, STRIP, WRONG, MaskPredictions, background_class, draw_masks
 
 NAMES = ["sky", "road", "car"]
 IMAGE = torch.full((3, 150, 200), 100, dtype=torch.uint8)
@@ -90,7 +90,7 @@ def test_small_image_and_mask_are_enlarged():
     classes[9, 15] = 1
     drawn = draw_masks(small, NAMES, classes)
     assert drawn.shape[2] == 16 * 22
-    assert near(drawn[:, 9 * 22 + 11, 15 * 22 + 11], 0.6 * torch.tensor(class_colour(1)))
+    assert near(drawn[:, 9 * 22 + 6, 15 * 22 + 6], 0.6 * torch.tensor(class_colour(1)))
     assert draw_masks(small, NAMES).shape == (3, 220, 352)
 
 

@@ -234,11 +234,14 @@ def test_loss_terms_add_up_over_the_parts_of_a_batch():
 
 def test_losses_of_the_net_are_logged_apart():
     task, one, logged = detector(), batch(2), {}
-    task.log = lambda name, value, **_: logged.update({name: float(value)})
+    task.log = lambda name, value, **_: logged.update({name: float(value.detach())})
     task.training_step(one, 0)
     parts = {f"train/loss_{name}" for name in ("classification", "bbox_regression", "bbox_ctrness")}
     assert set(logged) == {"train/loss", *parts}
     assert sum(logged[name] for name in parts) == pytest.approx(logged["train/loss"])
+    logged.clear()
+    task.loss_terms(batch(1))  # a part of the batch
+    assert not logged
 
 
 def test_detectors_that_sample_are_not_additive():

@@ -18,8 +18,7 @@ class NanGuard(L.Callback):
     """Skip bad optimizer steps, whose loss or gradients are not finite, and restore an earlier state if needed.
 
     An earlier state is restored after `patience` bad steps in a row, if the loss diverges, or if weights are not
-    finite. Each time, the learning rate is lowered. It is kept only if weights are not finite for the first time, and
-    no state was restored before.
+    finite. This also lowers the learning rate, except if it is the first time and weights are not finite.
 
     Args:
         enabled: whether to use this guard.
