@@ -35,8 +35,8 @@ class Dashboard(L.Callback):
     two runs with the same config may draw different validations.
 
     In a distributed run, only the first process draws, from its own samples. If the net is sharded, no samples are
-    drawn, since one process cannot run the net alone. Drawing leaves the random state untouched. If a chart raises an
-    exception, the callback warns and draws no more charts. If a picture of samples does, it draws no more of these.
+    drawn, since one process cannot run the net alone. Drawing leaves the random state untouched. If the drawing of
+    samples, curves or charts raises an exception, the callback warns, and does not draw these again.
 
     Args:
         enabled: if False, log nothing.
@@ -93,8 +93,7 @@ class Dashboard(L.Callback):
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self._is_due:
-            self._log("charts", self._charts, trainer.global_step)
-            self._is_pending = False
+            self._log_charts(trainer.global_step)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Draw the last validation if it is not drawn yet."""
@@ -102,7 +101,7 @@ class Dashboard(L.Callback):
             in_training = [module for module in pl_module.modules() if module.training]
             pl_module.eval()
             self._log("pictures of samples", self._samples, trainer.global_step)
-            self._log("charts", self._charts, trainer.global_step)
+            self._log_charts(trainer.global_step)
             for module in in_training:
                 module.training = True
 
@@ -135,10 +134,16 @@ class Dashboard(L.Callback):
         if self._task.has("predict") and (samples := fixed_samples(self._task, self._data, self.samples)):
             yield "samples/validation", draw_samples(self._task, samples)
 
-    def _charts(self) -> Iterator[tuple[str, Tensor]]:
-        """Draw the training curves and the charts of the evaluation."""
+    def _log_charts(self, step: int) -> None:
+        self._log("curves", self._curves, step)
+        self._log("charts", self._charts, step)
+        self._is_pending = False
+
+    def _curves(self) -> Iterator[tuple[str, Tensor]]:
         for name, picture in self._page.curve_pictures().items() if self._page else ():
             yield f"curves/{name}", picture
+
+    def _charts(self) -> Iterator[tuple[str, Tensor]]:
         for name, chart in self._task.measured.charts().items() if self._task.measured else ():
             yield f"validation/{name}", draw_chart(chart)
 
