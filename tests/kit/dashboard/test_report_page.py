@@ -155,6 +155,12 @@ def test_training_loss_is_a_mean_of_finite_losses(shape):
     assert one.state_dict()["train_loss"] == [6, 2]
 
 
+def test_charts_are_drawn_without_a_whole_net(monkeypatch):
+    monkeypatch.setattr(report_page, "has_whole_net", lambda trainer: False)
+    content = page("sharded")
+    assert content.count("data:image/png") == 4 and content.count("data:image/jpeg") == 1  # the first batch
+
+
 def test_curves_that_cannot_be_drawn_lose_no_history(tmp_path, monkeypatch):
     def fail(self):
         raise RuntimeError("no curve today")
