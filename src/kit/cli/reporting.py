@@ -10,6 +10,7 @@ from kit.config.arguments import split_words
 from kit.config.parser import PlainParser
 from kit.dashboard import ReportPage
 from kit.dashboard import report as metrics_report
+from kit.dashboard.charts import MAX_LINES
 from kit.dashboard.comparison_page import Run, comparison_page
 from kit.data import ImageDataModule, reading
 from kit.ground import app
@@ -28,6 +29,8 @@ def report(args: list[str]) -> None:
     if len(folders) == 1:
         _report_again(folders[0], options)
         return
+    if len(folders) > MAX_LINES:
+        raise UserError(f"{len(folders)} runs are too many for one page; compare at most {MAX_LINES} at a time")
     parser = PlainParser()
     parser.add_argument("--html", type=str, default="comparison.html")
     file = Path(parser.read(options).html)
@@ -38,22 +41,24 @@ def report(args: list[str]) -> None:
 
 
 def run_folder(word: str) -> Path:
-    """Return a run's folder, by its path or that of one of its checkpoints.
+    """Return the path of a run's folder.
 
     Raises:
-        UserError: there is no such run.
+        UserError: the path is not that of a run's folder.
     """
-    folder = checkpoint.run_folder_of(Path(word))
-    if not (folder / "config.yaml").is_file():
+    if not Path(word, "config.yaml").is_file():
         checkpoint.find(word)  # if there is no run, raises an error that names similar ones
-        raise UserError(f"{folder} is no run folder: it has no config.yaml")
-    return folder
+        raise UserError(f"{word} is no run folder: it has no config.yaml")
+    return Path(word)
 
 
 def _report_again(folder: Path, options: list[str]) -> None:
     """Measure a run's best checkpoint, as `test` does, and write its page and its pictures again."""
     refuse_links(folder, folder)
     run, file = Run.read(folder), checkpoint.find(str(folder))
+    if not (folder / "history.json").is_file():
+        lost = "the page would lose its verdict and its curves"
+        raise UserError(f"{folder} has no history.json, which `fit` writes: {lost}; use {app.command('test')} {folder}")
     with doing(f"testing {file}"):
         cli = checkpoint_cli(file, options)
         data, page = cli.datamodule, ReportPage(cli.config_init.overfitting)
@@ -68,7 +73,7 @@ def _report_again(folder: Path, options: list[str]) -> None:
     with doing("writing the report"):
         notes = reading.summary(data.left_out) if isinstance(data, ImageDataModule) else []
         metrics_report.report(metrics, {}, None, notes, evaluation=as_task(cli.model).measured)
-        figures = {key: value for key, value in run.results.items() if "/" not in key and value is not None}
+        figures = {key: value for key, value in run.results.items() if value is not None}
         if cli.reads_other_root:
             notes = [*notes, f"measured on other data than those of the run: {data.root}"]
         page.write(folder, metrics, figures, run.history.conclusion, notes)

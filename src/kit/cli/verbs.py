@@ -274,4 +274,5 @@ def evaluate(cli: CLI, ckpt_path: Path | None = None) -> dict[str, float] | None
         rank_zero_only(print)(f"there is no test split: {advice}")
     evaluate = trainer.test if split == "test" else trainer.validate
     with doing(f"testing on the {split} split"):
-        return evaluate(cli.model, datamodule=data, verbose=False, ckpt_path=ckpt_path, weights_only=True)[0]
+        of_loaders = evaluate(cli.model, datamodule=data, verbose=False, ckpt_path=ckpt_path, weights_only=True)
+    return {key: value for metrics in of_loaders for key, value in metrics.items()}

@@ -43,8 +43,9 @@ def draw_chart(chart: Chart) -> Tensor:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    if isinstance(chart, Matrix) and len(chart.names) > MAX_CLASSES:
-        chart = confused_pairs(chart)
+    empty = "nothing to show yet"
+    if isinstance(chart, Matrix) and len(chart.names) > MAX_CLASSES and chart.counts.any():
+        empty, chart = "no confusions", confused_pairs(chart)
     with mpl.rc_context(STYLE):
         figure = Figure((WIDTH, HEIGHT), dpi=DPI, layout="constrained")
         canvas = FigureCanvasAgg(figure)
@@ -54,7 +55,7 @@ def draw_chart(chart: Chart) -> Tensor:
             _draw(chart, axes)
         else:
             axes.axis("off")
-            axes.text(0.5, 0.5, "nothing to show yet", ha="center", color="0.4")
+            axes.text(0.5, 0.5, empty, ha="center", color="0.4")
         canvas.draw()
         pixels = np.asarray(canvas.buffer_rgba())[..., :3]
     return torch.from_numpy(pixels.copy()).permute(2, 0, 1)

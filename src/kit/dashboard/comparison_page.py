@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from kit.dashboard.charts import draw_chart
+from kit.dashboard.report import FIGURES, is_of_class
 from kit.dashboard.report_page import Curve, History, curves_chart
 from kit.dashboard.tensorboard import encode
 from kit.ground import app
@@ -16,7 +17,7 @@ from kit.ground.html import PAGES
 from kit.ground.yaml_files import leaves, read_yaml
 
 # Metrics whose best value is known although no run monitors them, by a part of their names.
-HIGHER_IS_BETTER = re.compile(r"/(accuracy|f1|map|miou|iou|agreement|explained|pixel_accuracy)")
+HIGHER_IS_BETTER = re.compile(r"(^|/)(accuracy|f1|map|miou|iou|agreement|explained|pixel_accuracy)")
 LOWER_IS_BETTER = re.compile(r"loss|distance")
 
 
@@ -65,7 +66,7 @@ def comparison_page(runs: Sequence[Run]) -> str:
     short = [run.name.partition("/")[0] for run in runs]
     names = short if len(set(short)) == len(runs) else [run.name for run in runs]
     names = [f"{number}: {name}" for number, name in enumerate(names, 1)]  # charts cut off names, but not the numbers
-    modes = {key.partition("/")[2]: mode for run in runs for key, mode in run.history.modes.items()}
+    modes = {key.partition("/")[2] or key: mode for run in runs for key, mode in run.history.modes.items()}
     figures: dict[str, list[tuple[str, bool]]] = {}  # by log key, of each run
     keys = dict.fromkeys(key for run in runs for key in run.results)
     for key in sorted(keys, key=lambda key: not key.startswith(("test/", "val/"))):  # metrics first
@@ -82,8 +83,8 @@ def comparison_page(runs: Sequence[Run]) -> str:
     return PAGES.get_template("dashboard/comparison_page.html").render(
         title=f"Comparison of {len(runs)} runs",
         names=names,
-        overall={key: cells for key, cells in figures.items() if key.count("/") < 2},
-        by_class={key: cells for key, cells in figures.items() if key.count("/") > 1},
+        overall={key: cells for key, cells in figures.items() if not is_of_class(key)},
+        by_class={key: cells for key, cells in figures.items() if is_of_class(key)},
         charts=[encode(draw_chart(chart)) for chart in charts if chart],
         differences={key: cells for key, cells in configs.items() if len(set(cells)) > 1},
     )
@@ -97,9 +98,9 @@ def _are_best(key: str, values: Sequence[float | None], modes: Mapping[str, str]
         modes: `min` or `max` by the name of a monitored metric, without its split.
     """
     known = "max" if HIGHER_IS_BETTER.search(key) else "min" if LOWER_IS_BETTER.search(key) else None
-    choose = {"min": min, "max": max}.get(modes.get(key.partition("/")[2], known or ""))
+    choose = {"min": min, "max": max}.get(modes.get(key.partition("/")[2] or key, known or ""))
     finite = [value for value in values if value is not None]
-    if "/" not in key or choose is None or len(finite) < 2:
+    if key in FIGURES or choose is None or len(finite) < 2:
         return [False] * len(values)
     return [value == choose(finite) for value in values]
 
@@ -108,7 +109,7 @@ def _number(key: str, value: float | None) -> str:
     """Return the text of a metric, or of a figure such as `train_seconds`; "" for a run that does not have it."""
     if value is None:
         return ""
-    return f"{value:.4f}" if "/" in key else f"{value:,.1f}".removesuffix(".0")
+    return f"{value:,.1f}".removesuffix(".0") if key in FIGURES else f"{value:.4f}"
 
 
 def _text(value: Any) -> str:

@@ -1,22 +1,16 @@
 """The dashboard: log pictures of samples, a confusion matrix and curves to TensorBoard."""
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import lightning as L
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
+from torch import Tensor
 from torch.optim import Optimizer
 
-from kit.charts import Chart
 from kit.dashboard.charts import draw_chart
-from kit.dashboard.pictures import (
-    draw_samples,
-    fixed_samples,
-    has_whole_net,
-    sample_pictures,
-)
+from kit.dashboard.pictures import draw_samples, fixed_samples, has_whole_net, sample_pictures
 from kit.dashboard.report_page import ReportPage
 from kit.dashboard.tensorboard import TensorBoard
 from kit.data import ImageDataModule
@@ -41,8 +35,8 @@ class Dashboard(L.Callback):
     two runs with the same config may draw different validations.
 
     In a distributed run, only the first process draws, from its own samples. If the net is sharded, no samples are
-    drawn, since one process cannot run the net alone. Drawing leaves the random state untouched. If it raises an
-    exception, the callback warns once and draws no more samples.
+    drawn, since one process cannot run the net alone. Drawing leaves the random state untouched. If the drawing of
+    samples, curves or charts raises an exception, the callback warns, and does not draw these again.
 
     Args:
         enabled: if False, log nothing.
@@ -59,6 +53,7 @@ class Dashboard(L.Callback):
         self._page: ReportPage | None = None
         self._is_due = False  # whether to draw the current validation
         self._is_pending = False  # whether the latest validation is not drawn yet
+        self._failed: set[str] = set()  # what is not drawn again, see `_log`
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         boards = [logger for logger in trainer.loggers if isinstance(logger, TensorBoard)]
@@ -76,10 +71,10 @@ class Dashboard(L.Callback):
 
     def on_train_batch_start(self, trainer: L.Trainer, _: Any, batch: Any, batch_idx: int) -> None:
         """Log the pictures that `ReportPage` has just drawn: of the first batch, and of the data."""
-        if self._board and self._page and not trainer.global_step and not batch_idx:
-            for name, picture in self._page.first_pictures.items():
-                tag = "samples/first_batch" if name == "first_batch.jpg" else f"data/{name[5:-4]}"
-                self._board.log_picture(tag, picture, 0, photograph=name.endswith(".jpg"))
+        if self._page:
+            for tag, picture in self._page.first_pictures.items() if self._board else ():
+                self._board.log_picture(tag, picture, 0, photograph=tag.startswith("samples/"))
+            self._page.first_pictures.clear()
 
     def on_before_optimizer_step(self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Optimizer) -> None:
         every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
@@ -94,58 +89,63 @@ class Dashboard(L.Callback):
     def on_validation_batch_end(self, trainer: L.Trainer, *args: Any, **kwargs: Any) -> None:
         # Draw here, since averaged weights are no longer in the module in `on_validation_end`.
         if self._is_due and trainer.fit_loop.epoch_loop.val_loop.batch_progress.is_last_batch:
-            self._draw_samples(trainer)
+            self._log("pictures of samples", self._samples, trainer.global_step)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self._is_due:
-            self._draw_charts(trainer)
+            self._log_charts(trainer.global_step)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Draw the last validation if it is not drawn yet."""
         if self._is_pending:
             in_training = [module for module in pl_module.modules() if module.training]
             pl_module.eval()
-            self._draw_samples(trainer)
-            self._draw_charts(trainer)
+            self._log("pictures of samples", self._samples, trainer.global_step)
+            self._log_charts(trainer.global_step)
             for module in in_training:
                 module.training = True
 
-    @contextmanager
-    def _drawing(self) -> Iterator[None]:
-        """Measure the time of a drawing. If it raises an exception, warn, and draw no more samples."""
+    def _log(self, group: str, pictures: Callable[[], Iterable[tuple[str, Tensor]]], step: int) -> None:
+        """Draw and log pictures, and measure the time. After an exception, warn, and do not draw this group again.
+
+        Args:
+            group: the name of the pictures in the warning.
+            pictures: return the tags and the pictures, uint8 [3 H W].
+            step: the step to log.
+        """
+        if not self._board or group in self._failed:
+            return
         start = time.perf_counter()
         try:
-            yield
-        except Exception as error:
-            self._data = None
-            rank_zero_warn(f"dashboard: no more pictures of samples ({type(error).__name__}: {one_line(error)})")
+            for tag, picture in pictures():
+                self._board.log_picture(tag, picture, step, photograph=tag.startswith("samples/"))
+        except Exception as error:  # a task of any author may raise any exception
+            self._failed.add(group)
+            rank_zero_warn(f"dashboard: no more {group} ({type(error).__name__}: {one_line(error)})")
         now = time.perf_counter()
         self._drawing_seconds, self._last_drawing = self._drawing_seconds + now - start, now - self._run_start
 
-    def _draw_samples(self, trainer: L.Trainer) -> None:
-        """Log pictures of validation samples with predictions, and of generated images."""
-        if not self._data or not self._board:
+    def _samples(self) -> Iterator[tuple[str, Tensor]]:
+        """Draw validation samples with predictions, and generated images."""
+        if not self._data:
             return
-        with self._drawing():
-            pictures = sample_pictures(self._task, self._data, self.samples, "val")
-            if self._task.has("predict") and (samples := fixed_samples(self._task, self._data, self.samples)):
-                pictures["validation"] = draw_samples(self._task, samples)
-            for name, picture in pictures.items():
-                self._board.log_picture(f"samples/{name}", picture, trainer.global_step, photograph=True)
+        for name, picture in sample_pictures(self._task, self._data, self.samples, "val").items():
+            yield f"samples/{name}", picture
+        if self._task.has("predict") and (samples := fixed_samples(self._task, self._data, self.samples)):
+            yield "samples/validation", draw_samples(self._task, samples)
 
-    def _draw_charts(self, trainer: L.Trainer) -> None:
-        """Log the training curves and the charts of the evaluation."""
-        if self._page:
-            self._log_charts("curves", self._page.curve_charts, trainer.global_step)
-        if self._task.measured:
-            self._log_charts("validation", self._task.measured.charts, trainer.global_step)
+    def _log_charts(self, step: int) -> None:
+        self._log("curves", self._curves, step)
+        self._log("charts", self._charts, step)
         self._is_pending = False
 
-    def _log_charts(self, group: str, charts: Callable[[], dict[str, Chart]], step: int) -> None:
-        if self._board:
-            with self._drawing():
-                for name, chart in charts().items():
-                    self._board.log_picture(f"{group}/{name}", draw_chart(chart), step)
+    def _curves(self) -> Iterator[tuple[str, Tensor]]:
+        for name, picture in self._page.curve_pictures().items() if self._page else ():
+            yield f"curves/{name}", picture
+
+    def _charts(self) -> Iterator[tuple[str, Tensor]]:
+        for name, chart in self._task.measured.charts().items() if self._task.measured else ():
+            yield f"validation/{name}", draw_chart(chart)
 
 
 def is_due(elapsed: float, last_drawing: float, drawing_seconds: float, budget: float) -> bool:

@@ -81,7 +81,7 @@ class Bar(ProgressBar):
 
     def on_train_epoch_end(self, trainer: L.Trainer, *_: Any) -> None:
         if not self._has_validated and not _counts_steps(trainer):
-            self._add_row(trainer, with_metrics=False)  # it is of an earlier epoch, and would look new
+            self._add_row(trainer, with_metrics=False)  # the metrics of an earlier epoch would look new
 
     def on_train_end(self, *_: Any) -> None:
         self._lines.erase()

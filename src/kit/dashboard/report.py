@@ -3,11 +3,14 @@
 import json
 import math
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import lightning as L
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions
 from rich.table import Column, Table
 from rich.text import Text
 
@@ -19,6 +22,9 @@ from kit.ground.files import write_text
 from kit.ground.terminal import escape, print_styled, styled
 from kit.safeguards.messages import log_text
 
+FIGURES = ("train_seconds", "images_per_second", "peak_memory_bytes", "left_out_images")  # of a run, see `report`
+NAME_WIDTH = 12  # the least width of the names of classes, in characters; longer names are cut if there is no room
+
 
 def report(
     metrics: dict[str, float],
@@ -28,31 +34,31 @@ def report(
     conclusion: str = "",
     evaluation: Evaluation | None = None,
 ) -> str:
-    """Print the conclusion, tables of the metrics, the notes and the run's figures. Return all but the conclusion.
+    """Print the conclusion, tables of the metrics, the notes and the run's figures.
 
-    Write metrics and figures to `folder/results.json`, with null for a value that is not finite. If there is a folder,
-    the table of the classes only has the worst and the best of many.
+    Write metrics and figures to `folder/results.json`, with null for a value that is not finite. If there is a folder
+    and there are more than 20 classes, the table has the 10 worst and the 10 best classes.
 
     Args:
         metrics: the value of each metric by log key.
-        figures: numbers about the run: any of `train_seconds`, `images_per_second`, `peak_memory_bytes` and
-            `left_out_images`.
+        figures: numbers about the run, by any of the names `FIGURES`.
         folder: the run's folder. If it is None, no figures are printed and no file is written.
         notes: lines to print below the metrics, such as the number of broken files.
         conclusion: the verdict and suggestions, see `Overfitting.conclusion`.
         evaluation: what the metrics were computed from. It gives the number of images or boxes of each class.
+
+    Returns:
+        The printed text without the conclusion.
     """
     if folder is not None:
         values = {key: value if math.isfinite(value) else None for key, value in {**metrics, **figures}.items()}
         write_text(folder / "results.json", json.dumps(values, indent=2, allow_nan=False) + "\n")
-    parts: list[Any] = [*_metric_tables(metrics, evaluation, all_classes=folder is None)]
-    parts += [Text(note, no_wrap=True) for note in notes]
+    parts = [*_metric_tables(metrics, evaluation, all_classes=folder is None), *notes]
     if folder is not None:
-        lines = [", ".join(figure_texts(figures)), *_places(folder)]
-        parts += ["", *(Text(escape(line), no_wrap=True) for line in lines if line)]
-    verdict, _, suggestions = conclusion.partition("\n")
+        parts += ["", *filter(None, [", ".join(figure_texts(figures)), *_places(folder)])]
+    verdict, *suggestions = [escape(line) for line in conclusion.splitlines()] or [""]
     style = "green" if verdict.startswith("verdict: fits well") else "yellow"
-    texts = [Text(verdict, f"bold {style}"), *([suggestions] if suggestions else []), ""] if verdict else []
+    texts = [Text(verdict, f"bold {style}"), *map(Text, suggestions), ""] if verdict else []
     print_styled("", *texts, *parts)
     return styled(*parts).strip("\n")
 
@@ -63,41 +69,62 @@ def _metric_tables(metrics: Mapping[str, float], evaluation: Evaluation | None, 
     The classes are sorted by their first metric, the worst first. Of more than 20 classes, the 10 worst and the 10 best
     have rows, unless `all_classes` is True.
     """
-    overall, by_class = Table.grid(padding=(0, 2)), metrics_by_class(metrics)
-    overall.add_column()
-    overall.add_column(justify="right", no_wrap=True)
-    for key, value in metrics.items():
-        if key.count("/") < 2:
-            overall.add_row(escape(key), f"{value:.4f}")
+    (overall, by_class, keys), table = grouped(metrics), Table.grid(padding=(0, 2))
+    table.add_column()
+    table.add_column(justify="right", no_wrap=True)
+    for key, value in overall.items():
+        table.add_row(escape(key), f"{value:.4f}")
     if not by_class:
-        return [overall] if metrics else []
-    keys = list(dict.fromkeys(key for values in by_class.values() for key in values))
+        return [table] if metrics else []
     unit, counts = "", {}
     if evaluation and (counted := evaluation.class_counts()):
         unit, counts = counted[0], dict(zip(evaluation.class_names, counted[1].tolist(), strict=True))
-    headers = [*([unit] if counts else []), *(escape(key.partition("/")[2]) for key in keys)]
-    columns = [Column(header, justify="right", no_wrap=True) for header in headers]
-    classes = Table(Column("class", overflow="ellipsis"), *columns, box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    names = sorted(by_class, key=lambda name: by_class[name].get(keys[0], -math.inf))
-    hidden = [] if all_classes else names[NUM_SHOWN:-NUM_SHOWN]
-    for name in names:
-        if name not in hidden:
-            count = [f"{counts[name]:,}" if name in counts else ""] if counts else []
-            values = [f"{by_class[name][key]:.4f}" if key in by_class[name] else "" for key in keys]
-            classes.add_row(escape(name), *count, *values)
-        elif name == hidden[0]:
-            classes.add_row(f"... {len(hidden):,} more", style="dim")
-    return [overall, "", classes]
+    rows = []
+    for name in sorted(by_class, key=lambda name: by_class[name].get(keys[0], -math.inf)):
+        count = [f"{counts[name]:,}" if name in counts else ""] if counts else []
+        values = [f"{by_class[name][key]:.4f}" if key in by_class[name] else "" for key in keys]
+        rows.append([escape(name), *count, *values])
+    if not all_classes and len(rows) > 2 * NUM_SHOWN:
+        rest = [f"... {len(rows) - 2 * NUM_SHOWN:,} more", *[""] * (len(rows[0]) - 1)]
+        rows = [*rows[:NUM_SHOWN], rest, *rows[-NUM_SHOWN:]]
+    headers = ["class", *([unit] if counts else []), *(escape(key.partition("/")[2]) for key in keys)]
+    return [table, "", _ClassTable(headers, rows)]
 
 
-def metrics_by_class(metrics: Mapping[str, float]) -> dict[str, dict[str, float]]:
-    """Return the metrics of each class by its name, then by a key such as `test/accuracy`."""
+class _ClassTable(NamedTuple):
+    """A table with a row for each class. It lacks the last columns if they do not fit into the width."""
+
+    headers: list[str]
+    rows: list[list[str]]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Table]:
+        widths = [2 + max(map(cell_len, column)) for column in zip(self.headers, *self.rows, strict=True)]
+        room = options.max_width - min(widths[0] - 2, NAME_WIDTH)
+        widths = [width for width, end in zip(widths[1:], accumulate(widths[1:]), strict=True) if end <= room]
+        names = Column(self.headers[0], no_wrap=True, overflow="ellipsis", max_width=options.max_width - sum(widths))
+        columns = [Column(header, justify="right", no_wrap=True) for header in self.headers[1 : 1 + len(widths)]]
+        table = Table(names, *columns, box=None, pad_edge=False, padding=(0, 2, 0, 0))
+        for row in self.rows:
+            table.add_row(*row[: 1 + len(widths)])
+        yield table
+
+
+def grouped(metrics: Mapping[str, float]) -> tuple[dict[str, float], dict[str, dict[str, float]], list[str]]:
+    """Return the overall metrics, those of each class by its name, and the keys of the latter, such as `test/f1`."""
+    overall: dict[str, float] = {}
     by_class: dict[str, dict[str, float]] = {}
     for key, value in metrics.items():
-        if key.count("/") > 1:
+        if is_of_class(key):
             split, metric, name = key.split("/", 2)
             by_class.setdefault(name, {})[f"{split}/{metric}"] = value
-    return by_class
+        else:
+            overall[key] = value
+    return overall, by_class, list(dict.fromkeys(key for values in by_class.values() for key in values))
+
+
+def is_of_class(key: str) -> bool:
+    """Return whether a log key is that of a single class: SPLIT/METRIC/CLASS."""
+    return key.count("/") > 1 and "/dataloader_idx_" not in key  # which Lightning adds if a split has several loaders
 
 
 def _places(folder: Path) -> list[str]:

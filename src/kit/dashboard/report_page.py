@@ -30,7 +30,7 @@ from kit.dashboard.pictures import (
     predict_samples,
     sample_pictures,
 )
-from kit.dashboard.report import figure_texts, metrics_by_class
+from kit.dashboard.report import figure_texts, grouped
 from kit.dashboard.tensorboard import encode
 from kit.data import Batch, ImageDataModule
 from kit.ground._lightning import data_module
@@ -69,7 +69,7 @@ class History(NamedTuple):
 
     @classmethod
     def read(cls, folder: Path) -> "History":
-        """Read `folder/history.json`. Without this file, the history is empty.
+        """Read `folder/history.json`. If there is no such file, return an empty history.
 
         Raises:
             UserError: the file is damaged.
@@ -85,7 +85,7 @@ class History(NamedTuple):
             }
             return cls(str(conclusion), {key: str(mode) for key, mode in modes.items()}, points)
         except (BrokenFiles, KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-            raise UserError(f"{file} is damaged ({one_line(error)}): remove it, and the report lacks curves") from None
+            raise UserError(f"{file} is damaged ({one_line(error)}); runs can be compared without it") from None
 
     def write(self, folder: Path) -> None:
         """Write `folder/history.json`, with null for a value that is not finite."""
@@ -102,7 +102,7 @@ class ReportPage(L.Callback):
 
     Checkpoints hold the curves, so the page of a resumed run has them from the start. For the same reason, pictures of
     the first batch and of the data are written into the folder `pictures` as soon as training begins. Drawing leaves
-    the random state untouched. If it raises an exception, the callback warns, and the page lacks pictures.
+    the random state untouched. If it raises an exception, the callback warns, and the page lacks these pictures.
 
     Args:
         overfitting: the callback that scores training images.
@@ -110,7 +110,8 @@ class ReportPage(L.Callback):
 
     Attributes:
         survey: the faults of the data, or None if the data were not checked.
-        first_pictures: the pictures that were drawn when training began, uint8 [3 H W], by the names of their files.
+        first_pictures: the pictures that were drawn when training began, uint8 [3 H W], by their tags in TensorBoard.
+            `Dashboard` logs them and removes them.
     """
 
     def __init__(self, overfitting: Overfitting, samples: int = 6) -> None:
@@ -118,6 +119,7 @@ class ReportPage(L.Callback):
         self.first_pictures: dict[str, Tensor] = {}
         self.survey: Survey | None = None
         self._curves: dict[str, Curve] = {}  # by log key
+        self._drawn_curves: dict[str, Tensor] = {}  # see `curve_pictures`
         self._losses = torch.zeros(2)  # the sum and the number of the training losses since the last validation
         self._modes: dict[str, str] = {}  # `min` or `max` by the log key of a monitored metric
         self._pictures: dict[str, bytes] = {}  # by file name
@@ -140,14 +142,17 @@ class ReportPage(L.Callback):
         if trainer.global_step or batch_idx or is_trial or not trainer.is_global_zero:
             return
         if isinstance(data, ImageDataModule):
-            with self._drawing():
+            with self._drawing("charts of the data"):
                 for name, chart in data.charts().items():
-                    self.first_pictures[file_name(f"data_{name}")] = draw_chart(chart)
+                    self.first_pictures[f"data/{name}"] = draw_chart(chart)
+            with self._drawing("the first batch"):
                 if isinstance(batch, Batch) and as_task(pl_module).has("draw"):
                     samples = batch_samples(data, batch, self.samples)
-                    self.first_pictures["first_batch.jpg"] = draw_samples(as_task(pl_module), samples)
-                pictures = {name: encode_picture(name, picture) for name, picture in self.first_pictures.items()}
-                write_pictures(pictures, Path(trainer.default_root_dir, "pictures"))
+                    self.first_pictures["samples/first_batch"] = draw_samples(as_task(pl_module), samples)
+            with self._drawing("the first pictures"):
+                for tag, picture in self.first_pictures.items():
+                    name = "first_batch.jpg" if tag == "samples/first_batch" else file_name(tag)
+                    write_pictures({name: encode_picture(name, picture)}, Path(trainer.default_root_dir, "pictures"))
 
     def restore(self, history: History) -> None:
         """Take over the curves of a run that has ended."""
@@ -155,10 +160,11 @@ class ReportPage(L.Callback):
 
     def on_train_batch_end(self, trainer: L.Trainer, _: Any, outputs: Any, *args: Any) -> None:
         loss = outputs.get("loss") if isinstance(outputs, Mapping) else None
-        if loss is not None:
-            loss = loss.float() * trainer.accumulate_grad_batches  # Lightning has divided the loss by this number
-            loss_and_one = torch.stack([loss, torch.ones_like(loss)])
-            self._losses = self._losses.to(loss.device) + loss_and_one.where(loss.isfinite(), 0)
+        if isinstance(loss, Tensor):
+            # Lightning has divided the loss by the number of accumulated batches.
+            loss = loss.detach().float().mean() * trainer.accumulate_grad_batches
+            self._losses = self._losses.to(loss.device)
+            self._losses += torch.stack([loss.nan_to_num(0, 0, 0), loss.isfinite()])
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.state.fn == "validate":
@@ -177,7 +183,8 @@ class ReportPage(L.Callback):
         if loss_count:
             values["train/loss"] = loss_sum / loss_count
         values |= {key: v for key, v in self.overfitting.figures(-1).items() if "/train_" in key}
-        self._losses = torch.zeros(2)
+        self._losses.zero_()  # in place: a tensor made in this hook, in inference mode, could not be added to
+        self._drawn_curves = {}
         for key, value in values.items():
             curve = self._curves.setdefault(key, [])
             curve.append((trainer.global_step, value))
@@ -197,13 +204,19 @@ class ReportPage(L.Callback):
         charts = {metric: curves_chart(metric, curves) for metric, curves in by_metric.items()}
         return {metric: chart for metric, chart in charts.items() if chart}
 
+    def curve_pictures(self) -> dict[str, Tensor]:
+        """Return a picture of each of the `curve_charts`, uint8 [3 H W]. They are drawn once after each validation."""
+        if not self._drawn_curves:
+            self._drawn_curves = {name: draw_chart(chart) for name, chart in self.curve_charts().items()}
+        return self._drawn_curves
+
     @contextmanager
-    def _drawing(self) -> Iterator[None]:
-        """Warn if drawing raises an exception."""
+    def _drawing(self, pictures: str) -> Iterator[None]:
+        """Warn if drawing raises an exception. `pictures` says in the warning what the page lacks."""
         try:
             yield
         except Exception as error:  # a task of any author may raise any exception
-            rank_zero_warn(f"report.html lacks pictures ({type(error).__name__}: {one_line(error)})")
+            rank_zero_warn(f"report.html lacks {pictures} ({type(error).__name__}: {one_line(error)})")
 
     def _draw(self, trainer: L.Trainer, pl_module: L.LightningModule, split: str) -> None:
         """Draw the charts of the evaluation, its worst samples, evenly spaced samples, and generated images.
@@ -211,11 +224,14 @@ class ReportPage(L.Callback):
         The model must be in evaluation mode.
         """
         task, data = as_task(pl_module), data_module(trainer)
-        if not (trainer.is_global_zero and has_whole_net(trainer) and isinstance(data, ImageDataModule)):
+        if not trainer.is_global_zero:
             return
-        with self._drawing():
+        with self._drawing("charts"):
             for name, chart in task.measured.charts().items() if task.measured else ():
                 self._pictures[file_name(name)] = encode(draw_chart(chart))
+        if not (has_whole_net(trainer) and isinstance(data, ImageDataModule)):
+            return
+        with self._drawing("pictures of samples"):
             pictures = sample_pictures(task, data, self.samples, split)
             if task.has("predict") and task.has("draw"):
                 keys = evenly_spaced(len(data.samples[split] or ()), self.samples)
@@ -233,12 +249,13 @@ class ReportPage(L.Callback):
             metrics, figures, notes: see `kit.dashboard.report.report`.
             conclusion: the verdict and suggestions, see `Overfitting.conclusion`.
         """
+        History(conclusion, self._modes, self._curves).write(folder)
         config = folder / "config.yaml"
-        by_class = metrics_by_class(metrics)
-        pictures = {
-            **{file_name(f"curves_{name}"): encode(draw_chart(chart)) for name, chart in self.curve_charts().items()},
-            **self._pictures,
-        }
+        overall, by_class, class_keys = grouped(metrics)
+        pictures: dict[str, bytes] = {}
+        with self._drawing("curves"):
+            pictures = {file_name(f"curves_{name}"): encode(curve) for name, curve in self.curve_pictures().items()}
+        pictures |= self._pictures
         write_pictures(pictures, folder / "pictures")
         for file in sorted((folder / "pictures").glob("*")):
             if FROM_TRAINING.fullmatch(file.name):
@@ -249,15 +266,14 @@ class ReportPage(L.Callback):
             title=f"Run {folder.parent.name}/{folder.name}",
             notes=[", ".join(figure_texts(figures)), *notes],
             conclusion=conclusion,
-            overall={key: value for key, value in metrics.items() if key.count("/") < 2},
+            overall=overall,
             by_class=by_class,
-            class_keys=list(dict.fromkeys(key for values in by_class.values() for key in values)),
+            class_keys=class_keys,
             sections=sections(pictures),
             config=config.read_text(encoding="utf-8") if config.is_file() else "",
             **(faults_values(self.survey) if self.survey else {}),
         )
         write_text(folder / "report.html", page)
-        History(conclusion, self._modes, self._curves).write(folder)
 
 
 def curves_chart(title: str, curves: Mapping[str, Curve]) -> Curves | None:

@@ -74,9 +74,9 @@ class Speed(L.Callback):
             self._warm_up = self._logged = self._total
         self._batches += 1
         now = time.perf_counter()
-        first = next(leaf for leaf in tree_leaves(batch) if isinstance(leaf, torch.Tensor))
-        images = len(first) * trainer.world_size
-        self._total = self._total + np.array([images, now - self._step_start, self._step_wait])
+        tensors = (leaf for leaf in tree_leaves(batch) if isinstance(leaf, torch.Tensor))
+        images = next((len(tensor) for tensor in tensors if tensor.ndim), 1)
+        self._total = self._total + np.array([images * trainer.world_size, now - self._step_start, self._step_wait])
         self._step_start = now
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

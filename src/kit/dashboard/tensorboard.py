@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.utils.tensorboard.summary import hparams
 
 from kit.checkpoints.checkpoint import MACHINE_ARGUMENTS
+from kit.dashboard.report import is_of_class
 from kit.ground.terminal import escape_controls
 from kit.safeguards.checkpoints import monitored_metrics
 
@@ -60,12 +61,12 @@ class TensorBoard(TensorBoardLogger):
 
     @_warn_on_full_disk
     def log_metrics(self, metrics: Any, step: int | None = None) -> None:
-        """Log metrics, but not the number of the epoch, which Lightning adds, and no test metrics of single classes.
+        """Log metrics, but not the number of the epoch, which Lightning adds, and no metrics of single classes.
 
         A chart of one point for each class is no help. The chart of the evaluation has all classes.
         """
-        hidden = {key for key in metrics if key == "epoch" or (key.startswith("test/") and key.count("/") > 1)}
-        super().log_metrics({key: value for key, value in metrics.items() if key not in hidden}, step)
+        shown = {key: value for key, value in metrics.items() if key != "epoch" and not is_of_class(key)}
+        super().log_metrics(shown, step)
 
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
         """Do nothing: the callback `Hyperparameters` logs the settings of the whole run."""
@@ -108,8 +109,9 @@ class TensorBoard(TensorBoardLogger):
 class Hyperparameters(L.Callback):
     """Log a row of the tab HParams: the run's settings, and the best values of the monitored metrics, also in the test.
 
-    All scalars of a log become columns of the table, of which TensorBoard first shows five. So the row has a log of its
-    own, in the folder `best`. Its scalars have the names of the run's curves, so that they add no charts.
+    All scalars of a log become columns of the table. Those of the run would fill it, and hide the ones that one
+    compares. So the row has a log of its own, in the folder `best`. Its scalars have the names of the run's curves, so
+    that they add no charts.
 
     Args:
         config: the config that `SavedConfig` writes.

@@ -1,5 +1,6 @@
 """Draw the common elements of all tasks' pictures: class colours, labels, captions, legends and grids."""
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -75,9 +76,10 @@ def drawable(text: str) -> str:
 def shortened(text: str, width: int) -> str:
     """Return a text, or as much of its end as a label of this width has room for, after an ellipsis."""
     text = drawable(text)
-    starts = range(1, len(text) + 1)
-    shorter = [text, *(f"…{text[start:]}" for start in starts)]
-    return next((part for part in shorter if label_size(part)[0] <= width), "…")
+    if label_size(text)[0] <= width:
+        return text
+    starts = range(1, len(text))
+    return f"…{text[1 + bisect_left(starts, -width, key=lambda start: -label_size(f'…{text[start:]}')[0]) :]}"
 
 
 def save_picture(image: Tensor, file: Path, quality: int = 90) -> None:

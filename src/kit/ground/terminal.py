@@ -99,30 +99,39 @@ class _Guarded:
 
 
 def styled(*renderables: Any, stream: TextIO | None = None, crop: bool = False) -> str:
-    """Return objects of `rich` as text, each on lines of its own. Text of users in them must be escaped: see `escape`.
+    """Return strings and objects of `rich` as text, each on lines of its own.
 
     Args:
-        renderables: the objects. They fit into the width of a terminal, except for `Text` with `no_wrap`, such as a
-            path, which can be copied in one piece.
+        renderables: the strings and objects. A string is escaped and becomes one line, so that a path in it can be
+            copied in one piece. Objects fit into the width of a terminal. Text of users in them must be escaped.
         stream: where the text will be written. There are colours if it is a terminal that has them, unless `NO_COLOR`
-            is set.
+            is set. Without a stream, there are none.
         crop: whether to cut longer text at the edge of the terminal. Otherwise, the terminal wraps it.
     """
     from rich.console import Console
     from rich.text import Text
 
-    stream = stream or io.StringIO()
-    width = shutil.get_terminal_size().columns if stream.isatty() else MAX_WIDTH
-    console = Console(file=stream, width=width, highlight=False, markup=False, emoji=False, force_jupyter=False)
+    width = shutil.get_terminal_size().columns if stream and stream.isatty() else MAX_WIDTH
+    colours: Any = "auto" if stream else None
+    console = Console(
+        file=stream or io.StringIO(),
+        color_system=colours,
+        width=width,
+        highlight=False,
+        markup=False,
+        emoji=False,
+        force_jupyter=False,
+    )
     with console.capture() as capture:
         for renderable in renderables:
-            is_whole = isinstance(renderable, Text) and renderable.no_wrap
-            console.print(renderable, soft_wrap=bool(is_whole), no_wrap=crop or None)
+            is_line = isinstance(renderable, str)
+            text = Text(escape(renderable)) if is_line else renderable
+            console.print(text, soft_wrap=is_line and not crop, no_wrap=crop or None)
     return capture.get()
 
 
 def print_styled(*renderables: Any) -> None:
-    """Print objects of `rich`: see `styled`."""
+    """Print strings and objects of `rich`: see `styled`."""
     stream = _Guarded.of(sys.stdout)
     stream.write_styled(styled(*renderables, stream=stream))
     stream.flush()
@@ -134,10 +143,10 @@ def above_live_lines(text: str) -> str:
 
 
 class LiveLines:
-    """Lines at the bottom of a terminal that are drawn again and again.
+    """Draw lines at the bottom of a terminal again and again.
 
-    Text that `sys.stdout` or `sys.stderr` get meanwhile takes their place, and they appear below it when they are drawn
-    again: see `guard_output`. The cursor is below them, at the start of a line.
+    Text that the program prints to `sys.stdout` or `sys.stderr` replaces the lines: see `guard_output`. The next call
+    of `draw` puts them below this text. The cursor stays below the lines, at the start of a line.
     """
 
     def __init__(self) -> None:
@@ -145,20 +154,20 @@ class LiveLines:
         self._process = os.getpid()
 
     def draw(self, *renderables: Any, above: Sequence[Any] = ()) -> None:
-        """Draw objects of `rich`: see `styled`.
+        """Replace the lines by strings and objects of `rich`: see `styled`.
 
         Args:
-            renderables: the lines; by default, they stay as they are.
+            renderables: the new lines.
             above: what to print above the lines, where it stays.
         """
         stream = _Guarded.of(sys.stdout)
-        text = styled(*renderables, stream=stream, crop=True) if renderables else self._text
+        text = styled(*renderables, stream=stream, crop=True)
         above_text = styled(*above, stream=stream, crop=True)
         if _Guarded.line_is_open and not above:  # such as a progress bar of the user's code
             return
         stream.write_styled("\n" * _Guarded.line_is_open + above_text + text)
         stream.flush()
-        self._text, _Guarded.live = text, self
+        self._text, _Guarded.live = text, self if text else None
 
     def erase(self) -> None:
         """Remove the lines."""

@@ -1,12 +1,16 @@
-"""A run whose metrics are not finite ends with a message and exit code 1."""
+"""What a test measures: metrics that are not finite end with exit code 1, and all loaders are measured."""
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
+import lightning as L
 import pytest
+import torch
 import yaml
 
 from kit.cli import verbs
+from kit.dashboard.report import report
 from kit.ground.errors import NotMeasured, UserError
 
 RUN = {
@@ -48,3 +52,21 @@ def test_run_whose_monitored_metric_is_not_finite_is_stopped(capsys):
 def test_invalid_batch_size_and_num_workers_are_refused(args):
     with pytest.raises(UserError, match=rf"data\.{args[0]} is \W?{args[1]}"):
         verbs.fit(["--config", "tiny.yaml", f"--data.{args[0]}", args[1]])
+
+
+class TwoLoaders(L.LightningDataModule):
+    def test_dataloader(self):
+        return [[torch.full((2, 1), value)] for value in (1.0, 3.0)]
+
+
+class MeanOfBatch(L.LightningModule):
+    def test_step(self, batch, batch_idx, dataloader_idx):
+        self.log("test/mean", batch.mean(), batch_size=2)
+
+
+def test_metrics_of_all_test_loaders_are_reported(capsys):
+    trainer = L.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False)
+    metrics = verbs.evaluate(SimpleNamespace(trainer=trainer, model=MeanOfBatch(), datamodule=TwoLoaders()))
+    assert metrics == {"test/mean/dataloader_idx_0": 1, "test/mean/dataloader_idx_1": 3}
+    report(metrics, {}, None)
+    assert "test/mean/dataloader_idx_1  3.0000" in capsys.readouterr().out

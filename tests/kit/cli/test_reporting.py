@@ -64,6 +64,9 @@ def test_runs_are_compared_without_their_checkpoints(run, capsys):
         (["runs/tiny/version_0", "empty"], "empty"),
         (["runs/tiny/version_0", "stopped"], "stopped has no results.json"),
         (["stopped"], "stopped has no results.json"),
+        (["without_history"], "without_history has no history.json"),
+        (["runs/tiny/version_0/checkpoints/last.ckpt"], "last.ckpt is no run folder"),
+        ([f"copy_{k}" for k in range(11)], "11 runs are too many"),
         (["runs/tiny/version_0", "runs/tiny/version_1", "--htm", "a.html"], "htm"),
         (["runs/tiny/version_0", "runs/tiny/version_1", "--html", "empty"], "empty cannot be written"),
     ],
@@ -73,7 +76,13 @@ def test_mistake_is_one_line(words, message, run):
     shutil.copytree(run, run.with_name("version_1"))
     shutil.copytree(run, "stopped")
     Path("stopped/results.json").unlink()
+    shutil.copytree(run, "without_history")
+    Path("without_history/history.json").unlink()
+    before = files(Path("without_history"))
+    for k in range(11):
+        Path(f"copy_{k}").mkdir()
+        shutil.copy(run / "config.yaml", f"copy_{k}")
     with pytest.raises(UserError, match=message) as caught:
         report(words)
     assert "\n" not in str(caught.value) and caught.value.exit_code == 2
-    assert not Path("comparison.html").exists()
+    assert not Path("comparison.html").exists() and files(Path("without_history")) == before

@@ -70,6 +70,11 @@ def test_most_confused_pairs_come_first():
     assert len(confused_pairs(Matrix("a", torch.ones(70, 70).long(), names(70), "images")).values) <= MAX_BARS
 
 
+def test_perfect_large_matrix_does_not_look_empty():
+    perfect, empty = (Matrix("a", torch.eye(70).long() * count, names(70), "images") for count in (3, 0))
+    assert not torch.equal(draw_chart(perfect)[:, 100:], draw_chart(empty)[:, 100:])
+
+
 def test_pairs_of_long_names_that_are_cut_to_the_same_text_are_all_kept():
     counts = torch.zeros(70, 70, dtype=torch.long)
     counts[0, 1], counts[2, 3] = 4, 5

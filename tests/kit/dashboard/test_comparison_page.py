@@ -36,16 +36,17 @@ def rows(page: str) -> dict[str, list[str]]:
 
 
 def test_figures_stand_side_by_side_and_the_best_is_bold():
-    better = {"test/loss": 0.25, "test/accuracy": 0.75, "val/miou": 0.5, "test/error": 2.0, "train_seconds": 9876.5}
+    better = {"test/loss": 0.25, "test/accuracy": 0.75, "val/miou": 0.5, "accuracy": 0.1234, "train_seconds": 9876.5}
     runs = [
         Run.read(write("a")),
         Run.read(write("b", results=better)),
-        Run.read(write("c", results={"test/loss": None})),
+        Run.read(write("c", results={"test/loss": None, "accuracy": 0.0123})),
     ]
     table = rows(comparison_page(runs))
     assert table[""] == ["1: a", "2: b", "3: c"]
     assert table["test/loss"] == ["0.5000", "<b>0.2500</b>", ""]
     assert table["test/accuracy"] == ["0.2500", "<b>0.7500</b>", ""]
+    assert table["accuracy"] == ["", "<b>0.1234</b>", "0.0123"]
     assert table["val/miou"] == ["", "0.5000", ""]  # one value is not the best of several
     assert table["test/accuracy/cat"] == ["0.5000", "", ""]
     assert table["train_seconds"] == ["12.3", "9,876.5", ""]

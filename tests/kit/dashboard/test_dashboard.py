@@ -124,6 +124,20 @@ def test_exception_in_drawing_is_one_warning_and_ends_no_run(recwarn):
     assert "train/loss" in log(run).Tags()["scalars"] and (run / "results.json").is_file()
 
 
+def test_chart_that_fails_takes_no_other_pictures_with_it(monkeypatch, recwarn):
+    def fail(self):
+        raise RuntimeError("no chart today")
+
+    monkeypatch.setattr(tiny_task.Rightness, "charts", fail)
+    run = fit("uncharted", "--dashboard.budget", "1")
+    (message,) = [str(warning.message) for warning in recwarn if "dashboard" in str(warning.message)]
+    assert "charts" in message and "no chart today" in message
+    events = log(run)
+    assert set(events.Tags()["images"]) == PICTURES - {"validation/confusion"}
+    assert events.Images("samples/worst")[-1].step == 15
+    assert (run / "pictures/worst.jpg").is_file() and not (run / "pictures/confusion.png").exists()
+
+
 def test_first_batch_is_drawn_as_the_training_step_gets_it(monkeypatch):
     drawn: list[torch.Tensor] = []
     batches: list[Any] = []

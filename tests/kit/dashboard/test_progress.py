@@ -153,6 +153,15 @@ def test_bar_leaves_a_row_for_each_epoch_below_one_header(screen):
     ]
 
 
+def test_row_takes_the_place_of_the_lines_of_its_epoch(screen):
+    out, bar, run = screen(80), Bar(SPEED), run_of(0, max_epochs=6)
+    bar.setup(run, TASK, "fit")
+    drive(bar, run, validate=True)
+    assert [line.split()[:1] for line in visible(out.getvalue())] == [["epoch"], ["1/6"], []]
+    bar.on_validation_start(run, TASK)
+    assert [line.split()[:1] for line in visible(out.getvalue())] == [["epoch"], ["1/6"], ["1/6"], ["validation"], []]
+
+
 def test_rows_of_a_run_counted_in_steps_are_its_validations(screen):
     out, bar = screen(80), Bar(SPEED)
     for epoch in range(6):

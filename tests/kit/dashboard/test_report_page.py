@@ -6,6 +6,7 @@ import math
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import tiny_task
@@ -143,6 +144,32 @@ def test_values_that_are_not_finite_have_no_points():
     page = ReportPage(None)
     page._curves = {"train/loss": [(1, 2.0), (2, math.nan), (3, 1.0)], "val/loss": [(n, math.inf) for n in range(3)]}
     assert lines(page) == {"loss training": [[1.0, 3.0], [2.0, 1.0]]}
+
+
+@pytest.mark.parametrize("shape", [(), (1,)])
+def test_training_loss_is_a_mean_of_finite_losses(shape):
+    one, trainer = ReportPage(None), SimpleNamespace(accumulate_grad_batches=2)
+    for value in (1.0, math.nan, 2.0, math.inf):
+        one.on_train_batch_end(trainer, None, {"loss": torch.full(shape, value)})
+    one.on_train_batch_end(trainer, None, None)
+    assert one.state_dict()["train_loss"] == [6, 2]
+
+
+def test_charts_are_drawn_without_a_whole_net(monkeypatch):
+    monkeypatch.setattr(report_page, "has_whole_net", lambda trainer: False)
+    content = page("sharded")
+    assert content.count("data:image/png") == 4 and content.count("data:image/jpeg") == 1  # the first batch
+
+
+def test_curves_that_cannot_be_drawn_lose_no_history(tmp_path, monkeypatch):
+    def fail(self):
+        raise RuntimeError("no curve today")
+
+    monkeypatch.setattr(ReportPage, "curve_charts", fail)
+    with pytest.warns(match="no curve today"):
+        ReportPage(None).write(tmp_path, {"test/map": 0.25}, {}, "verdict: fits well", [])
+    assert report_page.History.read(tmp_path).conclusion == "verdict: fits well"
+    assert (tmp_path / "report.html").is_file()
 
 
 def test_curves_have_a_limited_number_of_points(monkeypatch, written):

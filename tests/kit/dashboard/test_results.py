@@ -1,9 +1,11 @@
 import json
 import math
+import re
 from pathlib import Path
 
 import pytest
 import torch
+from rich.cells import cell_len
 
 from kit.dashboard.report import report, require_measured
 from kit.evaluation import Means
@@ -36,6 +38,23 @@ def test_classes_are_one_table_of_the_worst_and_the_best(capsys):
     assert all(int(row[1].replace(",", "")) == 5 * int(row[0]) for row in rows)
     assert all(row[3:] == ["0.5000"] * (int(row[0]) % 2 == 0) for row in rows)
     assert len(json.loads(Path("run/results.json").read_text())) == 1501
+
+
+@pytest.mark.parametrize(
+    ("columns", "header"), [(80, "class boxes map map_50"), (30, "class boxes map"), (12, "class")]
+)
+def test_last_columns_of_the_classes_are_left_out_if_the_terminal_is_narrow(columns, header, monkeypatch, capsys):
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("NO_COLOR", "1")
+    names = ["bee", "a kind of cat with a long name", "貓" * 20]
+    metrics = {f"test/{key}/{name}": 0.5 for key in ("map", "map_50") for name in names}
+    report(metrics, {}, None, evaluation=Counted(names))
+    lines = re.sub(r"\x1b\[\d*m", "", capsys.readouterr().out).splitlines()
+    index = next(index for index, line in enumerate(lines) if line.startswith("class"))
+    assert lines[index].split() == header.split()
+    assert len(lines) == index + 4 and all(cell_len(line) <= columns for line in lines)
+    assert [line[0] for line in lines[index + 1 :]] == ["b", "a", "貓"]
 
 
 class Counted(Means):

@@ -142,7 +142,9 @@ def test_slow_speeds_have_digits(images_per_second, text):
     assert speed_text(images_per_second) == text
 
 
-@pytest.mark.parametrize("batch", [(torch.zeros(4, 1), torch.zeros(9)), {"x": [torch.zeros(4)]}, torch.zeros(4)])
+@pytest.mark.parametrize(
+    "batch", [(torch.zeros(4, 1), torch.zeros(9)), {"x": [torch.zeros(4)]}, (torch.tensor(1.0), torch.zeros(4))]
+)
 def test_batch_size_of_nested_batches(batch, monkeypatch):
     seconds = iter(range(100))
     monkeypatch.setattr(speed.time, "perf_counter", lambda: next(seconds))
@@ -150,6 +152,15 @@ def test_batch_size_of_nested_batches(batch, monkeypatch):
     for _ in range(WARM_UP_STEPS + 2):
         meter.on_train_batch_end(SimpleNamespace(world_size=1), None, None, batch, 0)
     assert meter.images_per_second == 4
+
+
+@pytest.mark.parametrize("batch", [torch.tensor(1.0), ["a", "b"], None])
+def test_batch_without_images_counts_as_one(batch, monkeypatch):
+    monkeypatch.setattr(speed.time, "perf_counter", iter(range(100)).__next__)
+    meter = Speed()
+    for _ in range(WARM_UP_STEPS + 2):
+        meter.on_train_batch_end(SimpleNamespace(world_size=2), None, None, batch, 0)
+    assert meter.images_per_second == 2
 
 
 def test_peak_memory_is_plausible():

@@ -34,6 +34,15 @@ def test_full_disk_is_reported_and_logging_continues_later(monkeypatch, capsys):
     assert sorted((event.step, event.value) for event in events) == [(1, 1.0), (3, 3.0)]
 
 
+def test_metrics_of_single_classes_are_no_scalars():
+    logger = TensorBoard("runs/classes/version_0")
+    keys = ["val/miou", "val/iou/cat", "test/iou/a/b", "learning_rate/1", "val/loss/dataloader_idx_1", "epoch"]
+    logger.log_metrics(dict.fromkeys(keys, 0.5), 1)
+    logger.finalize("success")
+    scalars = EventAccumulator("runs/classes/version_0").Reload().Tags()["scalars"]
+    assert set(scalars) == {"val/miou", "learning_rate/1", "val/loss/dataloader_idx_1"}
+
+
 def test_invalid_value_raises_an_exception():
     with pytest.raises(ValueError, match="not supported"):
         TensorBoard("runs/odd/version_0").log_metrics({"train/loss": object()}, 1)

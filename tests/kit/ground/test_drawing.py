@@ -125,6 +125,9 @@ def test_texts_are_shortened_at_their_start():
     assert shortened("abc/0012.png", 1000) == "abc/0012.png"
     assert shortened("aaaaabc/0012.png", width) == "…bc/0012.png"
     assert shortened("name", 1) == "…"
+    text = "".join(chr(97 + k % 26) for k in range(900))
+    cut = shortened(text, 300)
+    assert text.endswith(cut[1:]) and label_size(cut)[0] <= 300 < label_size(f"…{text[-len(cut) :]}")[0]
 
 
 def test_size_of_texts_is_that_of_the_with_block():

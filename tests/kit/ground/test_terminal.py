@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable
 
 import pytest
+from rich.text import Text
 from tqdm import tqdm
 
 from kit.checks.report import brief_text, full_text, survey_page
@@ -103,8 +104,18 @@ def test_reports_and_pages_escape_names() -> None:
 
 
 def test_results_table_escapes_names(capsys: pytest.CaptureFixture[str]) -> None:
-    report({f"test/accuracy/{EVIL}": 0.5}, {}, None)
-    assert capsys.readouterr().out.splitlines()[-1] == f"{SHOWN}    0.5000"
+    report({f"test/accuracy/{EVIL}": 0.5}, {}, None, [f"left out: {EVIL}"], f"verdict: {EVIL}\ntry: {EVIL}")
+    assert capsys.readouterr().out.splitlines()[-2:] == [f"{SHOWN}    0.5000", f"left out: {SHOWN}"]
+
+
+def test_verdict_is_escaped(capsys: pytest.CaptureFixture[str]) -> None:
+    report({}, {}, None, conclusion="verdict: \x1b[2J\ntry: \x9b31m")  # `history.json` may be a stranger's
+    assert capsys.readouterr().out == "\nverdict: \\x1b[2J\ntry: \\x9b31m\n\n"
+
+
+def test_text_without_a_stream_has_no_colours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert terminal.styled(Text("red", "bold red"), "[bold]:smile:") == "red\n[bold]:smile:\n"
 
 
 class Full(io.StringIO):
