@@ -71,10 +71,11 @@ class Dashboard(L.Callback):
 
     def on_train_batch_start(self, trainer: L.Trainer, _: Any, batch: Any, batch_idx: int) -> None:
         """Log the pictures that `ReportPage` has just drawn: of the first batch, and of the data."""
-        if self._page:
-            for tag, picture in self._page.first_pictures.items() if self._board else ():
+        pictures = self._page.first_pictures if self._page else {}
+        if self._board:
+            for tag, picture in pictures.items():
                 self._board.log_picture(tag, picture, 0, photograph=tag.startswith("samples/"))
-            self._page.first_pictures.clear()
+        pictures.clear()
 
     def on_before_optimizer_step(self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Optimizer) -> None:
         every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
