@@ -41,7 +41,7 @@ PIPELINES = {
     "generation": "unconditional-image-generation",
     "style": "image-to-image",
 }
-MAX_BOX_IMAGES = 2000  # the interval needs the average precision of each image, which takes 20 ms
+MAX_BOX_IMAGES = 500  # the interval needs the average precision of each image, which takes seconds for 500
 MARKDOWN = re.compile(r"[\\`*_\[\]<>|&~$#!@]|(?<=:)//|(?<=www)\.")
 
 
