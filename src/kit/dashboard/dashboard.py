@@ -20,6 +20,7 @@ from kit.ground.ranges import NonNegativeFloat, PositiveInt
 from kit.safeguards import NanGuard
 from kit.task import as_task
 
+FIRST_SECONDS = 0.5  # that the first drawing takes, approximately
 GROWTH = 1.15  # draw again once the run's time has grown by this factor: about 70 drawings in a day
 
 
@@ -158,7 +159,7 @@ def is_due(elapsed: float, last_drawing: float, drawing_seconds: float, budget: 
         drawing_seconds: the time that all drawings took together.
         budget: the largest share of the run's time that drawing may take.
     """
-    return drawing_seconds <= budget * elapsed and elapsed >= GROWTH * last_drawing
+    return max(drawing_seconds, FIRST_SECONDS) <= budget * elapsed and elapsed >= GROWTH * last_drawing
 
 
 def optimizer_values(trainer: L.Trainer) -> dict[str, float]:
