@@ -15,6 +15,7 @@ from torch.optim.lr_scheduler import CyclicLR, OneCycleLR
 
 from kit.ground.errors import UserError
 from kit.safeguards import Checkpoint
+from kit.task import Task
 from kit.training import EMA, FineTuning
 from kit.training.finetuning import fit_linear, learning_rates
 from kit.training.schedule import parameter_groups
@@ -194,6 +195,7 @@ import lightning as L
 import torch
 from test_finetuning import saved, task
 from tiny_task import Shades
+from kit.task import Task
 from kit.training import FineTuning
 
 module = task("weights.pt")
@@ -231,7 +233,8 @@ def test_later_checkpoint_replaces_the_head_unless_it_is_clearly_worse(images, a
     checkpoint, kept = Checkpoint("val/accuracy", "max"), 0
     measured = SimpleNamespace(score_name="accuracy")
     trainer = SimpleNamespace(strategy=SimpleNamespace(reduce_boolean_decision=bool), global_step=0)
-    trainer.lightning_module = SimpleNamespace(measured=measured)
+    trainer.lightning_module = Task()
+    trainer.lightning_module.measured = measured
     checkpoint.mode = checkpoint._arguments[1]
     checkpoint.monitor = "val/accuracy"
     for step, accuracy in enumerate(accuracies):
