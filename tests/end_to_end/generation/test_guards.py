@@ -62,7 +62,7 @@ def tested(monkeypatch):
     def run(*words: str) -> dict[str, float]:
         found = {}
         with monkeypatch.context() as patch:
-            patch.setattr(verbs, "report", lambda metrics, *_: found.update(metrics))
+            patch.setattr(verbs, "report", lambda metrics, *_, **__: found.update(metrics))
             verbs.test([*words, "--trainer.limit_test_batches", "3"])
         return found
 
@@ -95,7 +95,7 @@ from kit.samples import judge
 if __name__ == "__main__":
     judge.MIN_STEPS = 5
     process.quiet()
-    verbs.report = lambda metrics, *_: print("figures", json.dumps(metrics))
+    verbs.report = lambda metrics, *_, **__: print("figures", json.dumps(metrics))
     verbs.test(sys.argv[1:])
 """
 

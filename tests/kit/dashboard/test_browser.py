@@ -148,7 +148,7 @@ def words(board: str, browser) -> Callable[..., str]:
 
 TABS = [
     ("scalars", ["gradient_norm", "learning_rate", "speed", "test", "train", "val"]),  # groups, folded
-    ("images", ["curves/loss", "samples/first_batch", "samples/validation", "samples/worst", "validation/confusion"]),
+    ("images", ["curves/loss", "data", "samples", "validation"]),  # groups, folded
     ("text", ["report/text_summary", "verdict: ", "test/accuracy"]),
     ("hparams", ["val/accuracy", "test/accuracy", "lr", "fast/version_0/best", "slow/version_0/best"]),
 ]

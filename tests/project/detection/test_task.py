@@ -136,10 +136,10 @@ def test_two_processes_train_and_measure_the_same_as_one(repository, ranks, caps
     assert ended.returncode == 0, ended.stderr
     verbs.test(["runs/detection/version_0", "--data.batch_size", "3"])
     both, one = (
-        [line for line in text.splitlines() if line.startswith("test/")]
+        [line.split() for line in text.splitlines() if re.match(r"test/|class |\d ", line)]
         for text in (ended.stdout, capsys.readouterr().out)
     )
-    assert both == one and any(line.startswith("test/map/") for line in both)
+    assert both == one and any(row[0].isdecimal() for row in both)
 
 
 @pytest.mark.slow
@@ -153,7 +153,7 @@ def test_other_data_are_tested_with_the_classes_of_the_model(fit, repository, ti
     )  # fmt: skip
     assert "no test split" in capsys.readouterr().out
     verbs.test([str(run), "--data.root", "other"])
-    assert "test/map/owl " in capsys.readouterr().out
+    assert re.search("^owl ", capsys.readouterr().out, re.MULTILINE)
     for file in Path("other/Annotations").glob("*.xml"):
         file.write_text(file.read_text().replace("owl", "owls"))
     with pytest.raises(UserError, match=r"train_1\.xml:18: .*'owls'.*did you mean 'owl'"):
@@ -197,7 +197,7 @@ def test_finetuning_config_with_every_format(fit, repository, tiny, capsys, kind
     net = ["--model.net.pretrained", "false", "--model.net.name", "ssdlite320_mobilenet_v3_large"]
     fit("--config", config, *data, *net, "--data.batch_size", "2", "--trainer.max_epochs", "1")
     said = capsys.readouterr().out
-    assert "val/map " in said and re.search("^val/map/(cat|dog|owl) ", said, re.MULTILINE)
+    assert "val/map " in said and re.search("^(cat|dog|owl) ", said, re.MULTILINE)
 
 
 def test_validation_images_without_boxes_cannot_choose_a_checkpoint(fit, repository, tiny):
