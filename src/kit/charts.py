@@ -1,4 +1,4 @@
-"""What an `Evaluation` or a data set shows as a chart. `kit.dashboard.charts` draws it."""
+"""The data of charts, which an `Evaluation` or a data module returns. `kit.dashboard.charts` draws them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

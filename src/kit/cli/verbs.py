@@ -272,7 +272,7 @@ def evaluate(cli: CLI, ckpt_path: Path | None = None) -> dict[str, float] | None
     if split == "val":
         advice = "the checkpoint was chosen by these validation figures, so expect slightly worse ones on new data"
         rank_zero_only(print)(f"there is no test split: {advice}")
-    evaluate = trainer.test if split == "test" else trainer.validate
+    loop = trainer.test if split == "test" else trainer.validate
     with doing(f"testing on the {split} split"):
-        of_loaders = evaluate(cli.model, datamodule=data, verbose=False, ckpt_path=ckpt_path, weights_only=True)
+        of_loaders = loop(cli.model, datamodule=data, verbose=False, ckpt_path=ckpt_path, weights_only=True)
     return {key: value for metrics in of_loaders for key, value in metrics.items()}

@@ -56,7 +56,7 @@ Curve = list[tuple[int, float]]  # the step and the value at each validation
 
 
 class History(NamedTuple):
-    """What `report` needs of a run that has ended, besides its results and its checkpoint.
+    """The part of a run's page that the verb `report` cannot measure again.
 
     conclusion: the verdict and suggestions, see `Overfitting.conclusion`.
     modes: whether the lowest or the highest value of a monitored metric is the best, `min` or `max` by log key.
