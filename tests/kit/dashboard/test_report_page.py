@@ -11,24 +11,16 @@ from types import SimpleNamespace
 import pytest
 import tiny_task
 import torch
-import yaml
 from PIL import Image
-from tiny_run import killed_at
+from tiny_run import killed_at, write_config
 
-from kit.cli import process, verbs
+from kit.cli import verbs
 from kit.dashboard import ReportPage, report_page
-
-TINY = {
-    "trainer": {"max_epochs": 3, "accelerator": "cpu"},
-    "model": {"class_path": "tiny_task.Drawn", "init_args": {"lr": 0.05}},
-    "data": {"class_path": "tiny_task.Shades", "init_args": {"batch_size": 8, "train": 40, "val": 21}},
-}
 
 
 @pytest.fixture(autouse=True)
 def config() -> None:
-    process.quiet()
-    Path("tiny.yaml").write_text(yaml.safe_dump(TINY))
+    write_config(max_epochs=3)
 
 
 def page(name: str, *args: str) -> str:

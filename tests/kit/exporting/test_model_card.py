@@ -12,10 +12,10 @@ import torch
 import yaml
 from huggingface_hub import ModelCard
 from markdown_it import MarkdownIt
-from tiny_run import killed_at
+from tiny_run import killed_at, write_config
 
 from kit.checks.survey import Survey
-from kit.cli import process, verbs
+from kit.cli import verbs
 from kit.exporting import model_card
 from kit.exporting.model_card import folders_in, in_words, markdown
 from kit.ground import app
@@ -23,17 +23,10 @@ from kit.ground.faults import fault
 from kit.safeguards.overfitting.verdict import margin_of_error
 from kit.training.weights import Weights, set_start
 
-TINY = {
-    "trainer": {"max_epochs": 2, "accelerator": "cpu"},
-    "model": {"class_path": "tiny_task.Drawn", "init_args": {"lr": 0.05}},
-    "data": {"class_path": "tiny_task.Shades", "init_args": {"batch_size": 8, "train": 40, "val": 21}},
-}
-
 
 @pytest.fixture(autouse=True)
 def config() -> None:
-    process.quiet()
-    Path("tiny.yaml").write_text(yaml.safe_dump(TINY))
+    write_config(max_epochs=2)
 
 
 def card(name: str = "tiny", *args: str) -> str:

@@ -1,4 +1,4 @@
-"""A run of the tiny task that a test file makes once, since nothing in it changes it."""
+"""Runs of the tiny task: their config, and a run that a test file makes once, since nothing in it changes it."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -6,9 +6,21 @@ from pathlib import Path
 
 import pytest
 import tiny_task
+import yaml
 
 from kit.checkpoints import trust
 from kit.cli import process, verbs
+
+
+def write_config(max_epochs: int) -> None:
+    """Write `tiny.yaml`, a config of the task that draws, without messages of Lightning."""
+    process.quiet()
+    config = {
+        "trainer": {"max_epochs": max_epochs, "accelerator": "cpu"},
+        "model": {"class_path": "tiny_task.Drawn", "init_args": {"lr": 0.05}},
+        "data": {"class_path": "tiny_task.Shades", "init_args": {"batch_size": 8, "train": 40, "val": 21}},
+    }
+    Path("tiny.yaml").write_text(yaml.safe_dump(config))
 
 
 def made_once(once: Callable[..., Path], name: str, config: str) -> Path:
