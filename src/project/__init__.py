@@ -11,14 +11,14 @@ if TYPE_CHECKING:
 
 
 def _require_own_library() -> None:
-    """Raise an error if Python finds another `kit` than the one beside this package, such as another project's."""
+    """Raise an error if Python finds no `kit`, or another one than that beside this package (another project's)."""
     required = Path(__file__).resolve().parents[1] / "kit" / "__init__.py"
     spec = find_spec("kit")
     kit_file = spec.origin if spec else None
     if kit_file and Path(kit_file).resolve() == required:
         return
-    needs = f"{__name__} needs the library {required.parent}"
-    message = f"{needs}, but Python finds {kit_file}: use the environment of {__name__}"
+    problem = f"{__name__} needs the library {required.parent}, but Python finds {kit_file or 'none'}"
+    message = f"{problem}: use the environment of {__name__}"
     if sys.argv[0] == "-m":  # `python -m PACKAGE.VERB` imports this package: print one line instead of a traceback
         print(f"error: {message}", file=sys.stderr)
         sys.exit(2)

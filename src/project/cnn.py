@@ -11,7 +11,7 @@ from kit.ground.ranges import require_levels
 class ConvBlock(nn.Sequential):
     """Convolution, batch normalisation and ReLU: Float[B in H W] to Float[B out ceil(H/stride) ceil(W/stride)].
 
-    The kernel is 3x3 for a stride of 1 or 2, and 7x7 for a stride of 4, so that every input pixel is used.
+    The kernel is 3x3 for a stride of 1 or 2, and 7x7 for a stride of 4: large enough to use every input pixel.
     """
 
     def __init__(self, in_channels: int, out_channels: int, stride: int = 1) -> None:

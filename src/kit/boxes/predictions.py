@@ -15,7 +15,7 @@ from kit.ground import drawing
 from kit.ground.ranges import Share
 from kit.task import ExportedModule
 
-ROUNDING = 0.01  # a detection whose score exceeds the net's threshold by less than this may be missing
+SCORE_MARGIN = 0.01  # a box within this of the net's threshold may be missing in one of two compared outputs
 
 
 def to_original(detected: Mapping[str, Tensor], size: Sequence[Any], content_size: Sequence[Any]) -> dict[str, Tensor]:
@@ -51,8 +51,8 @@ class BoxPredictions:
         folder: the folder of the results.
         class_names: the names of the model's classes.
         pictures: whether to draw the boxes.
-        score: the lowest score of the boxes that are drawn; by default, the command `predict` takes the one that the
-            training chose. The JSON file has all boxes.
+        score: the lowest score of the boxes that are drawn. Unless another one is given, the command `predict` passes
+            the threshold that training chose. The JSON file has all boxes.
     """
 
     FOLDERS = ("pictures",)
@@ -96,9 +96,9 @@ class BoxPredictions:
 class ExportedDetector(ExportedModule):
     """Convert an image to `boxes` Float[N 4] XYXY in pixels of the original, `scores` Float[N] and `labels` Long[N].
 
-    Labels are 1 to K. The highest score is first. Each box of an exported file must match a box of PyTorch's, and each
-    of PyTorch's a box of the file: with the same class, an IoU of at least 0.99, and scores that differ by at most
-    0.01. Boxes whose scores are near the net's threshold need no match.
+    Labels are 1 to K. The highest score is first. Each box that an exported file returns must match one that PyTorch
+    returns, and the reverse. Matching boxes have the same class, an IoU of at least 0.99, and scores that differ by at
+    most 0.01. Boxes whose scores are near the net's threshold need no match.
     """
 
     task = "detection"
@@ -118,7 +118,7 @@ class ExportedDetector(ExportedModule):
         return detected["boxes"], detected["scores"], detected["labels"]
 
     def count(self, predicted: Mapping[str, Tensor]) -> int:
-        return int((predicted["scores"] > self._threshold(predicted) + ROUNDING).sum())
+        return int((predicted["scores"] > self._threshold(predicted) + SCORE_MARGIN).sum())
 
     def difference(self, outputs: Mapping[str, Tensor], predicted: Mapping[str, Tensor]) -> float:
         """Return the largest of `distances`, or infinity if a number is not finite."""
@@ -129,17 +129,17 @@ class ExportedDetector(ExportedModule):
     def distances(self, outputs: Mapping[str, Tensor], predicted: Mapping[str, Tensor]) -> Tensor:
         """Return the distance of each box to its counterpart: those of `outputs`, then those of `predicted`, Float[N].
 
-        The distance is 1 - IoU or the difference of the scores, whichever is larger. It is 1 if a box has no
-        counterpart of its class. Boxes whose scores are not clearly above the threshold are left out.
+        The distance is 1 - IoU or the difference of the scores, whichever is larger. It is 1 if no box of its class
+        overlaps. Boxes whose scores are not clearly above the threshold are left out.
         """
-        min_score = max(self._threshold(outputs), self._threshold(predicted)) + ROUNDING
+        min_score = max(self._threshold(outputs), self._threshold(predicted)) + SCORE_MARGIN
         return torch.cat([_distances(outputs, predicted, min_score), _distances(predicted, outputs, min_score)])
 
     def _threshold(self, detected: Mapping[str, Tensor]) -> float:
         """Return the net's score threshold, or the lowest score if the net may have dropped lower ones.
 
-        The net drops the lowest scores if there are more than `detections_per_img`. `detected` may have fewer, since
-        detections in the padding are dropped later. So half of this number is taken as a sign that the net did so.
+        The net returns at most `detections_per_img` detections, those with the highest scores. Those in the padding are
+        dropped later. If at least half of this number remain, the net is assumed to have dropped some.
         """
         # The attributes are torchvision's. Nets without them have the threshold 0.
         head = next((module for module in self.net.modules() if hasattr(module, "detections_per_img")), None)
@@ -152,13 +152,14 @@ class ExportedDetector(ExportedModule):
 def _distances(detected: Mapping[str, Tensor], others: Mapping[str, Tensor], min_score: float) -> Tensor:
     """Return the distance of each detection above `min_score` to the nearest of `others` that has no match yet.
 
-    The distance is 1 if none of the same class is left.
+    The distance is 1 if no such detection of the same class overlaps.
     """
     boxes, scores, labels = (detected[key][detected["scores"] > min_score] for key in ("boxes", "scores", "labels"))
     costs = torch.maximum(1 - box_iou(boxes, others["boxes"]), (scores[:, None] - others["scores"]).abs())
     costs[labels[:, None] != others["labels"]] = 1
     distances = torch.ones(len(costs))
-    for row in range(min(costs.shape)):
+    for row in range(len(costs) if costs.numel() else 0):
         distances[row], nearest = costs[row].min(0)
-        costs[:, nearest] = 1
+        if distances[row] < 1:
+            costs[:, nearest] = 1
     return distances

@@ -22,7 +22,7 @@ from kit.ground.faults import Fault, fault
 from kit.ground.files import MARKS, MAX_LIST_BYTES, read_bytes, read_text
 
 MAX_HEADER_BYTES = 2**16
-NAMES = {",": "commas", ";": "semicolons", "\t": "tabs"}  # the separators of cells
+SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}  # the separators of cells, and their names
 
 
 def column_names(file: Path) -> list[str]:
@@ -59,7 +59,7 @@ def read_table(file: Path, needed: Sequence[str], report_fault: FaultCollector) 
         for cells in reader:
             row = {name: (cell or "").strip() for name, cell in cells.items() if name is not None}
             if any(map(str.strip, cells.get(None, ()))):
-                message = f"a row with more cells than the header has; put text with {NAMES[separator]} in quotes"
+                message = f"a row with more cells than the header has; put text with {SEPARATORS[separator]} in quotes"
                 report_fault("bad-row", file, message, reader.line_num)
             elif any(row.values()):
                 yield reader.line_num, row
@@ -70,7 +70,7 @@ def read_table(file: Path, needed: Sequence[str], report_fault: FaultCollector) 
 def _open(text: str) -> tuple[csv.DictReader, str]:
     """Return a reader of the text of a table, and the separator of its cells."""
     lines = StringIO(text, newline="")
-    separator = max(NAMES, key=lines.readline().count)
+    separator = max(SEPARATORS, key=lines.readline().count)
     lines.seek(0)
     return csv.DictReader(lines, delimiter=separator, skipinitialspace=True, strict=True), separator
 
@@ -99,7 +99,8 @@ class LabelTable:
     """A table with the columns `path` and `label`, and optionally `split` (train, val or test) and `group`.
 
     Args:
-        file: the table. Its paths are relative to its folder.
+        root: the folder of the data set, to which the paths in the table are relative.
+        file: the table.
         separator: the text between two labels in a cell; None if each cell is one label.
 
     Attributes:
@@ -108,8 +109,8 @@ class LabelTable:
         listed_images: the images of all rows; set by `rows`.
     """
 
-    def __init__(self, file: Path, separator: str | None) -> None:
-        self.source, self.root, self.separator = file, file.parent, separator or None
+    def __init__(self, root: Path, file: Path, separator: str | None) -> None:
+        self.source, self.root, self.separator = file, root, separator or None
         self.report_fault = FaultCollector()
         self.listed_images: set[Path] = set()
 

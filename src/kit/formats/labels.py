@@ -23,10 +23,10 @@ def open_labels(
 
     Args:
         root: the folder of the data set.
-        format: `folders` for class folders, `table` for a table. By default, it is `table` if
-            `file` is given, or else recognised from the files in `root`.
-        file: the name of the table in `root`. By default, it is `labels.csv`, or the only table with the columns path
-            and label.
+        format: `folders` for class folders, `table` for a table. By default, it is `table` if `file` is given; else, it
+            is recognised from the files in `root`.
+        file: the path of the table, relative to `root`. By default, it is `labels.csv`, or the only table with the
+            columns path and label.
         separator: see `LabelTable`.
         group: see `ClassFolders`.
 
@@ -52,7 +52,7 @@ def open_labels(
     if not table.is_file():
         remedy = "give its folder with --data.root and its name with --data.file"
         raise UserError(f"no table at {table.absolute()}; {remedy}")
-    return LabelTable(table, separator)
+    return LabelTable(root, table, separator)
 
 
 def _find_tables(root: Path) -> list[Path]:

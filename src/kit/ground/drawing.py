@@ -24,9 +24,9 @@ GREEN, RED = (90, 200, 110), (255, 95, 85)
 BACKGROUND = (24, 27, 32)  # behind captions and between images
 TEXT_SIZE = 13  # pixels
 PADDING = 3  # pixels around a label's text
-MAX_LINE = 16  # the width of a line below an image that is narrower, in text sizes
+MAX_LINE = 16  # a caption may be this wide even if its image is narrower, as a multiple of the text size
 MAX_SIDE = 8192  # pixels of an enlarged image
-FIRST_COLOUR = (255, 153, 0)  # of class 0; the next ones are not red, which shows errors
+FIRST_COLOUR = (255, 153, 0)  # of class 0: orange. The colours chosen next are then not red, which marks errors
 NUM_COLOURS = 255
 # The CIE's X, Y and Z of linear red, green and blue (IEC 61966-2-1).
 RGB_TO_XYZ = torch.tensor([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]).double()
@@ -66,7 +66,7 @@ def _characters() -> frozenset[int]:
 
 
 def drawable(text: str) -> str:
-    r"""Return a text in one line, and escape what the font cannot draw: `\x1b`, line feeds, or `\u732b` in Chinese."""
+    r"""Return a text in one line. Characters that the font lacks are escaped: `\n`, `\x1b`, or `\u732b` (Chinese)."""
     text = escape(text)
     if text.isascii():
         return text
@@ -74,7 +74,7 @@ def drawable(text: str) -> str:
 
 
 def shortened(text: str, width: int) -> str:
-    """Return a text, or as much of its end as a label of this width has room for, after an ellipsis."""
+    """Return a text or, if it does not fit into a label of this width, an ellipsis and the end that fits."""
     text = drawable(text)
     if label_size(text)[0] <= width:
         return text
@@ -182,7 +182,8 @@ def _write(pen: ImageDraw.ImageDraw, place: tuple[float, float], text: str, colo
 def add_caption(image: Tensor, lines: Sequence[tuple[str, Colour]]) -> Tensor:
     """Add lines of coloured text below an image, uint8 [3 H W].
 
-    The result is wider than the image if a line is. A line that is wider still than about 30 letters lacks its start.
+    The result is wider than the image if a line is. A line that is wider than both the image and about 30 letters is
+    cut at its start.
     """
     line_height = label_size("")[1]
     limit = max(image.shape[2], MAX_LINE * current_text_size())

@@ -45,14 +45,17 @@ FILE_TYPES = {"d": "a folder", "p": "a named pipe", "c": "a device", "b": "a dev
 
 
 def require_regular(path: Path, most: int | None = None) -> int:
-    """Return a file's size in bytes, without opening it.
+    """Raise an error unless a path is a regular file within a size limit. Return its size, without opening it.
 
     Args:
         most: the maximum size in bytes; by default, any size is allowed.
 
     Raises:
-        OSError: the file does not exist or is too large, a permission is missing, or the path is not a regular file. To
-            open a pipe or a device might never return.
+        OSError: the file does not exist or is too large, a permission is missing, or the path is not a regular file.
+            Opening a pipe or a device might block forever.
+
+    Returns:
+        the size in bytes.
     """
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):
@@ -122,6 +125,7 @@ def decode_text(file: Path, content: bytes, encoding: str = "utf-8") -> str:
     try:
         text = content.decode(encoding)
     except UnicodeDecodeError as error:
+        # The NUL stands for the first bytes that cannot be decoded, so that the next branch finds their line.
         text = error.object[: error.start].decode(encoding, "ignore") + "\0"
     except (LookupError, UnicodeError):
         raise BrokenFiles(f"{file}:1: unknown encoding '{encoding}'; save the file as UTF-8") from None
@@ -184,7 +188,8 @@ def allowing_pixels(limit: int) -> Iterator[None]:
     """Set the number of pixels of the largest image that PIL opens in this context."""
     usual, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, (limit + 1) // 2
     try:
-        with warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning):  # PIL warns from half
+        # PIL warns about images with more than half of the limit.
+        with warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning):
             yield
     finally:
         Image.MAX_IMAGE_PIXELS = usual
@@ -227,7 +232,7 @@ def replacing(file: Path) -> Iterator[Path]:
         why = f"{error.strerror or error}; choose another folder, or free disk space"
         raise UserError(f"{file} cannot be written: {why}") from error
     finally:
-        with suppress(OSError):  # the folder is missing, or on a disk that was mounted read-only
+        with suppress(OSError):  # it was renamed to `file`, or its folder is missing or read-only
             temporary.unlink()
 
 

@@ -1,4 +1,4 @@
-"""Read YAML files by the core schema of YAML 1.2, with limits on size, depth and number of values."""
+"""Read YAML files within limits on size, depth and number of values. `parse_yaml` describes the schema."""
 
 import re
 from collections.abc import Iterator
@@ -19,19 +19,20 @@ TOO_MANY = f"more than {MAX_VALUES:,} values, with the values behind each alias"
 
 # PyYAML may have been built without the faster C library.
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """A safe loader with the core schema of YAML 1.2."""
+    """A safe loader with the schema that `parse_yaml` describes."""
 
     yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, re.Pattern[str]]]]] = {}
 
     def construct_integer(self, node: yaml.ScalarNode) -> int:
-        return int(self.construct_scalar(node))  # PyYAML would also read `!!int 1:30`, of any length
+        # PyYAML would also read numbers in base 60, such as `!!int 1:30`, with any number of digits.
+        return int(self.construct_scalar(node))
 
 
 _Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_integer)
 for _tag, _pattern, _first in (
     ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
     ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
-    ("int", r"[-+]?(?:0|[1-9][0-9_]*)", "-+0123456789"),
+    ("int", r"[-+]?(?:0|[1-9][0-9]*(?:_[0-9]+)*)", "-+0123456789"),
     (
         "float",
         r"[-+]?(?:[0-9][0-9_]*\.[0-9_]*(?:[eE][-+]?[0-9]+)?|[0-9][0-9_]*[eE][-+]?[0-9]+|\.[0-9][0-9_]*(?:[eE][-+]?[0-9]+)?)"
@@ -70,10 +71,10 @@ def read_yaml_as_text(file: Path) -> Any:
 
 
 def parse_yaml(text: str, loader: Any = _Loader) -> Any:
-    """Return the value of a YAML text, by the core schema of YAML 1.2.
+    """Return the value of a YAML text. The schema is nearly the core schema of YAML 1.2.
 
-    Unlike in YAML 1.1, the following stay text: `yes`, `no`, `on`, `off`, dates, times such as 12:30, and numbers with
-    a leading 0 such as 007.
+    Unlike in YAML 1.1, `yes`, `no`, `on`, `off`, dates, and times such as 12:30 stay text. Unlike in the core schema,
+    007 and 0x1F stay text, 1_000 is a number, and `<<` merges mappings.
 
     Raises:
         yaml.YAMLError: the text is not YAML, or exceeds a limit.
@@ -91,7 +92,9 @@ def parse_yaml(text: str, loader: Any = _Loader) -> Any:
 
 
 def leaves(text: str, key: str = "") -> Iterator[tuple[str, Any, int]]:
-    """Yield each key of a config as the command line has it, its value or class path, and its line.
+    """Yield each key of a config, as one writes it on the command line, its value, and its line.
+
+    If the value is an object, its class path is yielded, and then the keys of its arguments.
 
     Args:
         text: YAML. A text that is not YAML counts as one value.
@@ -113,8 +116,8 @@ def _leaves(loader: Any, node: Any, key: str, line: int) -> Iterator[tuple[str, 
     elif isinstance(node, yaml.MappingNode):
         loader.flatten_mapping(node)
         for name, value in node.value:
-            is_level = name.value in ("class_path", "init_args", "dict_kwargs")
-            nested = key if is_level else f"{key}.{name.value}".lstrip(".")
+            is_skipped = name.value in ("class_path", "init_args", "dict_kwargs")
+            nested = key if is_skipped else f"{key}.{name.value}".lstrip(".")
             yield from _leaves(loader, value, nested, name.start_mark.line + 1)
     else:
         yield key, loader.construct_object(node, deep=True) if node else None, line

@@ -29,21 +29,21 @@ def make_scenes(digits: Tensor, labels: Tensor, count: int, seed: int) -> Tensor
     masks = torch.zeros(count, HEIGHT, WIDTH, dtype=torch.uint8)
     digit_counts = torch.randint(1, MAX_DIGITS + 1, (count,), generator=generator)
     scene_indices = torch.repeat_interleave(torch.arange(count), digit_counts)
-    indices = torch.randint(len(digits), (len(scene_indices),), generator=generator)
+    digit_indices = torch.randint(len(digits), (len(scene_indices),), generator=generator)
     sizes = torch.randint(SIZES[0], SIZES[1] + 1, (len(scene_indices),), generator=generator)
     shades = torch.rand(len(scene_indices), generator=generator) * 60 + 60
     positions = torch.rand(len(scene_indices), TRIES, 2, generator=generator)
-    properties = (values.tolist() for values in (scene_indices, indices, sizes, shades, positions))
+    properties = (values.tolist() for values in (scene_indices, digit_indices, sizes, shades, positions))
     is_free = torch.ones(count, HEIGHT, WIDTH, dtype=torch.bool)
-    for scene, digit, size, shade, tries in zip(*properties, strict=True):
-        for down, across in tries:
+    for scene_index, digit_index, size, shade, candidates in zip(*properties, strict=True):
+        for down, across in candidates:
             top, left = int(down * (HEIGHT - size + 1)), int(across * (WIDTH - size + 1))
-            square = scene, slice(top, top + size), slice(left, left + size)
+            square = scene_index, slice(top, top + size), slice(left, left + size)
             if is_free[square].all():
                 is_free[square] = False
-                ink = _enlarge(digits[digit], size)
+                ink = _enlarge(digits[digit_index], size)
                 scenes[square] += shade * ink
-                masks[square][ink > 0.5] = int(labels[digit]) + 1
+                masks[square][ink > 0.5] = int(labels[digit_index]) + 1
                 break
     return torch.stack([scenes.clamp(0, 255).round().to(torch.uint8), masks], 1)
 

@@ -24,7 +24,7 @@ from kit.ground.drawing import GREY, add_caption
 from kit.ground.errors import UserError
 from kit.samples import inception
 from kit.samples.evaluation import frechet_distance, nearest_images
-from kit.samples.images import LARGE_SIDE, grid, noise, to_uint8
+from kit.samples.images import LARGE_SIDE, image_grid, noise, to_uint8
 from kit.samples.judge import train_judge
 
 NUM_PAIRS = 32  # the number of samples in the picture: those that are closest to a training image
@@ -94,7 +94,7 @@ def compare(
     nearest = distances.argsort()[:NUM_PAIRS]
     names = [f"{task.class_names[classes[i]]}: {distances[i]:.3f}" for i in nearest.tolist()]
     pairs = torch.cat([samples[nearest], train_images[indices[nearest]]], 3)
-    picture = grid(pairs, NUM_PAIRS, names, LARGE_SIDE)
+    picture = image_grid(pairs, NUM_PAIRS, names, LARGE_SIDE)
     return results, add_caption(picture, [("generated | nearest training image, and its distance: 0 is a copy", GREY)])
 
 

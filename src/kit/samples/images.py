@@ -69,7 +69,7 @@ def draw_sample(
     return side_by_side([add_caption(zoomed(to_rgb(panel), zoom_factor(panel)), lines) for panel, lines in panels])
 
 
-def grid(images: Tensor, columns: int, names: Sequence[str] = (), side: int = SMALL_SIDE) -> Tensor:
+def image_grid(images: Tensor, columns: int, names: Sequence[str] = (), side: int = SMALL_SIDE) -> Tensor:
     """Draw images in a grid, row by row, as uint8 [3 H' W'].
 
     Args:

@@ -13,7 +13,7 @@ from kit.data import Preprocessing
 from kit.ground.drawing import save_picture
 from kit.ground.errors import UserError, did_you_mean
 from kit.ground.ranges import FiniteFloat, NonNegativeFloat, PositiveInt
-from kit.samples.images import grid, noise, to_uint8
+from kit.samples.images import image_grid, noise, to_uint8
 from kit.task import ExportedModule
 
 MAX_COLUMNS = 20  # of `grid.png`
@@ -76,7 +76,7 @@ class SampleFiles:
                 name = re.sub(r"[^\w.-]", "_", self.class_names[k])
                 save_picture(image, folder / f"{index:05}_{name}.png")
             in_grid += images[: max(0, MAX_IN_GRID - len(in_grid))]
-        save_picture(grid(torch.stack(in_grid), columns(len(in_grid), len(classes_in_turn))), grid_file)
+        save_picture(image_grid(torch.stack(in_grid), columns(len(in_grid), len(classes_in_turn))), grid_file)
         return [grid_file, folder]
 
 

@@ -54,7 +54,8 @@ class AutoPrecision(L.Callback):
         device = trainer.strategy.root_device
         local_speedup, failure = measure(trainer, pl_module) if computes_bfloat16(device) else (0.0, "")
         local = torch.tensor(local_speedup, device=device)
-        speedup = float(trainer.strategy.reduce(local, reduce_op="min"))  # of all processes, so each must come here
+        # The smallest speedup of all processes. Each process must call `reduce`.
+        speedup = float(trainer.strategy.reduce(local, reduce_op="min"))
         if not local_speedup and not failure:
             return  # the device has no bfloat16
         self.config["trainer.precision"] = choose(speedup)
@@ -69,10 +70,10 @@ class AutoPrecision(L.Callback):
 
 
 def measure(trainer: L.Trainer, pl_module: L.LightningModule) -> tuple[float, str]:
-    """Return how many times as fast as `FULL` the precision `MIXED` is, and "".
+    """Return the speedup of `MIXED` (see `speedup_of`) and "".
 
-    If it cannot be measured, return 0.0 and the reason. The failure may be unrelated to bfloat16, such as too little
-    memory for the copy. If its cause persists, training fails with the same error.
+    If it cannot be measured, return 0.0 and the reason. The reason may be unrelated to bfloat16, such as too little
+    memory for the copy. If the cause is neither the copy nor bfloat16, training will fail with the same error.
     """
     speedup, failure = 0.0, ""
     try:
@@ -93,10 +94,11 @@ def free_memory(device: torch.device) -> None:
 
 
 def is_measurable(trainer: L.Trainer, pl_module: L.LightningModule) -> bool:
-    """Return whether the training step can be timed on a device that computes in bfloat16.
+    """Return whether the training step can be timed. `computes_bfloat16` checks the device.
 
-    The module must be a `Task` that is not compiled, on one device or with DDP, and have an `ImageDataModule`. The run
-    must not require deterministic algorithms, since a measured precision may differ between equal runs.
+    The module must be a `Task` with automatic optimization that is not compiled, and have an `ImageDataModule`. The run
+    must be in `32-true`, on one device or with DDP. It must not require deterministic algorithms, since the precision
+    that a measurement chooses may differ between equal runs.
     """
     return (
         isinstance(pl_module, Task)
@@ -126,7 +128,7 @@ def choose(speedup: float) -> str:
 
 
 def speedup_of(seconds: Mapping[str, Sequence[float]]) -> float:
-    """Return how many times as fast as `FULL` the precision `MIXED` is.
+    """Return the speedup of `MIXED`: the time of a step in `FULL` divided by the time in `MIXED`.
 
     Args:
         seconds: the times of steps in each precision. The shortest is taken, since other programs disturbed it least.
@@ -172,7 +174,10 @@ def time_steps(trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, li
 
 
 def first_batch(trainer: L.Trainer, pl_module: L.LightningModule, loader: DataLoader[Any], parts: int) -> Batch:
-    """Return the first batch of a loader on the device, or one of its parts, without starting the loader's workers."""
+    """Return the first batch of a loader, or the first of `parts` equal parts of it, on the device.
+
+    A part has at least two images. The loader's workers are not started.
+    """
     keys = next(iter(loader.batch_sampler))
     batch = loader.dataset.__getitems__(keys[: max(2, len(keys) // parts)])  # batch norm needs two images
     return trainer.strategy.batch_to_device(prepare_batch(pl_module, batch))

@@ -111,7 +111,7 @@ class SmpNet(nn.Module):
         try:
             with loading.downloading_from_hub(encoder):
                 net = create(encoder_weights="imagenet")
-                images = smp.encoders.get_preprocessing_params(encoder)
+                preprocessing = smp.encoders.get_preprocessing_params(encoder)
         except NotDownloaded as error:
             weights = packaged_weights(encoder.removeprefix("tu-").removeprefix("timm-"), error)
             net = create(encoder_weights=None)
@@ -119,7 +119,7 @@ class SmpNet(nn.Module):
         else:
             state = net.encoder.state_dict()
             weights = Weights(state, f"segmentation_models_pytorch's {encoder}")
-            set_start(net.encoder, weights.trained_with(images["mean"], images["std"]), state)
+            set_start(net.encoder, weights.trained_with(preprocessing["mean"], preprocessing["std"]), state)
         return net
 
     @property

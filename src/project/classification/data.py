@@ -1,7 +1,8 @@
 """Data modules of images with labels.
 
-The target of a sample is the index of its class in `class_names`. If images have several labels, it is Float[K] of 0
-and 1.
+The target of a sample is the index of its class in `class_names`. If images have several labels, it is Float[K]: 1 for
+each label of the image, else 0.
+
 All data modules also take the arguments of `kit.data.ImageDataModule`: batch_size, augment, cache, mean, std, ...
 """
 
@@ -72,17 +73,19 @@ class ImageFolder(ImageDataModule):
 
     Args:
         root: the folder of the data set.
-        format: the format; by default, it is recognised from the files in `root`.
-        image_size: the height and width to which every image is resized; by default, the size that the net was
-            pretrained with or, without pretrained weights, a size chosen from those of the training images: see
+        format: `folders` or `table`; by default, the format is recognised from the files in `root`.
+        image_size: the height and width to which every image is resized. By default, this is the size that the net was
+            pretrained with. Without pretrained weights, it is chosen from the sizes of the training images: see
             `kit.data.image_size`.
-        file: the file name of the table; by default, it is `labels.csv`, or the only table in `root`.
+        file: the path of the table, relative to `root`; by default, it is `labels.csv`, or the only table in `root`.
         label_separator: the text between two labels in a cell of the table, such as `cat;dog`. If it is None, each
             cell is one label.
-        several_labels: whether an image may have any number of labels; by default, True if a cell of train has several.
+        several_labels: whether an image may have any number of labels; by default, True if a training image has
+            several.
         group: for folders, a regular expression such as `^(patient\\d+)_`. The text that its first capture
             group matches in a file name is the group of the image.
-        channels: 1 (grey), 3 (RGB) or 4 (RGBA); by default, 1 if up to 63 evenly spaced images are all grey, else 3.
+        channels: 1 (grey), 3 (RGB) or 4 (RGBA). By default, up to 63 images, evenly spaced in the list, are read: 1 if
+            all are grey, else 3.
     """
 
     takes_pretraining_size = True

@@ -51,7 +51,7 @@ class MultiLabelClassifier(Classifier):
         self.thresholds.copy_(self.measured.thresholds)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["state_dict"]["thresholds"] = self.thresholds  # `EMA` would save averaged ones
+        checkpoint["state_dict"]["thresholds"] = self.thresholds  # `EMA` would save an average of this buffer
 
     def predict(self, images: Tensor, sizes: Sizes, content_sizes: Sizes) -> list[MultiLabelClassification]:
         """Find the labels of images, Float[B C H W]. The sizes are not used."""

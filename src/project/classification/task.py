@@ -20,7 +20,7 @@ from kit.training.schedule import Interval, Schedule, WarmupCosine, optimizer_an
 
 ONE_LABEL = (
     "images have one label: give --model project.classification.Classifier, as in configs/classification_folder.yaml, "
-    "or --data.several_labels true if an image of a table may have any number of labels"
+    "or --data.several_labels true if an image in the table may have any number of labels"
 )
 SEVERAL_LABELS = (
     "images have several labels: use --model project.classification.MultiLabelClassifier, as "
@@ -36,11 +36,12 @@ class Classifier(Task):
             Float[B K], and has a `head`, its last layer.
         num_classes, in_channels, class_names, class_counts, several_labels: set by the data module, not on the command
             line.
-        optimizer: called with the parameter groups; those of norms and biases have no weight decay.
+        optimizer: called with the parameter groups. Norms and biases have no weight decay.
         schedule: called with the optimizer, see `kit.training.schedule`; None keeps the learning rate constant.
         schedule_interval: advance the schedule after each `step` or `epoch`; the default depends on the schedule.
-        label_smoothing: the share of each target that is spread over all classes (Szegedy et al. 2016, section 7).
-        mixing: a list of torchvision's `v2.MixUp` and `v2.CutMix`. Each batch is mixed by a random one of them.
+        label_smoothing: the share of each target that is spread evenly over all classes (Szegedy et al. 2016, section
+            7).
+        mixing: a list of torchvision's `v2.MixUp` and `v2.CutMix`. For each batch, one of them is chosen at random.
         weighted: weight the loss of each class by the inverse of its frequency.
         compile: `torch.compile` the net. The first step then takes a minute.
     """
@@ -88,9 +89,9 @@ class Classifier(Task):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         if self.mix:  # the targets become Float[B K]
-            is_dense = batch.targets.ndim == 2
-            dense = batch.targets if is_dense else F.one_hot(batch.targets, self.num_classes).float()
-            images, targets = self.mix(batch.images, dense)
+            is_one_hot = batch.targets.ndim == 2
+            targets = batch.targets if is_one_hot else F.one_hot(batch.targets, self.num_classes).float()
+            images, targets = self.mix(batch.images, targets)
             batch = batch._replace(images=images, targets=targets)
         return super().training_step(batch, batch_idx)
 
@@ -133,8 +134,9 @@ class Classifier(Task):
 
 
 def _class_weights(counts: list[int] | None) -> Tensor:
-    """Return class weights, Float[K]: all labels / (K * labels of the class); 0 for a class without labels."""
+    """Return class weights, Float[K]: number of labels / (K * number of the class); 0 for a class without labels."""
     if not counts:
         raise UserError("model.weighted needs model.class_counts, the number of training images of each class")
-    labels = torch.tensor(counts, dtype=torch.float)
-    return torch.where(labels > 0, labels.sum() / (len(counts) * labels.clamp(min=1)), 0.0)
+    label_counts = torch.tensor(counts, dtype=torch.float)
+    weights = label_counts.sum() / (len(counts) * label_counts.clamp(min=1))
+    return torch.where(label_counts > 0, weights, 0.0)

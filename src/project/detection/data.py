@@ -49,8 +49,8 @@ class BoxDataModule(ImageDataModule):
 class DigitScenes(BoxDataModule):
     """Handwritten digits (see `kit.data.digits`) at random positions on a textured background.
 
-    The scenes are generated at the start. No image of a digit is in two splits. The seed of the run decides which
-    images of digits are for validation. The test split does not depend on it, so that runs can be compared.
+    The scenes are generated at the start: see `kit.boxes.scenes`. No image of a digit is in two splits. The test split
+    does not depend on `seed`, so that runs can be compared.
 
     Args:
         scenes: the number of training scenes. Validation has a tenth as many, and test a fifth.
@@ -78,9 +78,12 @@ class DigitScenes(BoxDataModule):
 class BoxFolder(BoxDataModule):
     """Your own images with boxes, in COCO's, Pascal VOC's or YOLO's format.
 
-    `kit.formats.boxes` reads the formats. COCO: a JSON file for each split, found by its name. An image that no file
-    lists is left out. Pascal VOC: an XML file for each image. An image without one is left out. YOLO: a text file for
-    each image. An image without one has no objects. `data.yaml`, `obj.data` or the names of folders define the splits.
+    `kit.formats.boxes` reads the formats:
+
+    COCO: a JSON file for each split, found by its name. An image that no file lists is left out.
+    Pascal VOC: an XML file for each image. An image without an XML file is left out.
+    YOLO: a text file for each image. An image without a text file has no objects. `data.yaml`, `obj.data` or the names
+        of folders define the splits.
 
     Args:
         root: the folder of the data set, or YOLO's file that describes it: `data.yaml` or `obj.data`.
@@ -89,7 +92,8 @@ class BoxFolder(BoxDataModule):
             the training images and their objects, see `kit.data.image_size`.
         group: a regular expression such as `^(patient\\d+)_`. The text that its first capture group matches in a file
             name is the group of the image. If a validation part is split off from train, each group stays in one part.
-        channels: 1 (grey), 3 (RGB) or 4 (RGBA); by default, 1 if up to 63 evenly spaced images are all grey, else 3.
+        channels: 1 (grey), 3 (RGB) or 4 (RGBA). By default, up to 63 images, evenly spaced in the list, are read: 1 if
+            all are grey, else 3.
         train, val, test: COCO's JSON files, relative to `root`; by default they are found by their names.
         images: the folder of COCO's images, relative to `root`; by default it is found.
         crowds: `ignore` ignores the regions of crowds, which are COCO's annotations with `iscrowd` 1 and Pascal VOC's
@@ -136,14 +140,15 @@ class BoxFolder(BoxDataModule):
         else:
             self.reader = VocBoxes(self.root) if format == "voc" else YoloBoxes(self.root, names)
         self._readings: dict[str, Reading] = {}
-        self._cleaned: dict[str, BoxSplit] = {}
+        self._box_splits: dict[str, BoxSplit] = {}
 
     def reading(self, split: str) -> Reading:
-        """Return the annotations of a split that exists. They are read only once, and `cleaned` empties their boxes."""
+        """Return the annotations of a split that exists. They are read only once. `box_split` deletes their boxes."""
         if split not in self._readings:
             self._readings[split] = self.reader.read(split)
-            for annotation in self._readings[split].annotations if self.crowds == "objects" else ():
-                annotation.boxes = [box._replace(crowd=False) for box in annotation.boxes]
+            if self.crowds == "objects":
+                for annotation in self._readings[split].annotations:
+                    annotation.boxes = [box._replace(crowd=False) for box in annotation.boxes]
         return self._readings[split]
 
     def find_class_names(self) -> list[str]:
@@ -156,19 +161,19 @@ class BoxFolder(BoxDataModule):
         return names
 
     def find_in_channels(self) -> int:
-        first = self.reading(next(iter(self.reader.sources)))
-        return self.channels or find_channels([annotation.image for annotation in first.annotations])
+        reading = self.reading(next(iter(self.reader.sources)))  # of train, if there is one
+        return self.channels or find_channels([annotation.image for annotation in reading.annotations])
 
     def find_image_size(self) -> tuple[int, int]:
-        train = self.cleaned(next(iter(self.reader.sources))).targets  # or the first split, if there is no train
-        readable = train.sizes[train.sizes.prod(1) > 1]  # the size of an unreadable image is 1 x 1
-        return choose_image_size(readable, targets.object_shares(train), BOXES)
+        box_targets = self.box_split(next(iter(self.reader.sources))).targets  # of train, if there is one
+        readable_sizes = box_targets.sizes[box_targets.sizes.prod(1) > 1]  # the size of an unreadable image is 1 x 1
+        return choose_image_size(readable_sizes, targets.object_shares(box_targets), BOXES)
 
-    def cleaned(self, split: str) -> BoxSplit | None:
+    def box_split(self, split: str) -> BoxSplit | None:
         """Return a split without unusable boxes and with a list of its faults, or None if there is no such split."""
-        if split in self.reader.sources and split not in self._cleaned:
-            self._cleaned[split] = clean_split(self.reading(split), self._known_class_names())
-        return self._cleaned.get(split)
+        if split in self.reader.sources and split not in self._box_splits:
+            self._box_splits[split] = clean_split(self.reading(split), self._known_class_names())
+        return self._box_splits.get(split)
 
     def _known_class_names(self) -> list[str]:
         try:
@@ -178,29 +183,29 @@ class BoxFolder(BoxDataModule):
 
     def load_split(self, split: str) -> Samples | None:
         """Return a split without unusable boxes, and warn of its faults. Raise an error if a fault stops training."""
-        cleaned = self.cleaned(split)
-        if cleaned is None:
+        box_split = self.box_split(split)
+        if box_split is None:
             return None
         self.class_names  # noqa: B018  raises an error if there are no classes
-        cleaned.stop_if_unusable(split, self.root)
-        if cleaned.faults:
-            rank_zero_warn(f"{split}: {cleaned.count_faults()}; `check` with the same options names the files")
-        if crowds := cleaned.crowds():
+        box_split.stop_if_unusable(split, self.root)
+        if box_split.faults:
+            rank_zero_warn(f"{split}: {box_split.count_faults()}; `check` with the same options names the files")
+        if crowds := box_split.crowds():
             rank_zero_warn(f"{split}: crowds are neither trained on nor measured: {list_crowds(crowds)}")
-        return self._files(cleaned)
+        return self._files(box_split)
 
     def load_splits(self) -> dict[str, Samples]:
         """Return the splits that can be read. Boxes that cannot be used raise no error: `check` reports them."""
         splits = {}
         for split in ("train", "val", "test"):
             with suppress(BrokenFiles):  # `annotation_faults` reports them
-                if (cleaned := self.cleaned(split)) is not None:
-                    splits[split] = self._files(cleaned)
+                if (box_split := self.box_split(split)) is not None:
+                    splits[split] = self._files(box_split)
         return splits
 
-    def _files(self, cleaned: BoxSplit) -> Files:
-        size, groups = self.input_size, groups_by_name(cleaned.paths, self.group)
-        return Files(cleaned.targets, cleaned.paths, self.in_channels, size, self.keep_aspect, groups=groups)
+    def _files(self, box_split: BoxSplit) -> Files:
+        size, groups = self.input_size, groups_by_name(box_split.paths, self.group)
+        return Files(box_split.targets, box_split.paths, self.in_channels, size, self.keep_aspect, groups=groups)
 
     def annotation_faults(self) -> Iterator[Fault]:
         """Yield the faults of annotations. `check` itself reports images that cannot be read."""
@@ -211,8 +216,8 @@ class BoxFolder(BoxDataModule):
                 yield unreadable_fault(source, error)
         yield from self.reader.faults(self._readings.values())
         for split in self._readings:
-            cleaned = self.cleaned(split)
-            yield from cleaned.faults
-            yield from crowd_faults(cleaned.crowds(), self.root)
-            if reason := cleaned.why_unusable(split):
+            box_split = self.box_split(split)
+            yield from box_split.faults
+            yield from crowd_faults(box_split.crowds(), self.root)
+            if reason := box_split.why_unusable(split):
                 yield Fault("unusable", "error", str(self.root), None, f"training would stop here: {reason}")

@@ -11,7 +11,6 @@ It may also have `class_agnostic_nms`, which is True if detections of different 
 """
 
 from collections.abc import Sequence
-from itertools import pairwise
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -28,8 +27,8 @@ from project.cnn import ConvBlock, Trunk
 class CnnFcos(FCOS):
     """torchvision's FCOS (Tian et al. 2019) on the trunk of `project.cnn`.
 
-    Boxes are predicted from one or more levels of a feature pyramid. With several, small objects are predicted from
-    the first, and larger ones from the others. One fine level suffices for objects of similar size.
+    Boxes are predicted from one or more levels of a feature pyramid. If there are several, small objects are predicted
+    from the first, and larger ones from the others. One fine level suffices for objects of similar size.
 
     Args:
         widths, depth, stem_stride: see `project.cnn.Trunk`.
@@ -67,8 +66,8 @@ class CnnFcos(FCOS):
         if weights:
             load_weights(trunk, weights)
         if not levels or any(level not in range(len(widths)) for level in levels) or sorted({*levels}) != [*levels]:
-            allowed = f"in rising order and from 0 to {len(widths) - 1}, since there are {len(widths)} widths"
-            raise UserError(f"levels is {list(levels)}, but must be {allowed}")
+            condition = f"in rising order and from 0 to {len(widths) - 1}, since there are {len(widths)} widths"
+            raise UserError(f"levels is {list(levels)}, but must be {condition}")
         strides = tuple((stem_stride * 2**level,) for level in levels)
         super().__init__(
             FeaturePyramid(trunk, levels, neck),
@@ -78,8 +77,8 @@ class CnnFcos(FCOS):
             score_thresh=score_thresh,
             nms_thresh=nms_thresh,
         )
-        # torchvision would also resize and normalise the images, which the data module has done.
         self.class_agnostic_nms = class_agnostic_nms
+        # torchvision's transform would also resize and normalise the images, which the data module has done.
         self.transform = PadOnly(stem_stride * 2 ** (len(widths) - 1), nms_thresh if class_agnostic_nms else None)
 
 
@@ -98,7 +97,7 @@ class FeaturePyramid(nn.Module):
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         trunk_maps = self.trunk(images)[self.levels[0] :]
         maps = [lateral(trunk_map) for lateral, trunk_map in zip(self.laterals, trunk_maps, strict=True)]
-        for finer, deeper in reversed(list(pairwise(range(len(maps))))):
-            maps[finer] = maps[finer] + F.interpolate(maps[deeper], size=maps[finer].shape[-2:], mode="nearest")
-        chosen = zip(self.levels, self.smooth, strict=True)
-        return {str(level): smooth(maps[level - self.levels[0]]) for level, smooth in chosen}
+        for i in reversed(range(len(maps) - 1)):
+            maps[i] = maps[i] + F.interpolate(maps[i + 1], size=maps[i].shape[-2:], mode="nearest")
+        pairs = zip(self.levels, self.smooth, strict=True)
+        return {str(level): smooth(maps[level - self.levels[0]]) for level, smooth in pairs}

@@ -21,22 +21,22 @@ from kit.zoo.detection import limit_detections
 
 
 class Detector(Task):
-    """Minimise the net's losses. `kit.boxes.evaluation` has the metric: average precision at the original size.
+    """Minimise the net's losses. The metric is average precision in the original images: see `kit.boxes.evaluation`.
 
     Args:
         net: called with `num_classes` and `in_channels`; returns a detector as `project.detection.model` describes it.
         num_classes, in_channels, class_names, most_objects: set by the data module, not on the command line.
             `most_objects` is the largest number of objects in a training image. The net returns up to
-            max(100, most_objects) detections per image, and the metric counts as many of each class.
-        optimizer: called with the parameter groups; those of norms and biases have no weight decay.
+            max(100, most_objects) detections per image, and the metric counts up to as many of each class.
+        optimizer: called with the parameter groups. Norms and biases have no weight decay.
         schedule: called with the optimizer, see `kit.training.schedule`; None keeps the learning rate constant.
         schedule_interval: advance the schedule after each `step` or `epoch`; the default depends on the schedule.
         flips: except in training, also detect objects in mirror images, and merge these detections with the others:
             `horizontal`, `vertical` or `both` (rotated by 180 degrees). Each costs one more forward pass.
         compile: `torch.compile` the backbone of the net. The first step then takes a minute.
 
-    threshold: Float[], the lowest score of a detection in pictures. Each validation of a run chooses the one with the
-        highest F1 score of all classes, and a checkpoint holds it. The metrics and `predictions.json` do not use it.
+    threshold: Float[], the lowest score of the detections that are drawn. Each validation of a run chooses the one with
+        the highest F1 score of all classes. A checkpoint holds it. The metrics and `predictions.json` do not use it.
     """
 
     monitor, mode = "val/map", "max"
@@ -83,8 +83,9 @@ class Detector(Task):
         """
         losses = self.net(batch.images, [_without_crowds(target) for target in batch.targets])
         foreground = losses.pop("foreground", None)
-        for name, value in losses.items() if len(batch.keys) == self._step_samples else ():
-            self.log(f"train/loss_{name.removeprefix('loss_')}", value.detach(), batch_size=len(batch.keys))
+        if len(batch.keys) == self._step_samples:
+            for name, value in losses.items():
+                self.log(f"train/loss_{name.removeprefix('loss_')}", value.detach(), batch_size=len(batch.keys))
         loss = sum(losses.values()).view(1)  # a mean
         divisor = loss.new_full((1,), len(batch.keys)) if foreground is None else foreground.to(loss.dtype).view(1)
         return loss * divisor.clamp(min=1), divisor
@@ -108,10 +109,14 @@ class Detector(Task):
         threshold = None if split == "val" else float(self.threshold)
         return BoxEvaluation(self.class_names, self.max_detections, threshold)
 
+    def on_validation_epoch_end(self) -> None:
+        super().on_validation_epoch_end()
+        self.threshold.fill_(self.measured.threshold)
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        # The latest validation chooses it. `EMA` averages buffers, and so `self.threshold` may differ.
-        best = torch.tensor(self.measured.threshold) if self.measured else self.threshold
-        checkpoint["state_dict"]["threshold"] = best
+        # Save the threshold that the latest validation has chosen. `EMA` would save an average of this buffer.
+        threshold = torch.tensor(self.measured.threshold) if self.measured else self.threshold
+        checkpoint["state_dict"]["threshold"] = threshold
 
     @property
     def prediction_options(self) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Data modules of images in [-1, 1] with labels. The target of a sample is the index of its class in `class_names`.
 
-All of them also take the arguments of `kit.data.ImageDataModule`, such as batch_size, augment and cache.
+All data modules also take the arguments of `kit.data.ImageDataModule`, such as batch_size, augment and cache.
 """
 
 from collections.abc import Iterable
@@ -28,12 +28,13 @@ class TorchvisionDataset(SignedImages, TorchvisionDataModule):
 class ImageFolder(SignedImages):
     """A folder for each class: `root/train|val|test/CLASS/*.jpg` or `root/CLASS/*.jpg`.
 
-    If there are no class folders in `root/train|val|test` or `root`, all images there are of one class.
+    If there are no class folders, all images are of the class `image`.
 
     Args:
         root: the folder of the data set.
         image_size: the height and width to which every image is resized.
-        channels: 1 (grey), 3 (RGB) or 4 (RGBA); by default, 1 if up to 63 evenly spaced images are all grey, else 3.
+        channels: 1 (grey), 3 (RGB) or 4 (RGBA). By default, up to 63 images, evenly spaced in the list, are read: 1 if
+            all are grey, else 3.
     """
 
     format_name = "images in folders"
@@ -65,7 +66,8 @@ class ImageFolder(SignedImages):
 
 
 class _OptionalClassFolders(ClassFolders):
-    """Class folders. A folder without images is not a class. Without classes, all images are of the class `image`."""
+    """Class folders that contain images. If there are none, all images are of the class `image`."""
 
     def classes(self, parent: Path) -> list[tuple[str, Path]]:
-        return [pair for pair in super().classes(parent) if self.images(pair[1])] or [("image", parent)]
+        classes = [(name, folder) for name, folder in super().classes(parent) if self.images(folder)]
+        return classes or [("image", parent)]

@@ -16,7 +16,7 @@ from kit.ground.memory import in_halves
 from kit.ground.ranges import NonNegativeFloat, PositiveInt
 from kit.samples.images import to_uint8
 
-Velocity = Callable[[Tensor, float], Tensor]  # (points Float[B C H W], time) -> velocities Float[B C H W]
+VelocityFunction = Callable[[Tensor, float], Tensor]  # (points Float[B C H W], time) -> velocities Float[B C H W]
 
 
 class Flow(NamedTuple):
@@ -43,14 +43,17 @@ def flow_at(images: Tensor, noise: Tensor, times: Tensor, classes: Tensor) -> Fl
 
 def guided_velocity(
     net: Callable[[Tensor, Tensor, Tensor], Tensor], classes: Tensor, no_class: int, guidance: float
-) -> Velocity:
-    """Return the velocity towards images of the given classes (classifier-free guidance, Ho and Salimans 2021).
+) -> VelocityFunction:
+    """Return a function that computes velocities towards images of the given classes.
+
+    This is classifier-free guidance (Ho and Salimans 2021).
 
     Args:
         net: maps points, times and classes to velocities.
         classes: Long[B].
         no_class: K, the class number that means that no class is given.
-        guidance: w in v_none + w (v_class - v_none). If it is 1, this is v_class, and v_none is not computed.
+        guidance: w in the velocity v_none + w (v_class - v_none). If w is 1, this is v_class, and v_none is not
+            computed.
     """
 
     def velocity(points: Tensor, time: float) -> Tensor:
@@ -83,7 +86,7 @@ class Solver(ABC):
         """N: the number of noise images from which one image is generated."""
         return self.steps if self.churn else 1
 
-    def __call__(self, velocity: Velocity, noise: Tensor) -> Tensor:
+    def __call__(self, velocity: VelocityFunction, noise: Tensor) -> Tensor:
         """Map noise, Float[B N C H W], to images, Float[B C H W]."""
         x, time = noise[:, 0], 0.0
         for step in range(self.steps):
@@ -100,7 +103,7 @@ class Solver(ABC):
         return kind(self.steps if steps is None else steps, self.churn if churn is None else churn)
 
     @abstractmethod
-    def step_velocity(self, velocity: Velocity, x: Tensor, time: float, end: float) -> Tensor:
+    def step_velocity(self, velocity: VelocityFunction, x: Tensor, time: float, end: float) -> Tensor:
         """Return the velocity of a step from `time` to `end`."""
 
 
@@ -110,8 +113,8 @@ def add_noise(x: Tensor, time: float, churn: float, noise: Tensor) -> tuple[Tens
     The noise level at time t is (1 - t) / t. It is raised by the factor 1 + churn.
     """
     earlier = time / (time + (1 + churn) * (1 - time))  # (1 - earlier) / earlier = (1 + churn) * (1 - time) / time
-    scale = earlier / time  # changes the weight of the image in the points from `time` to `earlier`
-    # Variances add up, so the variance of the new noise is the difference of the required and the existing one.
+    scale = earlier / time  # an image has the weight `time` in a point; after scaling, `earlier`
+    # Variances add up: the new noise has the required variance less the variance of the noise that is there already.
     variance = (1 - earlier) ** 2 - (scale * (1 - time)) ** 2
     return scale * x + math.sqrt(variance) * noise, earlier
 
@@ -122,7 +125,7 @@ class Euler(Solver):
     def __init__(self, steps: PositiveInt = 20, churn: NonNegativeFloat = 0.0) -> None:
         super().__init__(steps, churn)
 
-    def step_velocity(self, velocity: Velocity, x: Tensor, time: float, end: float) -> Tensor:
+    def step_velocity(self, velocity: VelocityFunction, x: Tensor, time: float, end: float) -> Tensor:
         return velocity(x, time)
 
 
@@ -132,7 +135,7 @@ class Heun(Solver):
     def __init__(self, steps: PositiveInt = 10, churn: NonNegativeFloat = 0.0) -> None:
         super().__init__(steps, churn)
 
-    def step_velocity(self, velocity: Velocity, x: Tensor, time: float, end: float) -> Tensor:
+    def step_velocity(self, velocity: VelocityFunction, x: Tensor, time: float, end: float) -> Tensor:
         start_velocity = velocity(x, time)
         return (start_velocity + velocity(x + (end - time) * start_velocity, end)) / 2
 

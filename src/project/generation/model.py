@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from kit.ground.errors import UserError
 from kit.ground.ranges import PositiveInt, PositiveInts
 
-GROUPS = 8  # of each group normalisation
+GROUPS = 8  # the number of groups in each group normalisation
 
 
 class UNet(nn.Module):
@@ -19,7 +19,8 @@ class UNet(nn.Module):
 
     Args:
         num_classes: K. Class K means that no class is given.
-        widths: the channels of each level, multiples of 8. Each level but the first halves the image, rounded up.
+        widths: the number of channels of each level, a multiple of 8. Each level but the first halves the height and
+            width, rounded up.
         depth: the number of residual blocks of each level, in the encoder and in the decoder.
         patch: the first level treats patch x patch pixels as one: 1 for tiny images, 2 or 4 for larger ones.
     """
@@ -42,11 +43,12 @@ class UNet(nn.Module):
         self.down, self.shrink = nn.ModuleList(), nn.ModuleList()
         self.up, self.projection = nn.ModuleList(), nn.ModuleList()
         for level, width in enumerate(widths):
-            last = level + 1 == len(widths)
             self.down.append(nn.ModuleList(Block(width, width, cond_dim) for _ in range(depth)))
             self.up.append(nn.ModuleList(Block(2 * width, width, cond_dim) for _ in range(depth)))
-            self.shrink.append(nn.Identity() if last else nn.Conv2d(width, widths[level + 1], 3, stride=2, padding=1))
-            self.projection.append(nn.Identity() if last else nn.Conv2d(widths[level + 1], width, 1))
+            if level + 1 < len(widths):
+                self.shrink.append(nn.Conv2d(width, widths[level + 1], 3, stride=2, padding=1))
+                self.projection.append(nn.Conv2d(widths[level + 1], width, 1))
+        self.shrink.append(nn.Identity())
         self.middle = Attention(widths[-1])
         self.head = nn.Sequential(
             nn.GroupNorm(GROUPS, widths[0]),

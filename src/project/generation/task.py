@@ -13,7 +13,7 @@ from kit.ground.errors import UserError
 from kit.ground.ranges import FiniteFloat, ShareBelowOne
 from kit.samples.comparison import MIN_IMAGES, report_samples
 from kit.samples.evaluation import FlowEvaluation
-from kit.samples.images import LARGE_SIDE, draw_sample, grid, noise
+from kit.samples.images import LARGE_SIDE, draw_sample, image_grid, noise
 from kit.samples.inception import load as load_inception
 from kit.samples.predictions import ExportedGenerator, SampleFiles
 from kit.task import Task
@@ -33,13 +33,13 @@ class Generator(Task):
         net: called with `num_classes` and `in_channels`; returns a module that maps points Float[B C H W], times
             Float[B] and classes Long[B] to velocities Float[B C H W]. Class K means that no class is given.
         num_classes, in_channels, class_names: set by the data module, not on the command line.
-        optimizer: called with the parameter groups; those of norms and biases have no weight decay.
+        optimizer: called with the parameter groups. Norms and biases have no weight decay.
         schedule: called with the optimizer, see `kit.training.schedule`; None keeps the learning rate constant.
         schedule_interval: advance the schedule after each `step` or `epoch`; the default depends on the schedule.
         solver: generates samples; by default `Heun`.
         guidance: see `flow.guided_velocity`. 1 is no guidance; a higher value makes samples clearer and more alike.
         unlabelled: the share of training images that the net sees without their class; guidance needs a share above 0.
-        samples: the number of samples in the final report, at most the number of training images.
+        samples: the number of samples in the final report. It uses at most as many as there are training images.
         inception: a file with Inception's weights, for the standard FID: see `kit.samples.inception`.
         compile: `torch.compile` the net. The first step then takes a minute.
     """
@@ -108,9 +108,9 @@ class Generator(Task):
 
         The noise and the time of an image depend only on its key, so that every evaluation is the same.
         """
-        start = noise(batch.keys.tolist(), batch.images.shape[1:]).to(batch.images)
+        noise_images = noise(batch.keys.tolist(), batch.images.shape[1:]).to(batch.images)
         times = ((batch.keys + 0.5) * GOLDEN_STEP % 1).to(batch.images.dtype)
-        flow = flow_at(batch.images, start, times, batch.targets)
+        flow = flow_at(batch.images, noise_images, times, batch.targets)
         return torch.stack([flow.velocities.square().flatten(1).mean(1), self._errors(flow)], 1)
 
     def evaluation(self, split: str) -> FlowEvaluation:
@@ -163,7 +163,7 @@ class Generator(Task):
         """Draw samples with the names of their classes, uint8 [3 H W]. Each call uses the same noise."""
         classes = torch.arange(NUM_SHOWN) % self.num_classes
         names = [self.class_names[k] for k in classes.tolist()]
-        return grid(self.sample(classes, range(NUM_SHOWN), size), NUM_SHOWN // 4, names, 2 * LARGE_SIDE)
+        return image_grid(self.sample(classes, range(NUM_SHOWN), size), NUM_SHOWN // 4, names, 2 * LARGE_SIDE)
 
     def draw(self, image: Tensor, predicted: Tensor | None = None, target: Any = None) -> Tensor:
         return draw_sample(image, self.class_names, predicted, target)

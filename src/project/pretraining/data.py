@@ -1,7 +1,7 @@
 """Data modules of images for pretraining. Their classes are only used to measure the features.
 
-The target of a sample is the index of its class in `class_names`, or -1. Both data modules also take the arguments of
-`kit.data.ImageDataModule`, such as batch_size, augment and cache.
+The target of a sample is the index of its class in `class_names`, or -1 if it has no class. Both data modules also take
+the arguments of `kit.data.ImageDataModule`, such as batch_size, augment and cache.
 """
 
 import warnings
@@ -34,9 +34,10 @@ class ImageFolder(ImageDataModule):
 
     Args:
         root: the folder of the images.
-        image_size: the height and width to which every image is resized; by default, they are chosen by the sizes of
+        image_size: the height and width to which every image is resized; by default, they are chosen from the sizes of
             the training images: see `kit.data.image_size`.
-        channels: 1, 3 or 4; by default, 1 if a sample of the images is all grey, else 3.
+        channels: 1 (grey), 3 (RGB) or 4 (RGBA). By default, up to 63 images, evenly spaced in the list, are read: 1 if
+            all are grey, else 3.
     """
 
     format_name = "images in folders"
@@ -49,20 +50,20 @@ class ImageFolder(ImageDataModule):
         self.folders = ClassFolders(self.root)  # finds the splits
         if not self._training_images():
             raise UserError(f"no images in {self.root} (.jpg, .png, ...); give another folder with --data.root")
-        for folder, message in self._beside_the_splits():
+        for folder, message in self._unused_images():
             warnings.warn(f"{folder}: {message}", stacklevel=1)
 
     def _training_images(self) -> list[Path]:
         return self.folders.images(self.folders.first_split)
 
-    def _beside_the_splits(self) -> Iterator[tuple[Path, str]]:
-        """Yield each folder that is not used, and a message: folders and images beside the folders of the splits."""
+    def _unused_images(self) -> Iterator[tuple[Path, str]]:
+        """Yield (folder, message) for images in no split: folders beside the splits, and the root's own images."""
         root = self.folders.root
         for folder in self.folders.other_folders():
             if self.folders.images(folder):
                 yield folder, NOT_USED
-        if self.folders.first_split != root and (loose := files_in(root, EXTENSIONS)):
-            yield root, f"{len(loose):,} image(s) beside train, val and test are not used; move them into train"
+        if self.folders.first_split != root and (images := files_in(root, EXTENSIONS)):
+            yield root, f"{len(images):,} image(s) beside train, val and test are not used; move them into train"
 
     def find_class_names(self) -> list[str]:
         parent = self.folders.first_split
@@ -83,12 +84,12 @@ class ImageFolder(ImageDataModule):
         if not paths:
             raise UserError(f"no images in {folder} (.jpg, .png, ...); add some, or remove the folder")
         numbers: dict[str | None, int] = {name: number for number, name in enumerate(self.class_names)}
-        without_class = -1 if len(numbers) > 1 else 0
-        targets = torch.tensor([numbers.get(_folder_name(path, folder), without_class) for path in paths])
+        default = -1 if len(numbers) > 1 else 0
+        targets = torch.tensor([numbers.get(_folder_name(path, folder), default) for path in paths])
         return _Images(targets, paths, self.in_channels, self.input_size)
 
     def count_classes(self, samples: Samples) -> list[int]:
-        """Return -1 for each class, which means unknown: `check` then says nothing of classes with few images."""
+        """Return -1 (unknown) for each class, so that `check` does not complain about classes with few images."""
         return [-1] * self.num_classes
 
     def strata(self, samples: Samples) -> Tensor:
@@ -96,7 +97,7 @@ class ImageFolder(ImageDataModule):
         return torch.zeros_like(samples.targets)
 
     def annotation_faults(self) -> Iterable[Fault]:
-        for folder, message in self._beside_the_splits():
+        for folder, message in self._unused_images():
             yield Fault("annotation-missing", "warning", str(folder), None, message)
         yield from unused_files(self.root)
 
@@ -108,6 +109,9 @@ class _Images(Files):
 
 
 def _folder_name(path: Path, parent: Path) -> str | None:
-    """Return the name of the folder in `parent` that contains an image below it; None if it is in `parent` itself."""
-    inner = path.parts[len(parent.parts) :]
-    return class_name(Path(inner[0])) if len(inner) > 1 else None
+    """Return the name of the folder in `parent` that contains the image `path`, at any depth.
+
+    Return None if the image is in `parent` itself.
+    """
+    names = path.relative_to(parent).parts
+    return class_name(Path(names[0])) if len(names) > 1 else None

@@ -35,39 +35,39 @@ class Encoder(nn.Module):
                 images = cluster_patches(block, images)
 
 
-def views_loss(projections: Tensor, weight: float, directions: Tensor, images: int | None = None) -> Tensor:
+def views_loss(projections: Tensor, weight: float, directions: Tensor, num_images: int | None = None) -> Tensor:
     """Return the loss of the projections of V views of each image, Float[V B P]: Float[].
 
     It is (1 - weight) * the mean squared distance of a view from the mean of its image's views, plus weight *
-    `gaussian_distance` (Balestriero and LeCun 2025, LeJEPA), which `images` is passed to.
+    `gaussian_distance` (Balestriero and LeCun 2025, LeJEPA). `num_images` is passed to `gaussian_distance`.
     """
     projections = projections.float()
     difference = (projections - projections.mean(0)).square().mean()
-    return (1 - weight) * difference + weight * gaussian_distance(projections, directions, images)
+    return (1 - weight) * difference + weight * gaussian_distance(projections, directions, num_images)
 
 
-def gaussian_distance(values: Tensor, directions: Tensor, images: int | None = None) -> Tensor:
-    """Return how far values are from a normal distribution of mean 0 and variance 1 in each direction, Float[].
+def gaussian_distance(values: Tensor, directions: Tensor, num_images: int | None = None) -> Tensor:
+    """Return how far values are from a normal distribution of mean 0 and variance 1, averaged over directions: Float[].
 
-    This is SIGReg (Balestriero and LeCun 2025, LeJEPA): the mean of the statistic of Epps and Pulley (1983), which
-    compares characteristic functions, over the directions. It prevents collapse, in which all images get the same
-    values. It is computed in float32, also under autocast.
+    This is SIGReg (Balestriero and LeCun 2025, LeJEPA): the statistic of Epps and Pulley (1983), averaged over views
+    and directions. The statistic compares characteristic functions. SIGReg prevents collapse, in which all images get
+    the same values. It is computed in float32, also under autocast.
 
     Args:
-        values: Float[V B P]; each of the V parts is compared by itself.
+        values: Float[V B P]; the values of each of the V views are compared separately.
         directions: vectors of length 1, Float[P S].
-        images: the factor of the statistic: the number of images of a batch of which the values are a part; by
-            default, B.
+        num_images: the statistic is multiplied by this number; by default, B. If the values are a part of a batch, give
+            the number of images of the whole batch.
     """
     with torch.autocast(values.device.type, enabled=False):
         statistic = _epps_pulley(values.float(), directions.float())
-    return statistic * (images or values.shape[1])
+    return statistic * (num_images or values.shape[1])
 
 
 def _epps_pulley(values: Tensor, directions: Tensor) -> Tensor:
     """Return the mean statistic of `gaussian_distance`, divided by the number of images: Float[]."""
     points = torch.linspace(0, 3, 17, device=values.device)
-    weights = torch.full_like(points, 2 * 3 / 16)  # of the trapezoidal rule, for both signs
+    weights = torch.full_like(points, 2 * 3 / 16)  # of the trapezoidal rule from -3 to 3; the integrand is even
     weights[[0, -1]] /= 2
     target = torch.exp(-points.square() / 2)
     angles = (values @ directions)[..., None] * points  # [V B S 17]

@@ -26,30 +26,31 @@ from project.pretraining.views import RandomViews
 DIRECTIONS = 256  # in which the projections are compared with a normal distribution
 MIN_IMAGES = 20  # the effective rank of fewer images is low in any case
 MIN_RANK = 2.0  # a lower effective rank is a collapse
-MAX_FALL = 20.0  # a rank below highest / MAX_FALL is also a collapse
+MAX_FALL = 20.0  # a rank below the highest rank / MAX_FALL is also a collapse
 
 
 class Pretrainer(Task):
-    """LeJEPA (Balestriero and LeCun 2025): the views of an image have the same projection, a normal distribution.
+    """Train with LeJEPA's loss (Balestriero and LeCun 2025). `kit.labels.features` has the metrics.
 
-    The kernels of all convolutions are first set to cluster centres of patches from `clustered_images` images.
-    `kit.labels.features` has the metrics.
+    The loss is low if the views of an image have similar projections, and the projections of all images are normally
+    distributed. Before training, the kernels of all convolutions are set to cluster centres of image patches.
 
     Args:
-        net: called with `in_channels`; returns a module such as `Encoder`, with its `num_features` and `cluster`.
+        net: called with `in_channels`; returns a module that maps Float[B C H W] to features, Float[B D], and has
+            `num_features` and `cluster` as `Encoder` has.
         in_channels, num_classes, class_names: set by the data module, not on the command line.
-        optimizer: called with two parameter groups; the second (norms and biases) has no weight decay.
-        schedule: called with the optimizer, see `kit.training.schedule`; None keeps the learning rate.
-        schedule_interval: advance the schedule each `step` or each `epoch`; by default, this depends on its kind.
+        optimizer: called with the parameter groups. Norms and biases have no weight decay.
+        schedule: called with the optimizer, see `kit.training.schedule`; None keeps the learning rate constant.
+        schedule_interval: advance the schedule after each `step` or `epoch`; the default depends on the schedule.
         views: makes a random view of each image.
         num_views: the number of views of each image in a step, at least 2.
         weight: the weight of the distance from a normal distribution in the loss.
         hidden, projection_size: the widths of the projector's two layers.
-        clustered_images: the number of images for k-means; 0 starts from random weights.
+        clustered_images: the number of images whose patches are clustered, by k-means; 0 starts from random weights.
     """
 
     monitor, mode = "val/loss", "min"
-    additive = False  # the distance from a normal distribution is that of a whole batch
+    additive = False  # a batch's distance from a normal distribution is not the sum of the distances of its parts
 
     def __init__(
         self,
@@ -82,12 +83,12 @@ class Pretrainer(Task):
         self.optimizer, self.schedule, self.schedule_interval = optimizer, schedule, schedule_interval
         self.views, self.num_views, self.weight = views or RandomViews(), num_views, weight
         self.clustered_images = clustered_images
-        fixed = torch.randn(projection_size, DIRECTIONS, generator=torch.Generator().manual_seed(0))
-        self.register_buffer("directions", F.normalize(fixed, dim=0), persistent=False)  # for evaluation
-        self.step_directions = self.directions  # those of the current step
-        self.step_images: int | None = None  # the number of images of the current step, on this device
+        vectors = torch.randn(projection_size, DIRECTIONS, generator=torch.Generator().manual_seed(0))
+        self.register_buffer("directions", F.normalize(vectors, dim=0), persistent=False)  # for evaluation
+        self.step_directions = self.directions  # for the current training step
+        self.step_num_images: int | None = None  # the number of images of the current step, on this device
         self.highest_rank = 0.0
-        self.is_restored = False  # from a checkpoint
+        self.is_restored = False  # whether the weights come from a checkpoint
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["highest_rank"] = self.highest_rank
@@ -96,7 +97,7 @@ class Pretrainer(Task):
         self.highest_rank, self.is_restored = checkpoint.get("highest_rank", 0.0), True
 
     def on_fit_start(self) -> None:
-        """Set the convolutions by k-means, unless the weights are those of a checkpoint.
+        """Set the kernels of the convolutions by k-means, unless the weights come from a checkpoint.
 
         `on_train_start` would be too late: the callbacks run first, and `NanGuard` then copies the weights.
         """
@@ -118,7 +119,7 @@ class Pretrainer(Task):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         self.step_directions = F.normalize(torch.randn_like(self.directions, dtype=torch.float), dim=0)
-        self.step_images = len(batch.images)
+        self.step_num_images = len(batch.images)
         return super().training_step(batch._replace(images=self._views_of(batch.images)), batch_idx)
 
     def _views_of(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
@@ -132,12 +133,13 @@ class Pretrainer(Task):
     def loss_terms(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the loss times B, and B, Float[1] each. The images of the batch are views, Float[B V C H W]."""
         projections = self._project(batch.images).transpose(0, 1)
-        # The memory guard may pass a part of the batch. The weight of its distance is that of the whole batch.
-        loss, count = views_loss(projections, self.weight, self.step_directions, self.step_images), len(batch.keys)
+        # The memory guard may pass a part of the batch. Its statistic is multiplied by the size of the whole batch.
+        loss = views_loss(projections, self.weight, self.step_directions, self.step_num_images)
+        count = len(batch.keys)
         return (loss * count).view(1), loss.new_full((1,), count)
 
     def evaluate(self, batch: Batch) -> Tensor:
-        """Return the features of each image, and the projections of views of it, Float[B D + V*P].
+        """Return the features of each image and the projections of its views, Float[B D + V*P].
 
         The views of an image are the same in each validation.
         """
@@ -156,7 +158,7 @@ class Pretrainer(Task):
         rank = self.measured.compute().get("effective_rank")
         if rank is None or math.isnan(rank) or len(self.measured) < MIN_IMAGES or self.trainer.sanity_checking:
             return
-        if message := collapse(rank, self.highest_rank):
+        if message := collapse_message(rank, self.highest_rank):
             rank_zero_only(print)(f"pretraining: {message}", flush=True)
         self.highest_rank = max(self.highest_rank, rank)
 
@@ -164,13 +166,15 @@ class Pretrainer(Task):
         return optimizer_and_schedule(self, self.optimizer, self.schedule, self.schedule_interval)
 
 
-def collapse(rank: float, highest: float) -> str:
-    """Return a message if an effective rank shows that the features have collapsed, else "".
+def collapse_message(rank: float, highest_rank: float) -> str:
+    """Return a message if the features have collapsed, else "".
 
-    highest: the highest effective rank before, or 0.
+    Args:
+        rank: the effective rank of the features.
+        highest_rank: the highest effective rank of earlier validations, or 0.
     """
-    if rank >= max(MIN_RANK, highest / MAX_FALL):
+    if rank >= max(MIN_RANK, highest_rank / MAX_FALL):
         return ""
-    before = f", after {highest:.1f} before" if highest else ""
+    earlier = f", after {highest_rank:.1f} before" if highest_rank else ""
     remedy = "give a larger --model.weight, or a lower learning rate"
-    return f"the features have collapsed: all images get almost the same (effective rank {rank:.1f}{before}); {remedy}"
+    return f"the features have collapsed: all images get almost the same (effective rank {rank:.1f}{earlier}); {remedy}"

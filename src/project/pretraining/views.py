@@ -1,4 +1,4 @@
-"""Random views of images, made of a whole batch at a time on its device."""
+"""Random views of images. The views of a whole batch are made at once, on its device."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -23,12 +23,12 @@ class RandomViews:
         size: the height and width of a view in pixels.
         scale: the smallest and the largest area of the part, as a share of the image's area, above 0.
         angle_deg: the largest angle that a view is turned by, clockwise or anticlockwise.
-        mirror: whether half of the views are mirrored left to right.
+        mirror: whether to mirror views left to right, each with a probability of 0.5.
         brightness: the largest change of all values, in standard deviations.
         contrast: the largest relative change of the differences from the mean value.
         saturation: the largest relative change of the differences between the channels.
         tint: the largest change of all values of a channel, in standard deviations.
-        grey: the share of views without colour.
+        grey: the probability that a view loses its colours.
     """
 
     def __init__(
@@ -61,14 +61,14 @@ class RandomViews:
         return views.to(images.dtype, memory_format=torch.channels_last)
 
     def _views(self, images: Tensor, generator: torch.Generator | None) -> Tensor:
-        """Return a view of each image, as `__call__` does, in single precision."""
+        """Return a view of each image, in float32: Float[B C H W] to Float[B C size size]."""
 
         def uniform(low: float, high: float, channels: int = 1) -> Tensor:
             values = torch.empty(len(images), channels, 1, 1).uniform_(low, high, generator=generator)
             return values.to(images.device)
 
         grid = F.affine_grid(self._transforms(uniform), [*images.shape[:2], self.size, self.size], align_corners=False)
-        views = F.grid_sample(self._shrunk(images), grid, padding_mode="reflection", align_corners=False)
+        views = F.grid_sample(self._shrink(images), grid, padding_mode="reflection", align_corners=False)
         colours, opacity = views[:, :3], views[:, 3:]
         colours = colours + uniform(-self.brightness, self.brightness)
         colours = colours + uniform(-self.tint, self.tint, colours.shape[1])
@@ -78,8 +78,11 @@ class RandomViews:
         saturation = (1 + uniform(-self.saturation, self.saturation)) * (uniform(0, 1) >= self.grey)
         return torch.cat([shades + (colours - shades) * saturation, opacity], 1)
 
-    def _shrunk(self, images: Tensor) -> Tensor:
-        """Return images whose smallest part has the size of a view, Float[B C H W], since sampling skips pixels."""
+    def _shrink(self, images: Tensor) -> Tensor:
+        """Shrink large images until the smallest part that may be cut has about the size of a view: Float[B C h w].
+
+        Otherwise `grid_sample` would skip pixels even of small parts.
+        """
         side = math.ceil(self.size / math.sqrt(self.scale[0]))
         size = [min(length, side) for length in images.shape[2:]]
         if size == list(images.shape[2:]):
@@ -93,7 +96,7 @@ class RandomViews:
         x, y = uniform(-1, 1) * (1 - width), uniform(-1, 1) * (1 - height)
         angle = uniform(-self.angle_deg, self.angle_deg).deg2rad()
         sign = 1 - 2 * (uniform(0, 1) < 0.5) * self.mirror
-        rows = [
+        entries = [
             width * angle.cos() * sign,
             -width * angle.sin(),
             x,
@@ -101,4 +104,4 @@ class RandomViews:
             height * angle.cos(),
             y,
         ]
-        return torch.cat(rows, 1).view(-1, 2, 3)
+        return torch.cat(entries, 1).view(-1, 2, 3)

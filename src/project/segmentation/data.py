@@ -1,6 +1,7 @@
-"""Data modules of images with masks. A mask has a class number (an index of `class_names`) or 255 for each pixel.
+"""Data modules of images with masks. A mask has a class number (an index of `class_names`) for each pixel, or 255.
 
-All of them also take the arguments of `kit.data.ImageDataModule`: batch_size, augment, cache, mean, std, balanced, ...
+255 means that the pixel is ignored, in the loss and in the metrics. All data modules also take the arguments of
+`kit.data.ImageDataModule`: batch_size, augment, cache, mean, std, balanced, ...
 """
 
 from collections.abc import Iterable
@@ -43,7 +44,7 @@ class MaskDataModule(ImageDataModule):
         return rarest_classes(samples, self.num_classes)
 
     def charts(self) -> dict[str, Chart]:
-        """Return charts of the training data by their names: `labels` is the share of each class in the pixels."""
+        """Return charts of the training data by their names. `labels` shows the share of each class in the pixels."""
         charts = super().charts()
         if isinstance(labels := charts.get("labels"), Bars):
             pixels = sum(labels.values.values())
@@ -69,12 +70,13 @@ class MaskFolder(MaskDataModule):
         image_size: the height and width; by default, they are chosen from the sizes of the training images, see
             `kit.data.image_size`. `native` keeps the size of each image. The images of a training batch are then padded
             to one size, and evaluation takes one image at a time.
-        keep_aspect: fit images into `image_size` and pad them, instead of stretching them.
+        keep_aspect: whether to fit images into `image_size` and pad them, instead of stretching them.
         group: a regular expression such as `^(patient\\d+)_`. The text that its first capture group matches in a file
             name is the group of the image. If a validation part is split off from train, each group stays in one part.
-        channels: 1 (grey), 3 (RGB) or 4 (RGBA); by default, 1 if up to 63 evenly spaced images are all grey, else 3.
-        images: the folder of the images: its name, in `root` or in the folder of each split, or its path relative to
-            `root` in COCO's format; by default it is found.
+        channels: 1 (grey), 3 (RGB) or 4 (RGBA). By default, up to 63 images, evenly spaced in the list, are read: 1 if
+            all are grey, else 3.
+        images: the folder of the images; by default it is found. With mask files, give its name, in `root` or in the
+            folder of each split. With COCO, give its path relative to `root`.
         masks: the name of the folder of the mask files; by default it is found.
         class_names: the names for the ids 0, 1, 2, ..., or for `ids`. Ids with the same name become one class.
         ids: the id of each class in mask files, if they are not 0, 1, 2, ..., such as `[0, 128, 255]`.
@@ -139,10 +141,10 @@ class MaskFolder(MaskDataModule):
         return choose_image_size(read_image_sizes(self.source.example_images()), [], MASKS)
 
     def load_split(self, split: str) -> Samples | None:
-        part = self.source.read(split, self.class_names)
-        if part is None:
+        samples = self.source.read(split, self.class_names)
+        if samples is None:
             return None
-        images, targets, reader = part
+        images, targets, reader = samples
         size, channels, groups = self.input_size, self.in_channels, groups_by_name(images, self.group)
         return MaskFiles(targets, images, channels, size, self.keep_aspect, reader=reader, groups=groups)
 

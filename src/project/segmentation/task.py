@@ -26,11 +26,11 @@ class Segmenter(Task):
         net: called with `num_classes` and `in_channels`; returns a module that maps Float[B C H W] to logits,
             Float[B K H W], and has a `head`, its last layer.
         num_classes, in_channels, class_names, class_counts: set by the data module, not on the command line.
-        optimizer: called with the parameter groups; those of norms and biases have no weight decay.
+        optimizer: called with the parameter groups. Norms and biases have no weight decay.
         schedule: called with the optimizer, see `kit.training.schedule`; None keeps the learning rate constant.
         schedule_interval: advance the schedule after each `step` or `epoch`; the default depends on the schedule.
-        losses: the losses to add up, by default cross-entropy. Each gets logits, targets and class weights; see
-            `kit.masks.losses`.
+        losses: the losses to add up; by default, cross-entropy. Each is called with logits, targets and class weights:
+            see `kit.masks.losses`.
         weighted: give rare classes a higher weight in the losses, as ENet does.
         window: except in training, cut larger images into overlapping windows of this height and width.
         compile: `torch.compile` the net. The first step then takes a minute.
@@ -125,12 +125,12 @@ class Segmenter(Task):
 
 def predicted_classes(logits: Tensor, size: tuple[int, int]) -> Tensor:
     """Upsample logits, Float[K h w], to `size`, (H, W), and return the class of each pixel, uint8 [H W]."""
-    best = torch.full(size, -torch.inf, device=logits.device)
+    highest_logits = torch.full(size, -torch.inf, device=logits.device)
     classes = torch.zeros(size, dtype=torch.uint8, device=logits.device)
     for k, class_logits in enumerate(logits.float()):  # class by class, to save memory
         upsampled = upsample(class_logits[None, None], size)[0, 0]
-        classes.masked_fill_(upsampled > best, k)
-        torch.maximum(best, upsampled, out=best)  # in place: the original may be large
+        classes.masked_fill_(upsampled > highest_logits, k)
+        torch.maximum(highest_logits, upsampled, out=highest_logits)  # in place: the original may be large
     return classes
 
 

@@ -26,7 +26,8 @@ class Photos(SignedImages):
     Args:
         root: the folder of the data set.
         image_size: the height and width to which every image is resized for training and validation.
-        channels: 1 (grey), 3 (RGB) or 4 (RGBA); by default, 1 if up to 63 evenly spaced images are all grey, else 3.
+        channels: 1 (grey), 3 (RGB) or 4 (RGBA). By default, up to 63 images, evenly spaced in the list, are read: 1 if
+            all are grey, else 3.
     """
 
     format_name = "photographs"
@@ -60,4 +61,4 @@ class Photos(SignedImages):
         yield from unused_files(self.root)
 
     def state_dict(self) -> dict[str, Any]:
-        return {**super().state_dict(), "size": None}  # so that `predict` takes images of any size
+        return {**super().state_dict(), "size": None}  # None lets `predict` take images of any size

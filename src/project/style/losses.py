@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-EPSILON = 1e-6  # the smallest divisor
+EPSILON = 1e-6  # the smallest divisor of a relative distance
 Statistics = tuple[Tensor, Tensor]  # means and covariances
 
 
@@ -20,12 +20,12 @@ def statistics(maps: Tensor) -> Statistics:
         return means[:, :, 0], flat @ flat.transpose(1, 2) / flat.shape[2]
 
 
-def with_colours(images: Tensor, maps: list[Tensor]) -> list[Tensor]:
+def add_colours(images: Tensor, maps: list[Tensor]) -> list[Tensor]:
     """Add the images, scaled to [0, 1], as the first map, since the other maps hardly encode colours."""
     return [(images + 1) / 2, *maps]
 
 
-def content(maps: list[Tensor]) -> Tensor:
+def content_map(maps: list[Tensor]) -> Tensor:
     """Return the map that describes the content: the second to last, or the only one."""
     return maps[-2:][0]
 

@@ -17,7 +17,7 @@ class StyleNet(nn.Module):
     convolution, since transposed convolutions would give a checkerboard (Odena et al. 2016).
 
     Args:
-        widths: the channels of each level. Each level but the first halves the image, rounded up.
+        widths: the number of channels of each level. Each level but the first halves the height and width, rounded up.
         blocks: the number of residual blocks at the lowest level.
     """
 
@@ -54,7 +54,7 @@ class Layer(nn.Module):
         self.norm, self.relu = nn.GroupNorm(out_channels, out_channels), relu
 
     def forward(self, x: Tensor, size: Sequence[int] | None = None) -> Tensor:
-        """Apply the layer to `x`, after enlarging it to the height and width `size` if given."""
+        """Apply the layer to `x`. If `size`, (height, width), is given, enlarge `x` to it first."""
         if size is not None:
             x = F.interpolate(x, size, mode="nearest")
         x = pad_mirrored(x, self.convolution.kernel_size[0] // 2)  # on its own line, to free the unpadded tensor

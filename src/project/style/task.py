@@ -19,7 +19,7 @@ from kit.samples.images import draw_sample, from_uint8, to_uint8
 from kit.samples.predictions import ExportedStylizer, PaintingFiles
 from kit.task import Sizes, Task
 from kit.training.schedule import Interval, Schedule, WarmupCosine, optimizer_and_schedule
-from project.style.losses import Statistics, content, relative_distance, statistics, with_colours
+from project.style.losses import Statistics, add_colours, content_map, relative_distance, statistics
 
 LOSSES = ("content", "style", "total_variation")
 
@@ -27,21 +27,21 @@ LOSSES = ("content", "style", "total_variation")
 class Stylizer(Task):
     """Minimise perceptual losses (Johnson et al. 2016). The metrics are the mean losses (`kit.samples.evaluation`).
 
-    The *content* loss compares a deep feature map of the painted image with that of the photograph. The *style* loss
-    compares the means and covariances of all feature maps with those of the style image (`project.style.losses`). Both
-    are relative to the target, so that the same weights suit all features. *Total variation* is the mean squared
-    difference of vertical neighbours plus that of horizontal neighbours.
+    The *content* loss compares a deep feature map of the painted image and the same map of the photograph. The *style*
+    loss compares the means and covariances of all feature maps of the painted image and of the style image: see
+    `project.style.losses`. Both losses are relative to the target, so that the same weights suit all features. *Total
+    variation* is the sum of the mean squared differences of vertical and of horizontal neighbours.
 
     Args:
         net: called with `in_channels`; returns a module that maps images, Float[B C H W] in [-1, 1], to such images.
         style: the file of the style image.
         features: the features in which images are compared, see `kit.samples.features`.
         in_channels, num_classes, class_names: set by the data module, not on the command line.
-        optimizer: called with the parameter groups; those of norms and biases have no weight decay.
+        optimizer: called with the parameter groups. Norms and biases have no weight decay.
         schedule: called with the optimizer, see `kit.training.schedule`; None keeps the learning rate constant.
         schedule_interval: advance the schedule after each `step` or `epoch`; the default depends on the schedule.
-        style_size: a style image whose shorter side has more pixels than this is shrunk to it. A lower value gives
-            finer strokes.
+        style_size: the largest allowed shorter side of the style image, in pixels. A larger image is shrunk to it. A
+            lower value gives finer strokes.
         style_weight, variation_weight: the weights of these losses. The content loss has the weight 1.
     """
 
@@ -89,7 +89,7 @@ class Stylizer(Task):
             extractor = self.features.load(self.in_channels)
             with torch.no_grad():
                 image = from_uint8(style)[None]
-                self._style_statistics = [statistics(maps) for maps in with_colours(image, extractor(image))]
+                self._style_statistics = [statistics(maps) for maps in add_colours(image, extractor(image))]
             self._extractors = [extractor]
         return self._extractors[0].to(device)
 
@@ -107,15 +107,15 @@ class Stylizer(Task):
         painted, extractor = self(images), self._extractor(images.device).to(images.dtype)
         painted_maps = extractor(painted)
         with torch.no_grad():
-            target_content = content(extractor(images))
+            target_content = content_map(extractor(images))
         style_losses = [
             relative_distance(value, target.to(value))
-            for maps, targets in zip(with_colours(painted, painted_maps), self._style_statistics, strict=True)
+            for maps, targets in zip(add_colours(painted, painted_maps), self._style_statistics, strict=True)
             for value, target in zip(statistics(maps), targets, strict=True)
         ]
         vertical, horizontal = painted.diff(dim=2), painted.diff(dim=3)
         variation = vertical.square().flatten(1).mean(1) + horizontal.square().flatten(1).mean(1)
-        content_loss = relative_distance(content(painted_maps), target_content)
+        content_loss = relative_distance(content_map(painted_maps), target_content)
         return torch.stack([content_loss, torch.stack(style_losses).mean(0), variation])
 
     def evaluate(self, batch: Batch) -> Tensor:

@@ -118,6 +118,12 @@ def test_difference_of_detections(file, torch_, apart):
     assert exported.difference(found(*torch_), found(*file)) == pytest.approx(apart)
 
 
+def test_box_without_a_counterpart_takes_none_from_another_box():
+    exported, other = Detector(NETS["CnnFcos"], 2, 3).exported(), (50.0, 50, 60, 60, 0.8, 2)
+    assert exported.distances(found(other, ONE, TWO), found(TWO, ONE)).tolist() == [1, 0, 0, 0, 0]
+    assert exported.distances(found(TWO, ONE), found(other, ONE, TWO)).tolist() == [0, 0, 1, 0, 0]
+
+
 def test_lowest_scores_may_differ_if_the_limit_of_detections_is_reached():
     net = partial(CnnFcos, widths=[4, 8, 16], depth=1, neck=32)
     exported = Detector(net, 2, 3).exported()

@@ -166,9 +166,9 @@ def test_yolo_boxes_are_clipped_on_every_side(tiny, line, box, kind):
     Path("data/1.txt").write_text(f"{line}\n0 0.5 0.5 0.5 0.5\n")
     Path("data/classes.txt").write_text("cat\n")
     data = BoxFolder(root="data", **STATISTICS)
-    boxes = data.cleaned("train").targets[0]["boxes"].tolist()
+    boxes = data.box_split("train").targets[0]["boxes"].tolist()
     assert boxes == [*([pytest.approx(box)] if box else []), [10, 5, 30, 15]]
-    assert [fault.kind for fault in data.cleaned("train").faults] == ([kind] if kind else [])
+    assert [fault.kind for fault in data.box_split("train").faults] == ([kind] if kind else [])
 
 
 def test_message_about_a_wrong_unit_has_the_numbers_of_the_file(tiny):

@@ -78,6 +78,16 @@ def test_what_cannot_be_recognised_is_one_line(files, tables, arguments, words):
     assert "\n" not in str(raised.value) and all(word in str(raised.value) for word in words), str(raised.value)
 
 
+def test_paths_in_a_table_are_relative_to_the_root_wherever_the_table_is():
+    make("images/a.jpg", "images/b.jpg", "images/c.jpg", "lists/unused.jpg")
+    Path(ROOT, "lists/a.csv").write_text("path,label\nimages/a.jpg,cat\nimages/b.jpg,dog\n")
+    table = opened(file="lists/a.csv")
+    assert table.examples() == [ROOT / "images" / name for name in ("a.jpg", "b.jpg")]
+    assert {fault.file for fault in table.unused()} == {
+        str(ROOT / name) for name in ("images/c.jpg", "lists/unused.jpg")
+    }
+
+
 CELLS = [  # the table, the separator, the class names and the targets of train, or None for class numbers
     ("path,label\n1.jpg,a;b\n2.jpg,b\n3.jpg,\n", ";", ["a", "b"], [[1, 1], [0, 1], [0, 0]]),
     ("path,label\n1.jpg,c ; a;\n2.jpg,b;b\n", ";", ["a", "b", "c"], [[1, 0, 1], [0, 1, 0]]),

@@ -1,5 +1,6 @@
 """YAML is read within limits, and mistakes in it end in one line."""
 
+import random
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,14 @@ def test_scalars_follow_the_core_schema() -> None:
     numbers = yaml_files.parse_yaml("[1, -2, +3, 1_000, 1e-3, 1.5, .5, 2., 1.e3, -.inf]")
     assert numbers == [1, -2, 3, 1000, 0.001, 1.5, 0.5, 2.0, 1000.0, -float("inf")]
     assert [type(number) for number in numbers] == [int] * 4 + [float] * 6
+    assert yaml_files.parse_yaml("[2024_, 1__2, -1_, 0_1]") == ["2024_", "1__2", "-1_", "0_1"]
+
+
+def test_every_plain_scalar_can_be_read() -> None:
+    generator = random.Random(0)
+    for _ in range(3000):
+        text = "".join(generator.choices("0123456789__..+-eExinf~", k=generator.randint(1, 6)))
+        assert isinstance(yaml_files.parse_yaml(f"[!!str '', {text}]")[1], str | int | float | None), text
 
 
 @pytest.mark.parametrize(

@@ -18,22 +18,22 @@ def test_pixels_inverts_floats():
 
 
 def test_grid_has_images_row_by_row():
-    board = images.grid(shades(5), columns=3)  # each 8x6 enlarged by 5, gaps of 5
+    board = images.image_grid(shades(5), columns=3)  # each 8x6 enlarged by 5, gaps of 5
     assert board.shape == (3, 2 * 40 + 5, 3 * 30 + 2 * 5)
     seen = [int(board[0, 20 + 45 * row, 15 + 35 * column]) for row in range(2) for column in range(3)]
     assert seen[:5] == [0, 20, 40, 60, 80]
 
 
 def test_wide_names_reduce_the_columns():
-    plain, named = (images.grid(shades(4), 2, names) for names in ((), list("abcd")))
+    plain, named = (images.image_grid(shades(4), 2, names) for names in ((), list("abcd")))
     assert named.shape[1] > plain.shape[1] and named.shape[2] == plain.shape[2]
-    wide = images.grid(shades(4), 4, ["a long name of a class " * 4] * 4)
+    wide = images.image_grid(shades(4), 4, ["a long name of a class " * 4] * 4)
     assert wide.shape[2] <= images.MAX_WIDTH
 
 
 @pytest.mark.parametrize("size", [(8, 8), (300, 200)])
 def test_large_grid_with_names_fits_the_width(size):
-    board = images.grid(shades(9, size), 9, list("abcdefghi"), images.LARGE_SIDE)
+    board = images.image_grid(shades(9, size), 9, list("abcdefghi"), images.LARGE_SIDE)
     assert board.shape[2] <= images.MAX_WIDTH
     factor = max(1, round(images.LARGE_SIDE / min(size)))
     assert board.shape[1] > factor * size[0]

@@ -126,6 +126,14 @@ def test_best_threshold_is_kept_and_is_the_default_of_pictures(tiny_run, monkeyp
     assert float(checkpoint["state_dict"]["threshold"]) == 0.75
 
 
+def test_training_goes_on_with_the_chosen_threshold_beside_averaged_weights(detect):
+    """After `--resume`, the task starts with `current_model_state`."""
+    run = detect(*SHORT, "--trainer.callbacks+=kit.training.EMA", "--model.net.score_thresh", "0.001")
+    checkpoint = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
+    averaged, current = (float(checkpoint[key]["threshold"]) for key in ("state_dict", "current_model_state"))
+    assert averaged == current != 0.5
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("scenes", [65, 5], ids=["uneven", "fewer than processes"])
 def test_two_processes_train_and_measure_the_same_as_one(repository, ranks, capsys, scenes):

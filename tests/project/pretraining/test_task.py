@@ -13,7 +13,7 @@ from kit.ground.errors import UserError
 from kit.prediction import predict
 from project.pretraining import Encoder, ImageFolder, Pretrainer, RandomViews
 from project.pretraining.model import gaussian_distance, views_loss
-from project.pretraining.task import collapse
+from project.pretraining.task import collapse_message
 
 CONFIG = str(Path(__file__).parents[3] / "configs" / "pretraining_folder.yaml")
 SAME = {"scale": (1.0, 1.0), "angle_deg": 0.0, "mirror": False, "brightness": 0.0, "contrast": 0.0}
@@ -88,9 +88,9 @@ def test_k_means_sets_all_convolutions():
 
 
 def test_collapse():
-    assert collapse(30.0, 0.0) == collapse(30.0, 150.0) == collapse(2.0, 2.0) == ""
-    assert "effective rank 1.2); give" in collapse(1.2, 0.0)
-    assert "effective rank 5.0, after 150.0 before" in collapse(5.0, 150.0)
+    assert collapse_message(30.0, 0.0) == collapse_message(30.0, 150.0) == collapse_message(2.0, 2.0) == ""
+    assert "effective rank 1.2); give" in collapse_message(1.2, 0.0)
+    assert "effective rank 5.0, after 150.0 before" in collapse_message(5.0, 150.0)
 
 
 def task(**options) -> Pretrainer:

@@ -29,7 +29,7 @@ class Shape(NamedTuple):
     id: the annotation's id in the JSON, or None; used in messages.
     category: the id of the category.
     crowd: whether the region is a crowd: a region of many objects.
-    segmentation: polygons, each Float64[2 V] (x, y, x, y, ...), or run lengths as in the JSON.
+    segmentation: polygons of V corners, each Float64[2*V] (x, y, x, y, ...), or run lengths as in the JSON.
     """
 
     id: Any
@@ -145,35 +145,35 @@ def _segmentation(annotation: dict[str, Any]) -> dict[str, Any] | list[np.ndarra
     Raises:
         ValueError: the segmentation cannot be drawn.
     """
-    written = annotation.get("segmentation")
-    if isinstance(written, dict):
-        counts, size = written.get("counts"), _numbers(written.get("size")).astype(int).tolist()
+    json_value = annotation.get("segmentation")
+    if isinstance(json_value, dict):
+        counts, size = json_value.get("counts"), _numbers(json_value.get("size")).astype(int).tolist()
         runs = [] if isinstance(counts, str) else _numbers(counts).astype(int).tolist()
         if len(size) != 2 or min([*size, *runs]) < 0 or sum(runs) > size[0] * size[1]:
             raise ValueError("its run lengths have no size, or do not fit into the image")
         return {"size": size, "counts": counts if isinstance(counts, str) else runs}
-    if not written or not isinstance(written, list):
+    if not json_value or not isinstance(json_value, list):
         raise ValueError("it has no segmentation")
-    return [_polygon(polygon) for polygon in written]
+    return [_polygon(polygon) for polygon in json_value]
 
 
-def _numbers(written: Any) -> np.ndarray:
-    """Convert a list of numbers, which may be written as text, to Float64[N].
+def _numbers(json_value: Any) -> np.ndarray:
+    """Convert a list of numbers, or of texts such as "1.5", to Float64[N].
 
     Raises:
-        ValueError: it is not a list of finite numbers.
+        ValueError: the value is not a list of finite numbers.
     """
     try:
-        values = np.array(written, float)
+        values = np.array(json_value, float)
     except (ValueError, TypeError, OverflowError):
         values = np.array(np.nan)
-    if not isinstance(written, list) or values.ndim != 1 or not np.isfinite(values).all():
-        raise ValueError("a polygon, or its run lengths, must be a list of numbers")
+    if not isinstance(json_value, list) or values.ndim != 1 or not np.isfinite(values).all():
+        raise ValueError("its polygons or run lengths are not lists of finite numbers")
     return values
 
 
-def _polygon(written: Any) -> np.ndarray:
-    polygon = _numbers(written)
+def _polygon(json_value: Any) -> np.ndarray:
+    polygon = _numbers(json_value)
     if len(polygon) < 6 or len(polygon) % 2:
         raise ValueError("a polygon has fewer than three corners, or an odd count of numbers")
     if len(polygon) * np.abs(polygon).max() > MAX_OUTLINE:

@@ -48,7 +48,8 @@ class ExactResume(L.Callback):
         self.writer, self.signals = Writer(), Signals()
         self._resumed: dict[str, Any] = {}
         self._has_config = False  # whether the run's folder had a `config.yaml` at the latest check
-        self._saved_at, self._saved_step, self._validated = 0.0, -1, False
+        self._saved_at, self._saved_step = 0.0, -1
+        self._just_validated = False  # whether a validation has started since the last training batch
         self._planned_steps = 0.0  # the optimizer steps of the whole run; 0 before training starts
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
@@ -68,7 +69,8 @@ class ExactResume(L.Callback):
                 callback.dirpath = str(checkpoints if is_ours else checkpoints.absolute() / type(callback).__name__)
         if self.enabled:
             trainer.strategy.checkpoint_io = self.writer
-            self.signals.listen(trainer)  # before workers start: an exception then would leave some of them
+            # Listen before the workers start: otherwise, a signal raises an exception meanwhile, and some keep running.
+            self.signals.listen(trainer)
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         if trainer.state.fn != TrainerFn.FITTING or KEY not in checkpoint:
@@ -105,7 +107,8 @@ class ExactResume(L.Callback):
         _lightning.restore_metrics(trainer, self._resumed["metrics"])
         _lightning.finish_restart(trainer)
         progress: Any = loop.epoch_progress.current
-        if progress.started > progress.completed:  # Lightning does not call this hook again; it may freeze weights
+        if progress.started > progress.completed:
+            # Within an epoch, Lightning does not call `on_train_epoch_start`, in which a task may freeze weights.
             self._seed(trainer, 0)
             pl_module.on_train_epoch_start()
             is_ours = isinstance(trainer.datamodule, ImageDataModule)  # type: ignore[attr-defined]
@@ -119,24 +122,25 @@ class ExactResume(L.Callback):
         if self.enabled:
             self._require_folder(trainer)
             _, idle, stop = self._ask_processes(trainer)
-            has_stepped = trainer.global_step > max(0, self._saved_step)  # a validation has saved already
-            self._save_or_stop(trainer, stop or (idle and has_stepped), stop)
+            # False if a validation has saved this step already.
+            is_unsaved = trainer.global_step > max(0, self._saved_step)
+            self._save_or_stop(trainer, stop or (idle and is_unsaved), stop)
             self._seed(trainer, 0)
 
     def on_train_batch_start(self, trainer: L.Trainer, _: Any, batch: Any, batch_idx: int) -> None:
         if self.enabled:
             due, idle, stop = self._ask_processes(trainer)
             # Do not save while gradients are accumulated, or just after a validation, which Lightning would repeat.
-            if batch_idx and batch_idx % trainer.accumulate_grad_batches == 0 and not self._validated:
+            if batch_idx and batch_idx % trainer.accumulate_grad_batches == 0 and not self._just_validated:
                 self._save_or_stop(trainer, (due and idle) or stop, stop)
-            self._validated = False
+            self._just_validated = False
             self._seed(trainer, 1 + batch_idx)
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self.enabled and trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking:
             self._require_folder(trainer)
             stop = self._ask_processes(trainer)[-1]
-            self._validated = True
+            self._just_validated = True
             # Before the first step there is nothing to save: a resumed run starts from the beginning.
             save = trainer.global_step > 0 and not _lightning.is_accumulating(trainer)
             self._save_or_stop(trainer, save, stop)
@@ -153,7 +157,8 @@ class ExactResume(L.Callback):
             self.writer.teardown()
             trainer.strategy.barrier()  # all processes read the best checkpoint next
             self.signals.restore()
-            if any(self._ask_processes(trainer)[-1] for _ in range(2)):  # the second call returns the first answer
+            # With several processes, the second call answers the first.
+            if any(self._ask_processes(trainer)[-1] for _ in range(2)):
                 raise self.stop_exception()  # the resumed run does the test
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
@@ -169,7 +174,10 @@ class ExactResume(L.Callback):
             raise RunFailed(f"{self.folder} was removed or renamed during the run: there is no config.yaml any more")
 
     def _ask_processes(self, trainer: L.Trainer) -> list[bool]:
-        """Return whether a checkpoint is due, whether the writer is idle, and whether the run must stop."""
+        """Return whether a checkpoint is due, whether the writer is idle, and whether the run must stop.
+
+        With several processes, these are the answers to the previous call: see `Agreement`.
+        """
         due = trainer.is_global_zero and time.monotonic() - self._saved_at >= self.every_seconds
         idle = trainer.is_global_zero and not self.writer.busy
         return self._agreement(due, idle, self.signals.received is not None)
