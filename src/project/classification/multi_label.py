@@ -21,8 +21,8 @@ from project.classification.task import Classifier
 class MultiLabelClassifier(Classifier):
     """Minimise the mean binary cross-entropy of all classes, for images with any number of labels.
 
-    `kit.labels.evaluation` has the metrics: mean average precision, and macro F1. The arguments are those of
-    `Classifier`. Label smoothing moves the targets 0 and 1 towards 0.5.
+    `kit.labels.evaluation` has the metrics: mean average precision, and macro F1. See `Classifier` for the arguments.
+    Label smoothing moves the targets 0 and 1 towards 0.5.
 
     thresholds: Float[K]. A label is predicted if its probability is at least its threshold. Each validation of a run
         chooses the thresholds with the highest F1 scores, and a checkpoint holds them.

@@ -73,8 +73,8 @@ class Detector(Task):
         """Map Float[B C H W] to a dict for each image: `boxes` in pixels of these images, `scores` and `labels`."""
         if not self.flips:
             return self.net(images)
-        any_class = getattr(self.net, "class_agnostic_nms", False)
-        return predict_with_flips(self.net, images, self.flips, self.max_detections, any_class)
+        class_agnostic_nms = getattr(self.net, "class_agnostic_nms", False)
+        return predict_with_flips(self.net, images, self.flips, self.max_detections, class_agnostic_nms)
 
     def loss_terms(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the summed loss and its divisor, Float[1] each. Both add up over parts of a batch if `additive`.

@@ -98,7 +98,7 @@ class Solver(ABC):
         return x
 
     def replace(self, name: str | None = None, steps: int | None = None, churn: float | None = None) -> "Solver":
-        """Return a copy with another method (`euler` or `heun`), number of steps or churn; None keeps the value."""
+        """Return a copy with another method (`euler` or `heun`), number of steps or churn. None keeps the old value."""
         kind = {"euler": Euler, "heun": Heun, None: type(self)}[name]
         return kind(self.steps if steps is None else steps, self.churn if churn is None else churn)
 

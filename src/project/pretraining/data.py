@@ -27,10 +27,10 @@ class Digits(DigitsDataModule):
 
 
 class ImageFolder(ImageDataModule):
-    """All images in a folder and below it, or in its folders `train`, `val` and `test` and below these.
+    """All images in a folder, at any depth. If it has folders `train`, `val` and `test`, these are the splits.
 
-    If there are several folders with images in `root` (or in `train`), their names are the classes. The target of an
-    image that is in none of them is -1. Without several such folders, all images are of the class `image`.
+    If several folders in `root` (or in `train`) have images, the names of these folders are the classes. The target of
+    an image that is in none of them is -1. Otherwise, all images are of the class `image`.
 
     Args:
         root: the folder of the images.
@@ -103,7 +103,7 @@ class ImageFolder(ImageDataModule):
 
 
 class _Images(Files):
-    """Images of which some have no class, so that `check` does not compare the classes of equal images."""
+    """Images of which some have no class. `check` does not compare the classes of equal images."""
 
     has_class_numbers = False
 

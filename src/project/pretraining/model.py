@@ -11,7 +11,7 @@ from project.cnn import Trunk
 class Encoder(nn.Module):
     """The trunk of `project.cnn` and global average pooling: Float[B C H W] to features, Float[B D].
 
-    The arguments are those of `Trunk`. D is the last of `widths`.
+    See `Trunk` for the arguments. D is the last of `widths`.
     """
 
     def __init__(

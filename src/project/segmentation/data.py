@@ -81,8 +81,8 @@ class MaskFolder(MaskDataModule):
         class_names: the names for the ids 0, 1, 2, ..., or for `ids`. Ids with the same name become one class.
         ids: the id of each class in mask files, if they are not 0, 1, 2, ..., such as `[0, 128, 255]`.
         colors: red, green and blue of each class by name, for coloured mask files.
-        ignore: ids in mask files to leave out of the loss and the metrics. By default, those of classes with names such
-            as void, unlabelled or ignore. 255 is ignored, too, if it is not the id of a class.
+        ignore: the ids in mask files that the loss and the metrics leave out. By default, these are the ids of classes
+            with names such as void, unlabelled or ignore. 255 is also ignored if it is not the id of a class.
         train, val, test: COCO's JSON files, relative to `root`; by default they are found by their names.
         crowds: `ignore` ignores the pixels of COCO's annotations with `iscrowd` 1; `objects` uses them like all others.
     """

@@ -19,7 +19,7 @@ from kit.samples import SignedImages
 
 
 class Photos(SignedImages):
-    """All images in a folder and below it, without classes. A tenth of them is for validation.
+    """All images in a folder, at any depth, without classes. A tenth of them is for validation.
 
     The trained model can paint images of any size.
 

@@ -69,7 +69,7 @@ class ExactResume(L.Callback):
                 callback.dirpath = str(checkpoints if is_ours else checkpoints.absolute() / type(callback).__name__)
         if self.enabled:
             trainer.strategy.checkpoint_io = self.writer
-            # Listen before the workers start: otherwise, a signal raises an exception meanwhile, and some keep running.
+            # Listen before the workers start: a signal would otherwise raise an exception then, and leave some running.
             self.signals.listen(trainer)
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
@@ -108,7 +108,7 @@ class ExactResume(L.Callback):
         _lightning.finish_restart(trainer)
         progress: Any = loop.epoch_progress.current
         if progress.started > progress.completed:
-            # Within an epoch, Lightning does not call `on_train_epoch_start`, in which a task may freeze weights.
+            # Lightning does not call `on_train_epoch_start` for a resumed epoch. A task may freeze weights there.
             self._seed(trainer, 0)
             pl_module.on_train_epoch_start()
             is_ours = isinstance(trainer.datamodule, ImageDataModule)  # type: ignore[attr-defined]
