@@ -48,8 +48,8 @@ class ExactResume(L.Callback):
         self.writer, self.signals = Writer(), Signals()
         self._resumed: dict[str, Any] = {}
         self._has_config = False  # whether the run's folder had a `config.yaml` at the latest check
-        self._saved_at, self._saved_step = 0.0, -1
-        self._just_validated = False  # whether a validation has started since the last training batch
+        # `_just_validated`: whether a validation has started since the last training batch.
+        self._saved_at, self._saved_step, self._just_validated = 0.0, -1, False
         self._planned_steps = 0.0  # the optimizer steps of the whole run; 0 before training starts
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
