@@ -12,7 +12,7 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
 from kit.boxes.targets import select_boxes
-from kit.data.augment import between, scale_side
+from kit.data.augment import interpolate_logs, scale_side
 from kit.data.decode import PADDING, resize
 from kit.ground.ranges import PositivePair, Share
 
@@ -48,8 +48,8 @@ class Zoom(v2.Transform):
         """Return the changed image, uint8 [C H W], and the changed target. See `kit.boxes.targets.sample`."""
         size = tuple(image.shape[-2:])
         uniform, across, down = torch.rand(3).tolist()
-        factor = between(self.scale, uniform)
-        stretch = 1.0 if self.ratio == (1, 1) else math.sqrt(between(self.ratio, float(torch.rand(()))))
+        factor = interpolate_logs(self.scale, uniform)
+        stretch = 1.0 if self.ratio == (1, 1) else math.sqrt(interpolate_logs(self.ratio, float(torch.rand(()))))
         rows = scale_side(size[0], size[0], factor / stretch, down)
         columns = scale_side(size[1], size[1], factor * stretch, across)
         window = image.as_subclass(Tensor)[:, rows.start : rows.end, columns.start : columns.end]
