@@ -58,7 +58,10 @@ def summary(survey: Survey) -> str:
 
 
 def shorten(text: str, root: str) -> str:
-    """Return a text in one line, in which paths begin below the root of the data (unless that is `.`, `..` or `/`)."""
+    """Return a text in one line, with paths relative to the root of the data.
+
+    Paths do not change if the root is `.`, `..` or `/`.
+    """
     return escape(text.replace(root.rstrip("/") + "/", "") if root.strip("./") else text)
 
 
