@@ -22,10 +22,9 @@ def class_faults(names: Sequence[str], counts: dict[str, list[int]]) -> list[Fau
     for name in names:
         letters = re.sub(r"[\s_-]+", "", name)
         spellings[letters if len(letters) == 1 else letters.casefold()].append(name)  # the letter `a` is not `A`
-    for similar_names in spellings.values():
-        if len(similar_names) > 1:
-            listed = " and ".join(map(repr, similar_names))
-            message = f"{listed} are different classes; if they mean the same, join them"
+    for same_names in spellings.values():
+        if len(same_names) > 1:
+            message = f"{' and '.join(map(repr, same_names))} are different classes; if they mean the same, join them"
             faults.append(fault("class-spelled-twice", "", message))
     for split, numbers in counts.items():
         known_numbers = [max(number, 0) for number in numbers]

@@ -187,9 +187,8 @@ class ImageDataModule(Contents):
         train = self.samples.get("train")
         if train is None:
             return {}
-        counts = dict(zip(self.class_names, self.count_classes(train), strict=True))
-        names = sorted(counts, key=lambda name: -counts[name])
-        bars = {name: counts[name] for name in names if counts[name] >= 0}  # a count of -1 is unknown
+        pairs = sorted(zip(self.class_names, self.count_classes(train), strict=True), key=lambda pair: -pair[1])
+        bars = {name: count for name, count in pairs if count >= 0}  # a count of -1 is unknown
         if len(bars) < 2:
             return {}
         noun, texts = self.object_noun or "images", {name: f"{count:,}" for name, count in bars.items()}

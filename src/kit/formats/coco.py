@@ -128,8 +128,7 @@ def _id(json_value: Any) -> int | float | str:
 
 
 def _text(json_value: Any) -> str:
-    is_text = isinstance(json_value, (str, int, float)) and not isinstance(json_value, bool)
-    text = str(json_value).strip() if is_text else ""
+    text = str(json_value).strip() if type(json_value) in (str, int, float) else ""
     if not text or re.search("[\0\ud800-\udc7f\udd00-\udfff]", text):  # a file's name cannot have these characters
         raise ValueError("text")
     return text

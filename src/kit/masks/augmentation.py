@@ -21,7 +21,7 @@ class RandomScaleCrop(v2.Transform):
     with 255, which is ignored.
 
     Args:
-        size: the height and width of the crop; by default those of the image.
+        size: the height and width of the crop; by default the size of the image.
         scale: the smallest and the largest factor. The logarithm of the factor is uniform.
     """
 

@@ -46,8 +46,7 @@ class CocoBoxes(BoxFormat):
         return Reading(annotations, list(document.categories.values()), faults)
 
     def faults(self, readings: Iterable[Reading]) -> Iterator[Fault]:
-        listed_images = {annotation.image for reading in readings for annotation in reading.annotations}
-        for image in unlisted_images(listed_images):
+        for image in unlisted_images({item.image for reading in readings for item in reading.annotations}):
             yield no_annotation(image, "it is left out, since no JSON file names it")
 
 

@@ -157,8 +157,8 @@ class CocoFiles(MaskFormat):
         if self.crowds == "ignore" and (crowds := coco.crowds(document)):
             if split == "train" and (problem := only_crowds_problem(crowds)):
                 raise UserError(f"{document.file}: {problem}")
-            numbers = list_crowds(crowds)
-            warnings.warn(f"{document.file}: crowds are neither trained on nor measured: {numbers}", stacklevel=1)
+            message = f"crowds are neither trained on nor measured: {list_crowds(crowds)}"
+            warnings.warn(f"{document.file}: {message}", stacklevel=1)
         return document
 
     def faults(self, class_names: Callable[[], Sequence[str]]) -> Iterator[Fault]:
