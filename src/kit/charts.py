@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-MAX_CURVES = 100  # with more classes, the precision-recall chart has their mean only
+MAX_CURVES = 100  # for more classes, the precision-recall chart shows only the mean of their curves
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Curves:
     main: the name of the line that is drawn thick and last, or None.
     x_range, y_range: the ends of an axis, or None for the range of the values.
     diagonal: whether to draw a dashed line from (0, 0) to (1, 1).
-    point: a point to mark, with a text: (x, y, text); or None.
+    point: (x, y, text) of a point to mark, or None.
     """
 
     title: str
@@ -50,11 +50,11 @@ class Matrix:
 
 @dataclass(frozen=True)
 class Bars:
-    """A horizontal bar for each name, with its value in numbers.
+    """Horizontal bars, each with a name and a text.
 
     value_label: the text below the axis of the values.
-    values: the length of each bar, from top to bottom, by its name.
-    texts: the text at the end of each bar by its name; by default the value.
+    values: the length of each bar by its name, from top to bottom.
+    texts: the text at the end of each bar by its name; by default its length.
     """
 
     title: str
@@ -67,8 +67,9 @@ class Bars:
 class Density:
     """Colours that show how many points are at each place.
 
-    x, y: the coordinates of the points, Float[N] both. y rises from top to bottom if `image_axes`.
+    x, y: the coordinates of the points, Float[N] both.
     x_range, y_range: the ends of the axes.
+    image_axes: whether y grows from top to bottom, as in an image.
     """
 
     title: str
@@ -85,7 +86,7 @@ Chart = Curves | Matrix | Bars | Density
 
 
 def precision_recall(metric: str, recalls: Tensor, classes: Mapping[str, tuple[float, Tensor]]) -> Curves:
-    """Return the precision-recall curves of classes, and their mean. Their names begin with the average precision.
+    """Return the precision-recall curve of each class, and the mean curve. A name begins with the average precision.
 
     Args:
         metric: the name of the mean of the average precisions, such as `mAP`.
@@ -96,7 +97,7 @@ def precision_recall(metric: str, recalls: Tensor, classes: Mapping[str, tuple[f
     mean = sum(averages) / len(averages)
     curves = {f"{average:.2f} {name}": (recalls, values) for name, (average, values) in classes.items()}
     if len(classes) > 1:
-        every = {f"{mean:.2f} all classes": (recalls, torch.stack(precisions).mean(0))}
-        curves = every if len(classes) > MAX_CURVES else curves | every
+        mean_curve = {f"{mean:.2f} all classes": (recalls, torch.stack(precisions).mean(0))}
+        curves = mean_curve if len(classes) > MAX_CURVES else curves | mean_curve
     title = f"Precision and recall ({metric} {mean:.3f})"
     return Curves(title, "recall", "precision", curves, [*curves][-1], (0, 1), (0, 1.02))

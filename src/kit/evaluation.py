@@ -17,7 +17,7 @@ from kit.charts import Chart
 from kit.ground._torch import tree_map_only
 
 T = TypeVar("T")
-NUM_SHOWN = 10  # of a metric, this many of the lowest classes are shown, and as many of the highest
+NUM_SHOWN = 10  # a metric is shown for this many classes with the lowest values, and for as many with the highest
 
 
 class Evaluation(ABC):
@@ -90,8 +90,8 @@ class Evaluation(ABC):
     def _collect(self) -> tuple[Tensor, Any]:
         self._copy_to_host()
         keys = torch.cat([torch.empty(0, dtype=torch.long), *(keys for keys, _ in self._batches)])
-        last = {key: position for position, key in enumerate(keys.tolist())}
-        positions = [last[key] for key in sorted(last)]
+        last_positions = {key: position for position, key in enumerate(keys.tolist())}
+        positions = [last_positions[key] for key in sorted(last_positions)]
         entries = [entries for _, entries in self._batches]
         if entries and isinstance(entries[0], Tensor):
             return keys[positions], torch.cat(entries)[positions]
@@ -132,7 +132,10 @@ class Evaluation(ABC):
         return None
 
     def class_counts(self) -> tuple[str, Tensor] | None:
-        """Return what is counted, such as "images", and its number in each class, Long[K]; None if it is unknown."""
+        """Return a noun for the counted objects, such as "images", and their number in each class, Long[K].
+
+        Return None if it is unknown.
+        """
         return None
 
     def charts(self) -> dict[str, Chart]:
@@ -141,9 +144,9 @@ class Evaluation(ABC):
 
 
 def worst_and_best(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """Return metrics in their order, without the classes in the middle.
+    """Return metrics without the classes whose values are neither low nor high. The order stays the same.
 
-    Of each metric by class, the `NUM_SHOWN` lowest and the `NUM_SHOWN` highest values stay.
+    For each metric, the classes with the `NUM_SHOWN` lowest and with the `NUM_SHOWN` highest values stay.
 
     Args:
         metrics: log key to value. `SPLIT/METRIC/CLASS` is a metric of one class.

@@ -32,7 +32,8 @@ class Task(L.LightningModule):
         Predictions: the class that writes predictions to files, see `kit.prediction.command.Predictions`.
         prediction_options: defaults for arguments of `Predictions` that depend on the model, such as a threshold.
         measured: the evaluation of the latest validation or test.
-        rates: the learning rate of some parameters by name, as a fraction of the optimizer's. `FineTuning` sets it.
+        rates: the learning rates of some parameters, by the parameter's name, as fractions of the optimizer's learning
+            rate. `FineTuning` sets them.
     """
 
     monitor: str = "val/loss"
@@ -64,17 +65,17 @@ class Task(L.LightningModule):
         """Return the loss of a batch, Float[], and log it as `train/loss`."""
         return self.loss(batch, len(batch.keys))
 
-    def loss(self, batch: Any, samples: int) -> Tensor:
+    def loss(self, batch: Any, num_samples: int) -> Tensor:
         """Return the sum of the quotients of `loss_terms(batch)`, Float[], and log it as `train/loss`.
 
         Args:
             batch: the argument of `loss_terms`. If the loss needs random numbers, such as noise, they must be in the
                 batch, since `loss_terms` may be called for parts of it.
-            samples: the number of samples in the batch.
+            num_samples: the number of samples in the batch.
         """
         sums, divisors = self.loss_terms(batch)
         loss = (sums / divisors.where(divisors > 0, 1)).sum()  # a divisor of 0 counts as 1
-        self.log("train/loss", loss, batch_size=samples)
+        self.log("train/loss", loss, batch_size=num_samples)
         return loss
 
     # Evaluation
@@ -82,14 +83,17 @@ class Task(L.LightningModule):
     def evaluate(self, batch: Batch) -> Any:
         """Return the outputs for a batch: a tensor or a list with one entry for each sample.
 
-        The library calls this in evaluation mode and without gradients: for validation, for test, and at the end for
-        some training images, whose result is compared with the validation result. If a batch does not fit into memory,
-        the memory guard calls it for parts of the batch.
+        The library calls this in evaluation mode and without gradients: for validation, for test, and at the end of a
+        run for some training images. Their metrics are compared with the validation metrics. If a batch does not fit
+        into memory, the memory guard calls this method for parts of the batch.
         """
         raise NotImplementedError(f"{type(self).__name__} does not define evaluate(batch)")
 
     def evaluation(self, split: str) -> Evaluation:
-        """Return a new `Evaluation` for `val`, `test` or `train`. Comparing `train` with `val` shows overfitting."""
+        """Return a new `Evaluation` for the split `val`, `test` or `train`.
+
+        `train` is for some training images at the end of a run: a comparison with `val` shows overfitting.
+        """
         raise NotImplementedError(f"{type(self).__name__} does not define evaluation(split)")
 
     def on_validation_epoch_start(self) -> None:
@@ -118,13 +122,13 @@ class Task(L.LightningModule):
         """Log the metrics of `measured`. Validations during training leave out the metrics of each class."""
         evaluation: Any = self.measured
         evaluation.gather()
-        training = split == "val" and self.trainer.state.fn == "fit"
-        values = evaluation.compute(by_class=not training)
-        name = self.monitor.partition("/")[2]
-        if name not in values:
-            if training and not self.trainer.sanity_checking:
+        is_fit = split == "val" and self.trainer.state.fn == "fit"
+        values = evaluation.compute(by_class=not is_fit)
+        metric = self.monitor.partition("/")[2]
+        if metric not in values:
+            if is_fit and not self.trainer.sanity_checking:
                 raise NotMeasured(f"{evaluation.unmeasured}, so {self.monitor} cannot choose a checkpoint")
-            values[name] = float("nan")
+            values[metric] = float("nan")
         self.log_dict({f"{split}/{key}": value for key, value in values.items()})
 
     # Using the trained model
@@ -140,11 +144,14 @@ class Task(L.LightningModule):
         raise NotImplementedError(f"{type(self).__name__} takes no images")
 
     def exported(self) -> nn.Module:
-        """Return the module that the verb `export` writes to a file, usually an `ExportedModule`."""
+        """Return the module that the command `export` writes to a file, usually an `ExportedModule`."""
         raise NotImplementedError(f"{type(self).__name__} cannot be exported")
 
     def plain(self) -> Self:
-        """Return a task without the options that the exported file omits, such as flips, to compare the file with."""
+        """Return the task with which an exported file is compared.
+
+        It lacks the options that the file leaves out, such as flips.
+        """
         return self
 
     # Pictures
@@ -178,8 +185,8 @@ class ExportedModule(nn.Module):
     - `size`, (height, width) of the original images, and
     - `content_size`, (height, width) of the top left part of `images` that the originals fill.
 
-    If the task generates images, the subclass also defines `inputs`, `example` and `expected`, and `forward` takes
-    `inputs` instead.
+    If the task generates images, the subclass also defines `inputs`, `example` and `expected`. `forward` then takes the
+    tensors that `inputs` names, and no images.
 
     Args:
         net: the net of the task.
@@ -220,19 +227,19 @@ class ExportedModule(nn.Module):
         return 1
 
     def example(self, preprocessing: Preprocessing, count: int) -> tuple[Tensor, ...]:
-        """Return inputs for `count` images of the training images' size. Those for image i do not depend on `count`."""
+        """Return inputs for `count` images of the training images' size. The inputs for an image ignore `count`."""
         raise NotImplementedError(f"{type(self).__name__} does not define example(preprocessing, count)")
 
     def expected(self, task: Any, *inputs: Tensor) -> Any:
-        """Return the task's output for the inputs of one image. It is the `predicted` of `difference`."""
+        """Return the task's output for the inputs of one image. `difference` gets it as `predicted`."""
         raise NotImplementedError(f"{type(self).__name__} does not define expected(task, *inputs)")
 
 
 class _Adapter:
     """An adapter that gives a plain LightningModule the interface of `Task`.
 
-    It returns the module's attributes, and `Task`'s class attributes that the module lacks. There is no `Evaluation`,
-    since the module has its own validation and test steps.
+    An attribute that the module lacks is taken from the class `Task`. There is no `Evaluation`, since the module has
+    its own validation and test steps.
     """
 
     measured = None  # also if the module has another attribute of this name

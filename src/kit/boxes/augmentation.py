@@ -12,13 +12,13 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
 from kit.boxes.targets import select_boxes
-from kit.data.augment import between, scale_side
+from kit.data.augment import interpolate_logs, scale_side
 from kit.data.decode import PADDING, resize
 from kit.ground.ranges import PositivePair, Share
 
 Flip = Literal["horizontal", "vertical", "both"]
 FLIPPED_AXES: dict[Flip, tuple[int, ...]] = {"horizontal": (3,), "vertical": (2,), "both": (2, 3)}
-SAME_OBJECT = 0.7  # two detections of the same class with a higher IoU show the same object
+SAME_OBJECT = 0.7  # detections of the same class with a higher IoU show the same object
 
 
 class Zoom(v2.Transform):
@@ -48,8 +48,8 @@ class Zoom(v2.Transform):
         """Return the changed image, uint8 [C H W], and the changed target. See `kit.boxes.targets.sample`."""
         size = tuple(image.shape[-2:])
         uniform, across, down = torch.rand(3).tolist()
-        factor = between(self.scale, uniform)
-        stretch = 1.0 if self.ratio == (1, 1) else math.sqrt(between(self.ratio, float(torch.rand(()))))
+        factor = interpolate_logs(self.scale, uniform)
+        stretch = 1.0 if self.ratio == (1, 1) else math.sqrt(interpolate_logs(self.ratio, float(torch.rand(()))))
         rows = scale_side(size[0], size[0], factor / stretch, down)
         columns = scale_side(size[1], size[1], factor * stretch, across)
         window = image.as_subclass(Tensor)[:, rows.start : rows.end, columns.start : columns.end]
@@ -82,7 +82,7 @@ def predict_with_flips(
             Long[N].
         images: Float[B C H W].
         flips: the directions of the mirror images.
-        max_detections: the largest number of detections for each image. The ones with the highest scores are kept.
+        max_detections: the largest number of detections for each image. Those with the highest scores are kept.
         any_class: whether detections of different classes can show the same object.
 
     Returns:
@@ -90,8 +90,8 @@ def predict_with_flips(
     """
     views = [net(images)]
     for flip in flips:
-        mirrored = net(images.flip(FLIPPED_AXES[flip]))
-        views.append([_flip_boxes(detected, flip, images.shape[-2:]) for detected in mirrored])
+        detections = net(images.flip(FLIPPED_AXES[flip]))
+        views.append([_flip_boxes(detected, flip, images.shape[-2:]) for detected in detections])
     return [_merge(views_of_image, max_detections, any_class) for views_of_image in zip(*views, strict=True)]
 
 
@@ -110,6 +110,6 @@ def _merge(views: Sequence[dict[str, Tensor]], max_detections: int, any_class: b
     boxes, scores, labels = (torch.cat([detected[key] for detected in views]) for key in ("boxes", "scores", "labels"))
     groups = torch.zeros_like(labels) if any_class else labels
     best = batched_nms(boxes, scores, groups, SAME_OBJECT)[:max_detections]  # sorted by score
-    same = (box_iou(boxes[best], boxes) > SAME_OBJECT) & (labels[best, None] == labels)
-    votes = same * scores
+    is_same_object = (box_iou(boxes[best], boxes) > SAME_OBJECT) & (labels[best, None] == labels)
+    votes = is_same_object * scores
     return {"boxes": votes @ boxes / votes.sum(1, keepdim=True), "scores": scores[best], "labels": labels[best]}

@@ -17,10 +17,10 @@ from kit.evaluation import Evaluation
 # COCO's thresholds. torchmetrics rounds its own to 32 bits, and then a recall of exactly 0.05 is below the threshold.
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10).tolist()
 RECALLS = np.linspace(0, 1, 101).tolist()
-MAX_DETECTIONS = 100  # for each class and image, as in COCO
+MAX_DETECTIONS = 100  # the largest number of detections of a class in an image that count, as in COCO
 METRICS = ("map", "map_50", "map_75", "map_small", "map_medium", "map_large")
-DEFAULT_THRESHOLD = 0.5  # of the scores, if none is known to be better
-THRESHOLDS = torch.linspace(0, 1, 201)  # in the chart of precision, recall and F1
+DEFAULT_THRESHOLD = 0.5  # the threshold of scores as long as no better one is known
+THRESHOLDS = torch.linspace(0, 1, 201)  # the thresholds in the chart of precision, recall and F1
 CHUNK = 50  # `precision_by_image` computes the average precisions of this number of images in one call
 
 
@@ -49,9 +49,9 @@ class BoxEvaluation(Evaluation):
 
     Args:
         class_names: the names of the labels 1 to K.
-        max_detections: for each class and image, only this number of detections counts, those with the highest scores.
-        threshold: the lowest score of the detections that are drawn and that count as errors, 0 to 1. By default, it is
-            the one with the highest F1 score of all classes in these samples. The metrics do not depend on it.
+        max_detections: the number of detections of a class in an image that count: those with the highest scores.
+        threshold: the lowest score of the detections that are drawn and that may be errors, 0 to 1. By default, it is
+            the threshold with the highest F1 score of all classes in these samples. The metrics do not depend on it.
     """
 
     score_name = "map"
@@ -71,10 +71,10 @@ class BoxEvaluation(Evaluation):
         return entries
 
     def compute(self, by_class: bool = False) -> dict[str, float]:
-        highest = max((int(image.labels.bincount().max()) for image in self.rows if len(image.labels)), default=0)
-        if highest > self.max_detections:
+        max_boxes = max((int(image.labels.bincount().max()) for image in self.rows if len(image.labels)), default=0)
+        if max_boxes > self.max_detections:
             why = f"only {self.max_detections} detections of a class count, since no training image has more boxes"
-            rank_zero_warn(f"map cannot reach 1: an image has {highest} boxes of one class, but {why}")
+            rank_zero_warn(f"map cannot reach 1: an image has {max_boxes} boxes of one class, but {why}")
         return compute_metrics(self.once(self._summary), self.class_names, by_class)
 
     def shares(self) -> Tensor:
@@ -92,13 +92,14 @@ class BoxEvaluation(Evaluation):
 
     @property
     def threshold(self) -> float:
-        """The lowest score of the detections that are drawn and that count as errors, 0 to 1."""
+        """The lowest score of the detections that are drawn and that may be errors, 0 to 1."""
         return self.once(self._best_threshold) if self._given_threshold is None else self._given_threshold
 
     def badness(self) -> tuple[str, Tensor]:
         """Return the share of errors among the annotated and detected objects of each image, from 0 to 1.
 
-        With the detections from the threshold on, errors are annotated boxes and detections without a match.
+        Detections below the threshold do not count. Errors are annotated boxes without a match, and detections without
+        a match. An annotated box and its match count as one object.
         """
         matches, count = self.once(self._matches), len(self)
         matches = matches.select(matches.scores >= self.threshold)
@@ -111,23 +112,21 @@ class BoxEvaluation(Evaluation):
             return {}
         values = compute_metrics(self.once(self._summary), self.class_names, by_class=True)
         names = [*self.class_names, "background"]
+        title = f"Confusion matrix at a confidence of at least {self.threshold:.2f}"
         charts = {
             "precision_recall": self._precision_recall(values),
             "confidence": self._confidence(),
-            "confusion": Matrix(
-                f"Confusion from a confidence of {self.threshold:.2f}", self._confusion(), names, "boxes"
-            ),
+            "confusion": Matrix(title, self._confusion(), names, "boxes"),
         }
         by_class = {name: values[f"map/{name}"] for name in self.class_names if f"map/{name}" in values}
         if len(by_class) > 1:
             worst_first = dict(sorted(by_class.items(), key=lambda item: item[1]))
-            charts["average_precision"] = Bars(
-                f"Average precision, mAP {values['map']:.3f}", "average precision, IoU 0.50 to 0.95", worst_first
-            )
+            title = f"Average precision, mAP {values['map']:.3f}"
+            charts["average_precision"] = Bars(title, "average precision, IoU 0.50 to 0.95", worst_first)
         return charts
 
     def _precision_recall(self, values: Mapping[str, float]) -> Curves:
-        """Return the precisions at COCO's 101 recalls. They are 0 at a recall that is not reached.
+        """Return the precision-recall curves of the classes. The precision is 0 at a recall that is not reached.
 
         Args:
             values: the metrics of each class, see `compute_metrics`.
@@ -139,7 +138,7 @@ class BoxEvaluation(Evaluation):
         return precision_recall("mAP50", torch.tensor(RECALLS), classes)
 
     def _confidence(self) -> Curves:
-        """Return precision, recall and F1 of all classes by the lowest score of the detections that count."""
+        """Return curves of precision, recall and F1 of all classes. x is the lowest score of detections that count."""
         precision, recall, f1 = ((THRESHOLDS, values) for values in self._rates(THRESHOLDS))
         best = float(self._rates(torch.tensor([self.threshold]))[2])
         point = self.threshold, best, f"F1 {best:.2f} at {self.threshold:.2f}"
@@ -148,26 +147,28 @@ class BoxEvaluation(Evaluation):
         return Curves(title, "confidence", "", curves, "F1", (0, 1), (0, 1.02), point=point)
 
     def _confusion(self) -> Tensor:
-        """Return the confusion matrix from the threshold on, Long[K+1 K+1]. The last class is the background."""
+        """Return the confusion matrix of the detections that reach the threshold, Long[K+1 K+1].
+
+        The last class is the background.
+        """
         annotated, background = [image.annotated for image in self.rows], len(self.class_names)
         labels, iscrowd = (torch.cat([image[key] for image in annotated]) for key in ("labels", "iscrowd"))
         matches = match_boxes([image.detected for image in self.rows], annotated, True, self.threshold)
         matches = matches.select(matches.boxes != IN_CROWD)
         is_missed = iscrowd == 0
         is_missed[matches.boxes[matches.boxes >= 0]] = False
-        rows = F.pad(labels - 1, (0, 1), value=background)  # -1, a detection without a match, takes the last one
+        # The index -1, of a detection without a match, takes the last item, the background.
+        class_of_box = F.pad(labels - 1, (0, 1), value=background)
         missed = labels[is_missed] - 1
-        rows, columns = (
-            torch.cat([rows[matches.boxes], missed]),
-            F.pad(matches.labels - 1, (0, len(missed)), value=background),
-        )
+        rows = torch.cat([class_of_box[matches.boxes], missed])
+        columns = F.pad(matches.labels - 1, (0, len(missed)), value=background)
         size = background + 1
         return (rows * size + columns).bincount(minlength=size**2).view(size, size)
 
     def _rates(self, thresholds: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return precision, recall and F1 of the detections from each threshold on, Float[T] each.
+        """Return precision, recall and F1 for each threshold, Float[T] each. Detections below it do not count.
 
-        The precision is NaN if there are none.
+        The precision is NaN if no detection counts.
         """
         matches, annotated = self.once(self._matches), self._num_annotated().sum()
         counts = len(matches.scores) - torch.searchsorted(matches.scores.flip(0), thresholds)
@@ -200,7 +201,7 @@ def coco_summary(images: Sequence[ImageBoxes], max_detections: int) -> dict[str,
 
     Args:
         images: the boxes of all images.
-        max_detections: for each class and image, only this number of detections counts, those with the highest scores.
+        max_detections: the number of detections of a class in an image that count: those with the highest scores.
     """
     metric = MeanAveragePrecision(
         backend="faster_coco_eval",
@@ -236,7 +237,7 @@ def precision_by_image(images: Sequence[ImageBoxes], num_classes: int, max_detec
     for start in range(0, len(images), CHUNK):
         chunk = [_offset_labels(image, i * (num_classes + 1)) for i, image in enumerate(images[start:][:CHUNK])]
         by_class = _by_class(coco_summary(chunk, max_detections))
-        indices = torch.tensor([label // (num_classes + 1) for label, _, _ in by_class])  # of the images in the chunk
+        indices = torch.tensor([label // (num_classes + 1) for label, _, _ in by_class])  # the image of each label
         means = torch.tensor([_mean(precision) for _, precision, _ in by_class])
         for i in indices.unique().tolist():
             values[start + i] = means[(indices == i) & (means >= 0)].mean()
@@ -245,13 +246,13 @@ def precision_by_image(images: Sequence[ImageBoxes], num_classes: int, max_detec
 
 def _offset_labels(image: ImageBoxes, offset: int) -> ImageBoxes:
     """Add an offset to the labels, and drop detections whose classes are not annotated in the image."""
-    annotated = torch.isin(image.detected["labels"], image.annotated["labels"])
-    detected = {key: value[annotated] for key, value in image.detected.items()}
+    is_annotated = torch.isin(image.detected["labels"], image.annotated["labels"])
+    detected = {key: value[is_annotated] for key, value in image.detected.items()}
     return ImageBoxes(*({**d, "labels": d["labels"] + offset} for d in (detected, image.annotated)))
 
 
 def _by_class(summary: dict[str, Tensor]) -> list[tuple[int, Tensor, Tensor]]:
-    """Return the label of each class, its precisions and its scores, both Float[10 101] by IoU and recall."""
+    """Return each class's label, and its precisions and scores for each IoU and recall, Float[10 101] both."""
     if "precision" not in summary:
         return []
     # [IoU, recall, class, area, limit of detections]: take all areas and the highest limit.

@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-MIN_IOU = 0.5  # of a detection and the annotated box that it matches
-MAX_PAIRS = 1 << 20  # the IoU of about this number of pairs of boxes is computed at a time
+MIN_IOU = 0.5  # the smallest IoU of a detection and the annotated box that it matches
+MAX_PAIRS = 1 << 20  # the approximate number of pairs of boxes whose IoU is computed at a time
 UNMATCHED, IN_CROWD = -1, -2
-Boxes = Mapping[str, Tensor]  # of one image
+Boxes = Mapping[str, Tensor]  # the boxes of one image
 
 
 class Matches(NamedTuple):
@@ -39,7 +39,8 @@ def match_boxes(
     """Match detections with annotated boxes of the same image.
 
     In the order of the scores, each detection matches the box with the highest IoU that has no match yet. The IoU must
-    be at least 0.5. Lower scores have no influence on the matches of higher ones, so one call serves all thresholds.
+    be at least 0.5. A detection does not change the matches of detections with higher scores, so one call serves all
+    thresholds.
 
     Args:
         detected: `boxes` Float[N 4] XYXY, `scores` Float[N] and `labels` Long[N] of each image.
@@ -66,14 +67,14 @@ def match_boxes(
 def _join(images: Sequence[Boxes], keys: Sequence[str]) -> dict[str, Tensor]:
     """Return the boxes of all images in one dict, with the index of each box's image as `images`, Long[N]."""
     empty = {"boxes": torch.empty(0, 4), "scores": torch.empty(0)}
-    none = torch.empty(0, dtype=torch.long)
-    joined = {key: torch.cat([empty.get(key, none), *(image[key] for image in images)]) for key in keys}
+    no_integers = torch.empty(0, dtype=torch.long)
+    joined = {key: torch.cat([empty.get(key, no_integers), *(image[key] for image in images)]) for key in keys}
     counts = torch.tensor([len(image["labels"]) for image in images], dtype=torch.long)
     return {**joined, "images": torch.arange(len(images)).repeat_interleave(counts)}
 
 
 def _close_pairs(detected: Boxes, annotated: Boxes, any_class: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the pairs with an IoU of at least 0.5: the indices of detections, Long[P], of boxes, and the IoUs."""
+    """Return the P pairs with an IoU of at least 0.5: indices of detections and of boxes, Long[P], and the IoUs."""
     groups, annotated_groups = detected["images"], annotated["images"]
     if not any_class:  # a group has the boxes of one class in one image
         factor = 1 + int(torch.cat([torch.zeros(1), detected["labels"], annotated["labels"]]).max())
@@ -87,10 +88,10 @@ def _close_pairs(detected: Boxes, annotated: Boxes, any_class: bool) -> tuple[Te
         offsets = torch.arange(len(i)) - (counts.cumsum(0) - counts).repeat_interleave(counts)
         boxes = by_group[first[i] + offsets]
         overlaps = _overlap(detected["boxes"][i], annotated["boxes"][boxes], annotated["iscrowd"][boxes] == 1)
-        close = overlaps >= MIN_IOU
-        parts.append((i[close], boxes[close], overlaps[close]))
-    none = torch.empty(0, dtype=torch.long)
-    i, boxes, overlaps = (torch.cat(column) for column in zip((none, none, torch.empty(0)), *parts, strict=True))
+        is_close = overlaps >= MIN_IOU
+        parts.append((i[is_close], boxes[is_close], overlaps[is_close]))
+    empty = torch.empty(0, dtype=torch.long), torch.empty(0, dtype=torch.long), torch.empty(0)
+    i, boxes, overlaps = (torch.cat(column) for column in zip(empty, *parts, strict=True))
     return i, boxes, overlaps
 
 

@@ -16,11 +16,11 @@ from kit.ground import drawing
 from kit.ground.drawing import BLACK, GREEN, GREY, RED, Colour
 
 MIN_SIDE = 240  # the approximate length of a picture's shorter side, in pixels: boxes need room for their names
-MAX_NAMES = 4  # in the label of a place; the number of the others follows
-MAX_LABELS = 100  # of more objects, only errors have labels, and only where these cover no other label
+MAX_NAMES = 4  # the largest number of objects that a label names; a number such as `+3` stands for others
+MAX_LABELS = 100  # if there are more objects, only errors have labels, and only where they cover no other label
 MIN_TEXT = 0.7  # a legend in one row may shrink to this share of its size
 SAMPLE, GAP = 1.5, 0.6  # the length of a legend's lines and of its gaps, in text sizes
-AMBER = (255, 190, 0)  # of false detections
+AMBER = (255, 190, 0)  # the colour of false detections
 
 
 class Line(NamedTuple):
@@ -32,7 +32,7 @@ class Line(NamedTuple):
 
 
 RIGHT, MISSED, FALSE, IGNORED = Line(GREEN, 1), Line(RED, 3), Line(AMBER, 2, True), Line(GREY, 1)
-FROM_TOP = [FALSE, MISSED, RIGHT, IGNORED]
+FROM_TOP = [FALSE, MISSED, RIGHT, IGNORED]  # the lines that cover others come first
 
 
 class Object(NamedTuple):
@@ -75,7 +75,7 @@ def draw_boxes(
     pen, text_size = ImageDraw.Draw(canvas), max(drawing.TEXT_SIZE, min(canvas.size) // 24)
     text_size = drawing.current_text_size(text_size)
     from_top = sorted(objects, key=lambda item: FROM_TOP.index(item.line) if item.line in FROM_TOP else 0)
-    for item in reversed(from_top):  # so that of a kind, detections with high scores are on top
+    for item in reversed(from_top):  # detections with high scores are drawn last, over others of the same kind
         _draw_outline(pen, item, unit)
     _draw_labels(pen, canvas.size, objects, text_size)
     drawn = pil_to_tensor(canvas)
@@ -172,13 +172,13 @@ def _draw_labels(pen: ImageDraw.ImageDraw, size: tuple[int, int], objects: Seque
             break
         if not is_free[i]:
             continue
-        place = [i, *(i + 1 + np.flatnonzero((is_free & is_close[i])[i + 1 :]))]
-        is_free[place] = False
-        lines = {objects[j].line for j in place}
-        named = sorted(place, key=lambda j: objects[j].line != MISSED)[:MAX_NAMES]
-        parts = [(drawing.drawable(objects[j].text), objects[j].line.colour) for j in named]
-        if len(place) > MAX_NAMES:
-            parts.append((f"+{len(place) - MAX_NAMES}", GREY))
+        group = [i, *(i + 1 + np.flatnonzero((is_free & is_close[i])[i + 1 :]))]  # the objects at one place
+        is_free[group] = False
+        lines = {objects[j].line for j in group}
+        missed_first = sorted(group, key=lambda j: objects[j].line != MISSED)
+        parts = [(drawing.drawable(objects[j].text), objects[j].line.colour) for j in missed_first[:MAX_NAMES]]
+        if len(group) > MAX_NAMES:
+            parts.append((f"+{len(group) - MAX_NAMES}", GREY))
         widths = [round(font.getlength(text)) + 2 * padding for text, _ in parts]
         corners = _label_places(objects[i].box, sum(widths), height, size)
         if is_crowded:
@@ -209,7 +209,7 @@ def _label_places(box: Sequence[float], width: int, height: int, size: tuple[int
 
 
 def _covered(labels: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """Return the shares of the boxes that each label covers, added up over the boxes, Float[P]."""
+    """Return for each label the sum of the shares of the boxes that it covers, Float[P]."""
     corners, ends = np.maximum(labels[:, None, :2], boxes[:, :2]), np.minimum(labels[:, None, 2:], boxes[:, 2:])
     areas = (boxes[:, 2:] - boxes[:, :2]).prod(1).clip(1)
     return ((ends - corners).clip(0).prod(2) / areas).sum(1)

@@ -1,5 +1,6 @@
 """Generate scenes: handwritten digits on a textured background, with a box around the ink of each digit."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,8 @@ from kit.data.digits import digits_of
 
 MAX_DIGITS = 6
 SIZES = range(14, 37)  # the height and width of an enlarged digit, in pixels
-MAX_OVERLAP = 0.1  # of two boxes, as a share of the smaller one
-MIN_INK = 0.3  # a digit's box just encloses the pixels with more ink than this, where 1 is the most
+MAX_OVERLAP = 0.1  # the largest overlap of two boxes, as a share of the smaller box's area
+MIN_INK = 0.3  # a digit's box just encloses the pixels with more ink than this, on a scale of 0 to 1
 TRIES = 20  # the number of random positions for each digit: the first free one is used
 
 # For each split, the number of training scenes divided by the number of its scenes, and the seed of its scenes.
@@ -60,16 +61,16 @@ def make_scenes(
     edges = random.choice(np.array([edge for edge in SIZES if edge <= min(size)] or [min(size)]), len(scene_indices))
     colours = random.integers(170, 256, (len(scene_indices), 3)).astype(np.float32)
     positions = random.random((len(scene_indices), TRIES, 2))
-    placed: list[list[Box]] = [[] for _ in range(count)]
-    for scene, digit, edge, colour, tries in zip(scene_indices, indices, edges, colours, positions, strict=True):
-        ink = _enlarge(digits[digit], int(edge))
-        if box := _find_free_box(ink.shape, size, tries, placed[scene]):
+    boxes_of_scenes: list[list[Box]] = [[] for _ in range(count)]
+    for scene, index, edge, colour, candidates in zip(scene_indices, indices, edges, colours, positions, strict=True):
+        ink = _enlarge(digits[index], int(edge))
+        if box := _find_free_box(ink.shape, size, candidates, boxes_of_scenes[scene]):
             left, top, right, bottom = box
             part, ink = scenes[scene, top:bottom, left:right], ink[:, :, None]
             part[:] = part * (1 - ink) + colour * ink
-            placed[scene].append((*box, int(labels[digit]) + 1))
+            boxes_of_scenes[scene].append((*box, int(labels[index]) + 1))
     targets = []
-    for boxes in placed:
+    for boxes in boxes_of_scenes:
         table, crowd = torch.tensor(boxes, dtype=torch.long).view(-1, 5), torch.zeros(len(boxes), dtype=torch.bool)
         targets.append({"boxes": table[:, :4].float(), "labels": table[:, 4], "crowd": crowd, "size": size})
     return torch.from_numpy(scenes).permute(0, 3, 1, 2), targets
@@ -93,17 +94,17 @@ def _enlarge(digit: Tensor, edge: int) -> np.ndarray:
     return ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
 
 
-def _find_free_box(shape: tuple[int, ...], size: tuple[int, int], tries: np.ndarray, boxes: list[Box]) -> Box | None:
+def _find_free_box(shape: Sequence[int], size: Sequence[int], candidates: np.ndarray, boxes: list[Box]) -> Box | None:
     """Return the first box that overlaps no other box by more than `MAX_OVERLAP`, or None if there is none.
 
     Args:
         shape: the height and width of the box.
         size: the height and width of the scene.
-        tries: Float[TRIES 2], positions to try in this order, from 0 (top, left) to 1 (bottom, right).
+        candidates: Float[TRIES 2], positions to try in this order, from 0 (top, left) to 1 (bottom, right).
         boxes: the boxes in the scene so far.
     """
     height, width = shape
-    for down, across in tries.tolist():
+    for down, across in candidates.tolist():
         top, left = round(down * (size[0] - height)), round(across * (size[1] - width))
         box = left, top, left + width, top + height
         if all(_overlap(box, other) <= MAX_OVERLAP for other in boxes):

@@ -56,7 +56,7 @@ def collate(images: Sequence[Tensor], targets: Sequence[dict[str, Tensor]]) -> t
 
 
 def select_boxes(target: dict[str, Tensor], mask: Tensor) -> dict[str, Tensor]:
-    """Return a target with only the boxes for which `mask`, Bool[N], is true. This applies to all of `BOX_KEYS`.
+    """Return a target with only the boxes for which `mask`, Bool[N], is true. All of `BOX_KEYS` are selected.
 
     Raises:
         UserError: a transform has dropped rows of `boxes` or `labels`, but not of the other tensors.
@@ -106,15 +106,15 @@ def box_charts(data: ImageDataModule) -> dict[str, Chart]:
         return {}
     (widths, heights), (x, y) = (boxes[:, 2:] - boxes[:, :2]).T, (boxes[:, 2:] + boxes[:, :2]).T / 2
     labels = ("width / image width", "height / image height"), ("x / image width", "y / image height")
-    whole = (0.0, 1.0)
+    limits = (0.0, 1.0)
     return {
-        "box_sizes": Density("Sizes of the training boxes", *labels[0], widths, heights, whole, whole),
-        "box_places": Density("Centres of the training boxes", *labels[1], x, y, whole, whole, image_axes=True),
+        "box_sizes": Density("Sizes of the training boxes", *labels[0], widths, heights, limits, limits),
+        "box_places": Density("Centres of the training boxes", *labels[1], x, y, limits, limits, image_axes=True),
     }
 
 
 def strata(data: ImageDataModule, samples: Samples) -> Tensor:
-    """Return the rarest label of each image, by `count_classes`, Long[N]; 0 for an image without boxes."""
+    """Return the label of each image's rarest class, Long[N]; 0 for an image without boxes. See `count_classes`."""
     targets = PackedTargets.pack(samples.targets)
     counts = [0, *count_classes(data, samples)]
     labels = targets.labels.split(targets.counts.tolist())

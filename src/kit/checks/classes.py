@@ -8,7 +8,7 @@ from kit.checks.images import CheckedImage
 from kit.ground.faults import Fault, fault
 
 MIN_EXAMPLES = 10  # a class with fewer training examples is rare
-MAX_RATIO = 100  # a class is rare, too, if the largest class has over this many times its examples
+MAX_RATIO = 100  # a class is also rare if the largest class has more than this many times as many examples
 
 
 def class_faults(names: Sequence[str], counts: dict[str, list[int]]) -> list[Fault]:
@@ -22,19 +22,19 @@ def class_faults(names: Sequence[str], counts: dict[str, list[int]]) -> list[Fau
     for name in names:
         letters = re.sub(r"[\s_-]+", "", name)
         spellings[letters if len(letters) == 1 else letters.casefold()].append(name)  # the letter `a` is not `A`
-    for same in spellings.values():
-        if len(same) > 1:
-            message = f"{' and '.join(map(repr, same))} are different classes; if they mean the same, join them"
+    for same_names in spellings.values():
+        if len(same_names) > 1:
+            message = f"{' and '.join(map(repr, same_names))} are different classes; if they mean the same, join them"
             faults.append(fault("class-spelled-twice", "", message))
     for split, numbers in counts.items():
-        known = [max(number, 0) for number in numbers]
+        known_numbers = [max(number, 0) for number in numbers]
         for name, number in zip(names, numbers, strict=True):
             if number == 0:
                 message = f"{split} has no example of '{name}'; its metrics leave the class out"
                 faults.append(fault("class-missing", "", message))
-            elif split == "train" and 0 < number < max(MIN_EXAMPLES, max(known) / MAX_RATIO):
-                alone = ", which is not split off for validation" if number == 1 and "val" not in counts else ""
-                message = f"'{name}' has {number:,} of {sum(known):,} training examples{alone}; add some"
+            elif split == "train" and 0 < number < max(MIN_EXAMPLES, max(known_numbers) / MAX_RATIO):
+                note = ", which is not split off for validation" if number == 1 and "val" not in counts else ""
+                message = f"'{name}' has {number:,} of {sum(known_numbers):,} training examples{note}; add some"
                 faults.append(fault("class-rare", "", message))
     return faults
 

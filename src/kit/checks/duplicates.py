@@ -24,8 +24,8 @@ from kit.ground.threads import map_in_threads
 TAIL = 16384  # bytes; JPEGs of equal length differ at their end, but often not at their beginning
 MAX_DISTANCE = 6  # the largest Hamming distance between the 64-bit hashes of similar images
 # Thousands of images may be similar, for example if the camera does not move. So an image is compared with only a few
-# earlier ones. Thumbnails: with the `MAX_PARTNERS` nearest by hash in the same split, and as many in other splits.
-# Colours: with the `MAX_COLOUR_PARTNERS` nearest by thumbnail.
+# earlier ones. Its thumbnail is compared with the `MAX_PARTNERS` images in the same split that have the nearest hashes,
+# and with as many in other splits. Its colours are compared with the `MAX_COLOUR_PARTNERS` nearest by thumbnail.
 MAX_PARTNERS, MAX_COLOUR_PARTNERS = 8, 3
 MAX_COLOUR_DIFFERENCE = 10  # the largest mean colour difference between similar images, on a scale of 0 to 255
 
@@ -134,7 +134,7 @@ def tensor_faults(images: ImageList) -> list[Fault]:
 
 
 def similar_images(files: Sequence[CheckedImage], statistics: ImageStatistics, indices: np.ndarray) -> dict[int, Match]:
-    """Return the best match of each image that resembles an earlier one. Matches in another split come first.
+    """Return the best match of each image that resembles an earlier one. A match in another split is the best.
 
     Args:
         indices: the images to compare, ascending.
@@ -159,11 +159,11 @@ def similar_images(files: Sequence[CheckedImage], statistics: ImageStatistics, i
 
 
 def near_hashes(hashes: np.ndarray, splits: np.ndarray, later: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the indices of earlier images whose hashes are at most `MAX_DISTANCE` from a later one's, and distances.
+    """Return the indices of earlier images whose hashes are similar to a later image's hash, and the hashes' distances.
 
-    These are at most `MAX_PARTNERS` images of the same split, and as many of the other splits: those with the nearest
-    hashes and, of these, the latest ones. For up to a million images, comparing all hashes in threads takes less time
-    than decoding the images.
+    A similar hash has at most the distance `MAX_DISTANCE`. At most `MAX_PARTNERS` images of the same split are
+    returned, and as many of the other splits: those with the nearest hashes. Of equally near images, the latest are
+    returned. For up to a million images, comparing all hashes in threads takes less time than decoding the images.
     """
     distances = np.bitwise_count(hashes[:later] ^ hashes[later])
     near = np.flatnonzero(distances <= MAX_DISTANCE)[::-1]

@@ -17,10 +17,10 @@ from kit.ground.faults import Fault, fault
 from kit.ground.files import open_image
 from kit.ground.threads import map_files
 
-# One name for each format, by its extensions and PIL's names for it. Cameras give MPO files the extension jpg.
+# From other extensions and PIL's names to one name for each format. Cameras give MPO files the extension jpg.
 FORMATS = {"JPG": "JPEG", "MPO": "JPEG", "TIF": "TIFF", "PGM": "PPM", "PBM": "PPM", "DIB": "BMP"}
 GREY_MODES = {"1", "L", "LA", "La", "I", "F"}
-Check = tuple[str, Sequence[bool] | np.ndarray, str]  # a kind of fault, Bool[N] (which files have it), and its message
+Check = tuple[str, Sequence[bool] | np.ndarray, str]  # a kind of fault, whether each file has it, and its message
 
 
 class Header(NamedTuple):
@@ -57,14 +57,14 @@ HEADER_CHECKS: tuple[tuple[str, Callable[[Header], bool], str], ...] = (
     ("alpha", lambda header: "alpha" in header.mode, "has transparency, unlike others; it is put on white"),
 )
 STRIDE = 10  # every tenth file is read first, so that the files that are read in time are spread evenly
-ONLY_MIXED = {"sixteen-bit", "alpha"}  # not faults if all files have them
+MIXED_ONLY = {"sixteen-bit", "alpha"}  # these are faults only if some files do not have them
 
 
 def read_headers(files: Sequence[CheckedImage], deadline: float = math.inf) -> tuple[dict[int, Header], list[Fault]]:
     """Return the header of each readable file, by the file's index, and the faults of the other files.
 
     Args:
-        deadline: the time, as of `time.monotonic`, after which the remaining files are left out.
+        deadline: the time by `time.monotonic` after which the remaining files are left out.
     """
     order = sorted(range(len(files)), key=lambda i: i % STRIDE)
     results: dict[int, Header | Fault] = {}
@@ -126,7 +126,7 @@ def _mode_checks(headers: list[Header]) -> Iterator[Check]:
     """Yield `HEADER_CHECKS`, and a check for grey images among colour images or the reverse."""
     for kind, test, message in HEADER_CHECKS:
         is_faulty = [test(header) for header in headers]
-        if kind not in ONLY_MIXED or not all(is_faulty):
+        if kind not in MIXED_ONLY or not all(is_faulty):
             yield kind, is_faulty, message
     is_grey = np.array([header.mode.split("+")[0] in GREY_MODES or header.mode.startswith("I;") for header in headers])
     if is_grey.sum() * 2 > len(headers):

@@ -44,8 +44,8 @@ class ImageStatistics(NamedTuple):
 
 
 def read_statistics(files: Sequence[CheckedImage]) -> ImageStatistics:
-    """Read the headers and statistics of all files, with a progress bar; many files by a process for each core."""
-    workers = available_cores() if len(files) > 20 * CHUNK else 0  # fewer are decoded before workers have started
+    """Read the headers and statistics of all files, with a progress bar. For many files, each core has a process."""
+    workers = available_cores() if len(files) > 20 * CHUNK else 0  # few files are read before workers have started
     chunks: DataLoader = DataLoader(files, CHUNK, num_workers=workers, collate_fn=_read_all)  # type: ignore[arg-type]
     statistics = ImageStatistics({}, [], np.zeros(len(files), STATISTICS))
     results = chain.from_iterable(chunks)
@@ -104,7 +104,7 @@ def sharpness(picture: Pillow.Image) -> float:
 def perceptual_hash(square: np.ndarray) -> int:
     """Return the 64-bit pHash of Float[32 32]: which of the lowest 8x8 DCT coefficients exceed their median.
 
-    The first coefficient, the brightness, does not count for the median.
+    The median leaves out the first coefficient, the brightness.
 
     Similar images have hashes that differ in few bits, whatever their size, compression and brightness (Zauner 2010).
     """

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from functools import cache
 from itertools import groupby
 from pathlib import Path
@@ -58,14 +59,18 @@ def summary(survey: Survey) -> str:
 
 
 def shorten(text: str, root: str) -> str:
-    """Return a text in one line, in which paths begin below the root of the data (unless that is `.`, `..` or `/`)."""
-    return escape(text.replace(root.rstrip("/") + "/", "") if root.strip("./") else text)
+    """Return a text in one line, with paths relative to the root of the data.
+
+    Paths do not change if the root is `.`, `..` or `/`.
+    """
+    # The root `data` may also be in other paths, such as `/home/data/1.png`.
+    pattern = rf"(?<![\w./-]){re.escape(root.rstrip('/'))}/"
+    return escape(re.sub(pattern, "", text) if root.strip("./") else text)
 
 
 def location(fault: Fault, root: str) -> str:
     """Return the file and line of a fault, such as `labels.csv:7`."""
-    file = shorten(fault.file, root)
-    return file if fault.line is None else f"{file}:{fault.line}"
+    return shorten(fault.file, root) + ("" if fault.line is None else f":{fault.line}")
 
 
 def save_json(survey: Survey, file: Path) -> None:

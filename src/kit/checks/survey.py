@@ -20,7 +20,7 @@ from kit.ground.errors import UserError
 from kit.ground.faults import Fault, fault
 
 MAX_FILES = 10_000  # the number of files that the quick survey checks, in about a second
-MAX_SECONDS = 5.0  # the time after which it reads no more headers, such as from a slow network share
+MAX_SECONDS = 5.0  # the time after which the quick survey reads no more headers, such as from a slow network share
 MIN_SIDE = 16  # pixels; images with a shorter side are not compared
 
 
@@ -62,21 +62,20 @@ def quick_survey(data: ImageDataModule, all_files: bool = False) -> Survey:
         notes.append(f"to save time, {checked:,} of {len(images.files):,} files were checked, evenly spaced")
     faults += header_faults(files, headers)
     faults += duplicate_faults(files, same_bytes(files, headers), {}, images.class_names)
-    known = {"train": data.class_counts} if "train" in images.samples else {}
-    faults += _class_faults(data, images, known)
+    known_counts = {"train": data.class_counts} if "train" in images.samples else {}
+    faults += _class_faults(data, images, known_counts)
     if all_files:
         faults += data.annotation_faults()
     return _survey(faults, data, images, started, notes)
 
 
 def full_survey(data: ImageDataModule, size_is_known: bool = True) -> Survey:
-    """Run all checks, including those that decode every image. size_is_known: False leaves out the images' size."""
-    started = time.monotonic()
-    faults: list[Fault] = []
+    """Run all checks, including those that decode every image. size_is_known: see `Contents.describe`."""
+    started, faults = time.monotonic(), list[Fault]()
     images, description = ImageList([], [], {}, []), ""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the faults include what reading warns of
+            warnings.simplefilter("ignore")  # the warnings are about faults that are listed anyway
             faults += data.annotation_faults()
             images = ImageList.of(data)
             faults += _class_faults(data, images, {})
@@ -109,9 +108,9 @@ def _comparable(statistics: ImageStatistics, groups: list[list[int]]) -> np.ndar
     return indices[statistics.table["p99"][indices] - statistics.table["p1"][indices] > 2]
 
 
-def _class_faults(data: ImageDataModule, images: ImageList, known: dict[str, list[int]]) -> list[Fault]:
-    """Return the faults of classes and groups. known: the class counts of splits that are counted already."""
-    counts = {split: known.get(split) or data.count_classes(part) for split, part in images.samples.items()}
+def _class_faults(data: ImageDataModule, images: ImageList, known_counts: dict[str, list[int]]) -> list[Fault]:
+    """Return the faults of classes and groups. known_counts: the class counts of splits that are counted already."""
+    counts = {split: known_counts.get(split) or data.count_classes(part) for split, part in images.samples.items()}
     return class_faults(images.class_names, counts) + group_faults(images.files)
 
 

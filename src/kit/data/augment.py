@@ -70,15 +70,22 @@ class ScaledSide(NamedTuple):
 
 
 def scale_side(side: int, new_side: int, factor: float, position: float) -> ScaledSide:
-    """Scale a side of an image by `factor`, and crop or pad it to `new_side` pixels at a position from 0 to 1."""
+    """Return how to scale a side of an image, and to crop or pad it to `new_side` pixels.
+
+    Args:
+        side: the length of the side, in pixels.
+        new_side: the length after cropping or padding, in pixels.
+        factor: the factor of scaling.
+        position: where the crop lies in the image, or the image in the padding: 0 (top or left) to 1.
+    """
     window = max(1, round(new_side / factor))  # the pixels of the side that the result spans, with padding
     start = round(position * (side - window))  # negative if the side is shorter than the window
-    first, end = max(0, start), min(side, start + window)
-    length = min(new_side, max(1, round((end - first) * new_side / window)))
-    before = min(new_side - length, round((first - start) * new_side / window))
-    return ScaledSide(first, end, length, before, new_side - length - before)
+    crop_start, crop_end = max(0, start), min(side, start + window)
+    length = min(new_side, max(1, round((crop_end - crop_start) * new_side / window)))
+    before = min(new_side - length, round((crop_start - start) * new_side / window))
+    return ScaledSide(crop_start, crop_end, length, before, new_side - length - before)
 
 
-def between(limits: PositivePair, share: float) -> float:
-    """Return the number that is this share of the way from the first limit to the second, on a logarithmic scale."""
+def interpolate_logs(limits: PositivePair, share: float) -> float:
+    """Interpolate between two limits on a logarithmic scale. share: 0 for the first limit, 1 for the second."""
     return limits[0] * (limits[1] / limits[0]) ** share

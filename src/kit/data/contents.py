@@ -30,11 +30,12 @@ class Contents(L.LightningDataModule):
     Attributes:
         root: the folder of the files; "" if no files are read.
         image_size: the height and width to which images are resized, "native" or None: see `input_size`.
-        takes_pretraining_size: if `image_size` is None, whether images are resized to their size in pretraining.
+        takes_pretraining_size: whether images get the size of the images in pretraining if `image_size` is None.
         format_name: the format of the data in a word or two.
-        object_noun: the plural word for what `count_classes` counts; "" for images, pixels and labels.
+        object_noun: a plural noun for the objects that `count_classes` counts; "" for images, pixels and labels.
         several_labels: whether an image may have any number of labels. Targets are then Float[K] of 0 and 1.
-        root_options: the arguments that describe the files in `root`. `test` on another root does not use them.
+        root_options: the arguments that describe the files in `root`. The command `test` leaves them out if the user
+            gives it another root.
     """
 
     root: Any = ""
@@ -85,7 +86,7 @@ class Contents(L.LightningDataModule):
 
         If a validation part is split off, both parts have the same fraction of each stratum. With `balanced`, training
         draws all strata equally often. By default, the strata are the classes, or a single one if targets are not class
-        numbers. With several labels, the stratum is the rarest label of an image plus 1, or 0 if it has none.
+        numbers. With several labels, the stratum is 1 + the number of the image's rarest label, or 0 for no label.
         """
         if self.several_labels:
             is_set, counts = samples.targets > 0, samples.targets.sum(0)
@@ -172,7 +173,7 @@ class Contents(L.LightningDataModule):
             UserError: the names or their order differ.
         """
         if self.class_names != list(names):
-            texts = [", ".join(listed[:5]) + ", ..." * (len(listed) > 5) for listed in (names, self.class_names)]
+            texts = [", ".join(classes[:5]) + ", ..." * (len(classes) > 5) for classes in (names, self.class_names)]
             raise UserError(f"{type(self).__name__} has the classes {texts[0]}, but the model has {texts[1]}")
 
     def split(self, split: str) -> Samples | None:
@@ -194,19 +195,19 @@ class Contents(L.LightningDataModule):
             splits_val: whether validation uses, or will use, a part that is split off from train.
             size_is_known: False leaves out the size.
         """
-        parts = {split: samples for split in SPLITS if (samples := splits.get(split)) is not None}
-        facts = [f"{_join(map(len, parts.values()))} images ({' / '.join(parts)})"]
+        existing = {split: samples for split in SPLITS if (samples := splits.get(split)) is not None}
+        facts = [f"{_join(map(len, existing.values()))} images ({' / '.join(existing)})"]
         noun = "labels" if self.several_labels else self.object_noun
         if noun or self.num_classes > 1:
             facts.append(f"{self.num_classes:,} class{'es' * (self.num_classes != 1)}")
         if noun:
-            facts.append(f"{_join(sum(self.count_classes(one)) for one in parts.values())} {noun}")
+            facts.append(f"{_join(sum(self.count_classes(samples)) for samples in existing.values())} {noun}")
         line = f"data: {self.format_name or type(self).__name__}, {', '.join(facts)}"
         if splits_val:
             line += "; val is split off from train"
         if not size_is_known:
             return escape(line)
-        first = next(iter(parts.values()))
+        first = next(iter(existing.values()))
         size = "x".join(map(str, first.shape[1:])) if first.one_size else ""
         if not size:
             line += "; each image keeps its size"
@@ -238,10 +239,10 @@ class Contents(L.LightningDataModule):
 
     def missing(self, split: str) -> UserError:
         """Return the error for a split without images. Its message lists the splits that have images."""
-        source, others = self.root or type(self).__name__, " and ".join(self.load_splits())
+        source, splits = self.root or type(self).__name__, " and ".join(self.load_splits())
         options = f"--data {type(self).__module__}.{type(self).__name__} --data.root {shlex.quote(str(source))}"
         remedy = f"; add some, or measure a trained model: {app.command('test')} RUN {options}" * (split == "train")
-        hint = f", only {others} images{remedy}" if others else ""
+        hint = f", only {splits} images{remedy}" if splits else ""
         return UserError(f"{source}: there are no {split} images{hint}")
 
     def usable_samples(self, split: str) -> Samples | None:

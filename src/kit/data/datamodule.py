@@ -70,7 +70,7 @@ class ImageDataModule(Contents):
         self.cache, self.cache_dir, self.balanced, self.seed = cache, Path(cache_dir), balanced, seed
         self.mean, self.std = mean, std
         self.levels: Levels | None = None  # set by `setup`
-        self._size: tuple[int, int] | None = None
+        self._size: tuple[int, int] | None = None  # of all images, if they have the same; set by `setup`
         self.samples: dict[str, Samples | None] = {}  # the splits, set by `setup`
         self.left_out, self._loaded = {}, {}
         self.description = ""  # the result of `describe` without the size, set by `setup` for a fit
@@ -93,8 +93,8 @@ class ImageDataModule(Contents):
         self._set_up(stage)
         if self.trainer is not None and torch.distributed.is_initialized():
             strategy, files = self.trainer.strategy, {split: sorted(files) for split, files in self.left_out.items()}
-            agrees = strategy.broadcast(files) == files
-            if not strategy.reduce_boolean_decision(agrees, all=True):
+            is_equal = strategy.broadcast(files) == files
+            if not strategy.reduce_boolean_decision(is_equal, all=True):
                 raise BrokenFiles("the processes leave out different files; give all machines the same data")
 
     def _set_up(self, stage: str) -> None:
@@ -134,7 +134,7 @@ class ImageDataModule(Contents):
         self._is_set_up = True
 
     def _set_levels(self, splits: Sequence[Files]) -> None:
-        """Set the levels (black and white) of all splits: those of a loaded checkpoint, or those of the first split."""
+        """Set the levels (black and white) of all splits: from a loaded checkpoint, or else from the first split."""
         if splits and self.levels is None:
             self.levels = find_levels(splits[0].paths)
             if self.levels is not None:
@@ -148,8 +148,8 @@ class ImageDataModule(Contents):
         blank = Tensors(train.targets[:1], torch.zeros(1, *train.shape, dtype=torch.uint8))
         size, augmented = train.shape[1:], self._dataset(blank, self.augment).__getitems__([(0, 0)]).images.shape[2:]
         if augmented != size:
-            evaluated = f"evaluated images are {size[0]}x{size[1]} (data.image_size)"
-            message = f"training images are {augmented[0]}x{augmented[1]} (data.augment), {evaluated}"
+            message = f"training images are {augmented[0]}x{augmented[1]} (data.augment)"
+            message += f", evaluated images are {size[0]}x{size[1]} (data.image_size)"
             rank_zero_only(print)(message, flush=True)
 
     # These are available after `setup`.
@@ -187,12 +187,12 @@ class ImageDataModule(Contents):
         train = self.samples.get("train")
         if train is None:
             return {}
-        counts = dict(zip(self.class_names, self.count_classes(train), strict=True))
-        known = {name: counts[name] for name in sorted(counts, key=lambda name: -counts[name]) if counts[name] >= 0}
-        if len(known) < 2:  # a count of -1 is unknown
+        pairs = sorted(zip(self.class_names, self.count_classes(train), strict=True), key=lambda pair: -pair[1])
+        bars = {name: count for name, count in pairs if count >= 0}  # a count of -1 is unknown
+        if len(bars) < 2:
             return {}
-        noun, texts = self.object_noun or "images", {name: f"{count:,}" for name, count in known.items()}
-        return {"labels": Bars(f"Training {noun} of each class", noun, known, texts)}
+        noun, texts = self.object_noun or "images", {name: f"{count:,}" for name, count in bars.items()}
+        return {"labels": Bars(f"Training {noun} of each class", noun, bars, texts)}
 
     @property
     def evaluated_split(self) -> Literal["test", "val"]:
@@ -265,10 +265,9 @@ class ImageDataModule(Contents):
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        if self.several_labels != (several := bool(state.get("several_labels"))):
-            kinds = ("one label", "several labels")
-            problem = f"an image of {type(self).__name__} has {kinds[not several]}"
-            raise UserError(f"{problem}, but the model is for {kinds[several]}")
+        if self.several_labels != bool(state.get("several_labels")):
+            kinds = ("several labels", "one label") if self.several_labels else ("one label", "several labels")
+            raise UserError(f"an image of {type(self).__name__} has {kinds[0]}, but the model is for {kinds[1]}")
         self.mean, self.std = state["mean"], state["std"]
         self.class_names, self.in_channels = state["class_names"], state["in_channels"]
         self.levels = state.get("levels")

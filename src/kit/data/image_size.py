@@ -30,11 +30,11 @@ class SizeRule(NamedTuple):
 LABELS = SizeRule(64 * 64, 8, 32)  # one object usually fills the image, and small images allow many epochs
 BOXES = SizeRule(480 * 640, 32, 64)  # a detector's coarsest level has a stride of 32
 MASKS = SizeRule(256 * 256, 16, 64)  # the net computes an output for each pixel, which takes more time
-MIN_SHARE = 0.125  # however large the objects are, the area keeps this fraction, since objects need context
+MIN_SHARE = 0.125  # large objects shrink the area at most to this fraction, since they need context
 SMALL_OBJECTS = 0.25  # the share of objects that may be smaller than `OBJECT_SIDE`
 MAX_IMAGES = 1000  # the largest number of images, evenly spaced, whose sizes are read
 OBJECT_SIDE = 120  # the height and width in pixels at which a detector with a finest stride of 16 locates objects well
-MAX_ASPECT = 4.0  # of the longer to the shorter side: stripes would leave few cells in the coarsest feature map
+MAX_ASPECT = 4.0  # the largest ratio of the sides: stripes would leave few cells in the coarsest feature map
 MIXED_SHARE = 0.25  # if the share of tall images and the share of wide images both exceed it, the size is a square
 
 
@@ -55,19 +55,19 @@ def choose_image_size(image_sizes: ArrayLike, object_shares: ArrayLike, rule: Si
     heights, widths = np.asarray(image_sizes, float).reshape(-1, 2).T
     if not len(heights):
         return (max(rule.min_side, math.isqrt(rule.max_area) // rule.multiple * rule.multiple),) * 2
-    aspects = np.log(heights / widths)  # so that rotating all images swaps the height and width
-    is_mixed = min(np.mean(aspects > 0), np.mean(aspects < 0)) > MIXED_SHARE
-    aspect = 1.0 if is_mixed else float(np.exp(np.median(aspects)).clip(1 / MAX_ASPECT, MAX_ASPECT))
+    log_aspects = np.log(heights / widths)  # logarithms, so that rotating all images swaps the height and width
+    is_mixed = min(np.mean(log_aspects > 0), np.mean(log_aspects < 0)) > MIXED_SHARE
+    aspect = 1.0 if is_mixed else float(np.exp(np.median(log_aspects)).clip(1 / MAX_ASPECT, MAX_ASPECT))
     area = min(rule.max_area, float(np.median(heights * widths)))
     if len(shares := np.asarray(object_shares, float)):
-        needed = OBJECT_SIDE**2 / max(float(np.quantile(shares, SMALL_OBJECTS)), 1e-9)
-        area = min(max(needed, MIN_SHARE * area), area)
+        sufficient_area = OBJECT_SIDE**2 / max(float(np.quantile(shares, SMALL_OBJECTS)), 1e-9)
+        area = min(max(sufficient_area, MIN_SHARE * area), area)
     multiples = (round(math.sqrt(area * factor) / rule.multiple) * rule.multiple for factor in (aspect, 1 / aspect))
     height, width = (max(rule.min_side, side) for side in multiples)
     return height, width
 
 
 def read_image_sizes(paths: Sequence[Path]) -> list[tuple[int, int]]:
-    """Return the height and width of each readable image in a sample, by the headers of the files."""
+    """Return the height and width of each readable image among at most `MAX_IMAGES`, from the files' headers."""
     headers = map_files(partial(read_upright_size, quick=True), evenly_spaced_part(paths, MAX_IMAGES))
     return [header[0] for header in headers if header]

@@ -15,7 +15,7 @@ from kit.ground.threads import map_in_threads
 
 Levels = tuple[float, float]  # the value that becomes black, and the value that becomes white
 WHITES = (1, *(2**bits - 1 for bits in (8, 10, 12, 14, 16, 32)))  # the usual values of white; 1 is for floats
-MAX_FILES = 200  # the approximate number of files, evenly spaced, in which the lowest and highest value are searched
+MAX_FILES = 200  # the approximate number of files, evenly spaced, whose lowest and highest values are read
 
 
 def is_deep(mode: str) -> bool:

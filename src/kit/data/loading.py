@@ -27,7 +27,7 @@ from kit.data.samples import Batch, Samples, Tensors
 from kit.ground.errors import one_line
 from kit.ground.threads import available_cores
 
-WORKER_ERRORS = ConnectionError, EOFError, FileNotFoundError  # while a process reads from another one that has ended
+WORKER_ERRORS = ConnectionError, EOFError, FileNotFoundError  # reading from a process that has ended raises these
 
 
 @dataclass(eq=False)
@@ -81,8 +81,8 @@ class BatchSampler(Sampler[list[tuple[int, int]]]):
             # With fewer samples than processes, some samples repeat, since each process must take a step.
             positions = torch.arange(self.rank, max(self.size, self.world), self.world) % self.size
             pairs = list(zip(order[positions].tolist(), seeds[positions].tolist(), strict=True))
-        for number in range(self.start(), len(self)):
-            yield pairs[number * self.batch_size : (number + 1) * self.batch_size]
+        for batch in range(self.start(), len(self)):
+            yield pairs[batch * self.batch_size : (batch + 1) * self.batch_size]
 
 
 @dataclass(eq=False)
@@ -182,7 +182,7 @@ def _reduce_storage(storage: torch.UntypedStorage) -> tuple[Any, ...]:
     try:
         return reduce_storage(storage)
     except RuntimeError:  # /dev/shm is full; in a container, it has 64 MB by default
-        ForkingPickler.register(torch.UntypedStorage, _copy_storage)  # from now on, since each failure leaves a file
+        ForkingPickler.register(torch.UntypedStorage, _copy_storage)  # for all batches: each failure leaves a file
         return _copy_storage(storage)
 
 

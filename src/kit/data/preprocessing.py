@@ -45,10 +45,10 @@ class Preprocessing:
         if type(self.channels) is not int or self.channels < 1:
             raise UserError(f"images have {self.channels!r} channels, but must have a whole number above 0")
         decode.validate_size(self.size, "data.image_size")
-        for name, values, least in (("mean", self.mean, -MAX_VALUE), ("std", self.std, MIN_STD)):
-            are_valid = all(type(number) in (int, float) and least <= number <= MAX_VALUE for number in values)
+        for name, values, lowest in (("mean", self.mean, -MAX_VALUE), ("std", self.std, MIN_STD)):
+            are_valid = all(type(number) in (int, float) and lowest <= number <= MAX_VALUE for number in values)
             if not are_valid or len(values) != self.channels:
-                raise UserError(f"data.{name} must be {self.channels} numbers from {least:g} to {MAX_VALUE:g}")
+                raise UserError(f"data.{name} must be {self.channels} numbers from {lowest:g} to {MAX_VALUE:g}")
         if self.levels is not None and not (len(self.levels) == 2 and 0 < self.levels[1] - self.levels[0] < math.inf):
             raise UserError(f"the images' levels are {self.levels}, but must be two finite numbers, the smaller first")
 

@@ -63,7 +63,7 @@ def find_problems(samples: Files, folder: Path, split: str) -> dict[str, str]:
             return str(error).removeprefix(f"{samples.file(index)}: ")
 
     file = folder / f"{samples.files_digest(PIL.__version__)}.broken.json"
-    with suppress(OSError, ValueError, TypeError, RecursionError):  # the result is not stored, or damaged
+    with suppress(OSError, ValueError, TypeError, RecursionError):  # no result is stored, or it is damaged
         return dict(json.loads(file.read_text(encoding="utf-8")))
     started, indices = time.monotonic(), range(len(samples))
     results = tqdm(map_files(problem_of, indices), f"checking {split} images", len(samples), leave=False, disable=None)
@@ -90,7 +90,7 @@ def stop_if_many(split: str, broken: Mapping[str, str], total: int) -> None:
 
 
 def summary(left_out: Mapping[str, Mapping[str, str]]) -> list[str]:
-    """Return a line for each split in which files are left out. left_out: the problem of each such file by split."""
+    """Return a line for each split in which files are left out. left_out: for each split, their problems by file."""
     return [
         f"left out of {split}, because they cannot be decoded: {len(files):,} ({', '.join(_first(list(files)))})"
         for split, files in left_out.items()

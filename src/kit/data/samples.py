@@ -77,9 +77,9 @@ class Samples:
     def fingerprint(self) -> dict[str, int]:
         """Return the number of samples, and checksums that change if the data change.
 
-        There are three checksums: of the name of each file and of its folder, but not of the whole path, so that the
-        data set may be moved; of the sizes of fewer than 2,000 files, evenly spaced; and of the targets if they are a
-        tensor.
+        `names` is a checksum of each file's name and the name of its folder. It ignores the rest of the path, so that
+        the data set may be moved. `sizes` is a checksum of the sizes of fewer than 2,000 files, evenly spaced. `labels`
+        is a checksum of the targets if they are a tensor.
         """
         names = [self.file(index) or "" for index in range(len(self))]
         paths = [Path(name) for name in names[:: max(1, len(names) // 1000)] if name]

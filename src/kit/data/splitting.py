@@ -22,7 +22,7 @@ def stratified_split(
             unless all labels have only one.
         groups: the group of each sample. The groups are visited in random order. Each goes to the smaller part as a
             whole if that brings the label counts of this part nearer to `fraction`, and the larger part keeps a sample
-            of each label. If no group does, the smallest one goes to the smaller part.
+            of each label. If this is true of no group, the smallest group goes to the smaller part.
 
     Raises:
         UserError: all samples are in one group, or the number of samples is below 2.
@@ -50,10 +50,10 @@ def stratified_split(
         counts_of_labels = counts.where(counts > 0, 1)  # so that a label without samples never counts as used up
         chosen: list[int] = []
         for group in torch.randperm(len(group_indices), generator=generator).tolist():
-            after = small_counts + per_group[group]
-            is_nearer = (target_counts - after).abs().sum() < (target_counts - small_counts).abs().sum()
-            if is_nearer and (after < counts_of_labels).all():
-                small_counts = after
+            new_counts = small_counts + per_group[group]
+            is_nearer = (target_counts - new_counts).abs().sum() < (target_counts - small_counts).abs().sum()
+            if is_nearer and (new_counts < counts_of_labels).all():
+                small_counts = new_counts
                 chosen.append(group)
         if not chosen:  # take the smallest group, if possible one that does not have all samples of a label
             has_whole_label = (per_group == counts_of_labels).any(1)

@@ -21,8 +21,8 @@ class TorchvisionDataModule(ImageDataModule):
     """A data set of torchvision with an image and a class for each sample.
 
     Args:
-        dataset: the class path of a data set, such as `torchvision.datasets.MNIST`, perhaps with arguments other than
-            the split and those below.
+        dataset: the class path of a data set, such as `torchvision.datasets.MNIST`. It may have arguments, but not
+            `split`, `train` or one of the arguments below.
         root: the folder of the data set, its argument `root`.
         image_size: height and width. None keeps the images' size, for data sets in memory, such as MNIST.
         download: download missing files.

@@ -20,7 +20,7 @@ from kit.formats.text import joined_class_faults
 from kit.ground.errors import UserError, did_you_mean
 from kit.ground.faults import Fault, fault
 
-NOT_USED = "not used, since its name is none of train, val and test; rename or remove it"  # a folder beside these
+NOT_USED = "not used, since its name is none of train, val and test; rename or remove it"  # of a folder beside splits
 
 
 class ClassFolders:
@@ -33,10 +33,10 @@ class ClassFolders:
     Attributes:
         root: the folder that holds the splits or the classes.
         splits: the folder of each split, or None. If no split has a folder, `root` is the folder of train.
-        first_split: the folder of train, or of val or test if there is no train.
+        first_split: the folder of train or, if there is none, of val or test.
         source: `first_split`, for error messages.
-        report_fault: reports class folders that cannot be used.
-        images: returns the images in a class folder; the result is cached.
+        report_fault: the function that reports class folders that cannot be used.
+        images: the function that returns the images in a class folder, and caches them.
     """
 
     def __init__(self, root: Path, group: str | None = None) -> None:
@@ -56,8 +56,8 @@ class ClassFolders:
 
     def other_folders(self) -> list[Path]:
         """Return the folders beside those of the splits. Their images are not used."""
-        beside = folders(self.root) if self.first_split != self.root else []
-        return [folder for folder in beside if folder not in self.splits.values()]
+        candidates = folders(self.root) if self.first_split != self.root else []
+        return [folder for folder in candidates if folder not in self.splits.values()]
 
     def classes(self, parent: Path) -> list[tuple[str, Path]]:
         """Return (class name, class folder) for each folder in a split's folder. Names may occur twice."""
@@ -135,10 +135,10 @@ def class_name(folder: Path) -> str:
 def _innermost(root: Path) -> Path:
     """Return the folder that holds the splits or classes: `root`, or a folder inside it.
 
-    If a folder holds a single folder, the search goes on there, unless the inner folder is a split or holds no folders,
+    If a folder holds a single folder, the search goes on in this subfolder, unless it is a split or holds no folders,
     or one of the two folders holds images.
     """
-    inner = folders(root)
-    if len(inner) != 1 or any(split_folders(root).values()) or files_in(root, EXTENSIONS):
+    subfolders = folders(root)
+    if len(subfolders) != 1 or any(split_folders(root).values()) or files_in(root, EXTENSIONS):
         return root
-    return _innermost(inner[0]) if folders(inner[0]) and not files_in(inner[0], EXTENSIONS) else root
+    return _innermost(subfolders[0]) if folders(subfolders[0]) and not files_in(subfolders[0], EXTENSIONS) else root

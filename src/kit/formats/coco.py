@@ -38,7 +38,7 @@ class Document(NamedTuple):
     """The content of a JSON file.
 
     categories: the name of each category by its id.
-    faults: categories of the same name, and annotations of images that are not listed.
+    faults: the faults of categories with the same name, and of annotations whose image is not listed.
     """
 
     file: Path
@@ -51,9 +51,9 @@ class Document(NamedTuple):
 def read_document(file: Path, root: Path, images_folder: str | None = None) -> Document:
     """Read a JSON file, and find its images.
 
-    The JSON file names images by paths below `images_folder`. If that is None, they are paths below a folder that is
-    named after the file's split. Without such a folder, they are paths below the file's folder, `images/` or `root`. An
-    image that is not there is searched for by the end of its path: see `Finder`.
+    The JSON file has the paths of images, relative to `images_folder`. If that is None, they are relative to a folder
+    that is named after the file's split or, if there is none, to the file's folder, `images/` or `root`. An image that
+    is not there is searched for by the end of its path: see `Finder`.
 
     Args:
         root: the folder of the data set.
@@ -64,11 +64,11 @@ def read_document(file: Path, root: Path, images_folder: str | None = None) -> D
         UserError: `images_folder` does not exist.
     """
     content = read(file)
-    names, used = categories(content), {entry["category_id"] for entry in content["annotations"]}
+    names, used_ids = categories(content), {entry["category_id"] for entry in content["annotations"]}
     by_image: dict[Any, list[dict[str, Any]]] = {}
     for entry in content["annotations"]:
         by_image.setdefault(entry["image_id"], []).append(entry)
-    faults = joined_class_faults((name for id, name in names.items() if id in used), file)
+    faults = joined_class_faults((name for id, name in names.items() if id in used_ids), file)
     for id in sorted(by_image.keys() - {entry["id"] for entry in content["images"]}, key=str):
         faults.append(fault("image-missing", file, f"no image has the id {id} of {len(by_image[id])} annotation(s)"))
     if images_folder is not None and not (root / images_folder).is_dir():
@@ -78,13 +78,13 @@ def read_document(file: Path, root: Path, images_folder: str | None = None) -> D
     split_folders = [folder for folder in candidates if split and split_in(folder.name) == split]
     image_folders = [root / images_folder] if images_folder else split_folders or [file.parent, root / "images", root]
     find_image = Finder(lambda: images(image_folders[0] if len(image_folders) == 1 else root), image_folders)
-    listed = []
+    listed_images = []
     for entry in content["images"]:
         name, size = entry["file_name"], (entry["height"], entry["width"])
         path = find_image(name) or file.parent / name
-        listed.append(ListedImage(path, name, size if all(size) else None, by_image.get(entry["id"], [])))
+        listed_images.append(ListedImage(path, name, size if all(size) else None, by_image.get(entry["id"], [])))
     find_image.report_other_paths(file)
-    return Document(file, names, listed, faults)
+    return Document(file, names, listed_images, faults)
 
 
 def read(file: Path) -> dict[str, Any]:
@@ -109,40 +109,40 @@ def read(file: Path) -> dict[str, Any]:
                 try:
                     entry[name] = convert(entry.get(name))
                 except ValueError as error:
-                    written = json.dumps(entry.get(name))
-                    raise BrokenFiles(f"{file}: {key}[{i}]: {name} is {written}, but must be {error}") from None
+                    value = json.dumps(entry.get(name))
+                    raise BrokenFiles(f"{file}: {key}[{i}]: {name} is {value}, but must be {error}") from None
             if "id" in fields and (other := indices.setdefault(entry["id"], i)) != i:
                 id = json.dumps(entry["id"])
                 raise BrokenFiles(f"{file}: {key}[{i}]: id {id} is already used by {key}[{other}]; give each its own")
     return content
 
 
-def _id(written: Any) -> int | float | str:
-    if type(written) is int:  # a fast path, since there may be millions
-        return written
-    if isinstance(written, str):
-        return int(written) if written.strip().isdecimal() else written
-    if number(written) is None:
+def _id(json_value: Any) -> int | float | str:
+    if type(json_value) is int:  # a fast path, since there may be millions
+        return json_value
+    if isinstance(json_value, str):
+        return int(json_value) if json_value.strip().isdecimal() else json_value
+    if number(json_value) is None:
         raise ValueError("a number or text")
-    return written
+    return json_value
 
 
-def _text(written: Any) -> str:
-    text = "" if isinstance(written, bool) or not isinstance(written, (str, int, float)) else str(written).strip()
+def _text(json_value: Any) -> str:
+    text = str(json_value).strip() if type(json_value) in (str, int, float) else ""
     if not text or re.search("[\0\ud800-\udc7f\udd00-\udfff]", text):  # a file's name cannot have these characters
         raise ValueError("text")
     return text
 
 
-def _pixels(written: Any) -> int:
-    pixels = number(written or 0)  # null means 0
+def _pixels(json_value: Any) -> int:
+    pixels = number(json_value or 0)  # null means 0
     if pixels is None or pixels < 0:
         raise ValueError("a number of pixels")
     return int(pixels)
 
 
-def _flag(written: Any) -> bool:
-    value = written if written in (0, 1) else number(written or 0)  # null means 0
+def _flag(json_value: Any) -> bool:
+    value = json_value if json_value in (0, 1) else number(json_value or 0)  # null means 0
     if value not in (0, 1):
         raise ValueError("0 or 1")
     return value == 1

@@ -21,24 +21,25 @@ NOT_INSTANCES = ("captions", "image_info", "panoptic", "notes", ".")  # the begi
 def find(root: Path, files_of_splits: dict[str, str | None]) -> dict[str, Path]:
     """Return the JSON file of each split.
 
-    `root`, its folders `annotations`, `annotation` and `labels`, and the folders of the splits are searched. The name
-    of a file's folder, or else the name of the file, tells its split. If neither does, the file is for train; if train
-    has other files, it is left out with a warning. If a split has several files, only those in COCO's format count,
-    and of these, files whose names begin with `instances` or `_annotations` come first. Exactly one must remain.
+    `root`, its folders `annotations`, `annotation` and `labels`, and the folders of the splits are searched. A file is
+    for the split that the name of its folder, or else its own name, contains. If neither contains a split, the file is
+    for train; but if train has other files, it is left out with a warning. If a split has several files, only those in
+    COCO's format count. If names of these begin with `instances` or `_annotations`, only those files count. Exactly one
+    file must remain.
 
     Args:
         root: the folder of the data set.
-        files_of_splits: the path below `root` that the user gave for each split, or None. If any is given, nothing is
+        files_of_splits: the path below `root` that the user gave for each split, or None. If there is any, nothing is
             searched.
 
     Raises:
         UserError: there is no file, a given file does not exist, or several files fit a split.
     """
-    given = {split: root / name for split, name in files_of_splits.items() if name is not None}
-    if missing := [split for split, file in given.items() if not file.is_file()]:
-        raise UserError(f"no file at {given[missing[0]].absolute()} (data.{missing[0]})")
-    if given:
-        return given
+    given_files = {split: root / name for split, name in files_of_splits.items() if name is not None}
+    if missing := [split for split, file in given_files.items() if not file.is_file()]:
+        raise UserError(f"no file at {given_files[missing[0]].absolute()} (data.{missing[0]})")
+    if given_files:
+        return given_files
     by_split = _files_by_split(root)
     unnamed = by_split.pop(None, [])
     if unnamed and "train" in by_split:
@@ -69,19 +70,19 @@ def _files_by_split(root: Path) -> dict[str | None, list[Path]]:
     If `root` has no such file and holds a single folder, that folder is searched.
     """
     split_folders = {folder: split for split, candidates in folders_by_split(root).items() for folder in candidates}
-    others = [folder for folder in folders(root) if folder.name.lower() in ("annotations", "annotation", "labels")]
+    json_folders = [f for f in folders(root) if f.name.lower() in ("annotations", "annotation", "labels")]
     by_split: dict[str | None, list[Path]] = {}
-    for folder in (root, *others, *split_folders):
+    for folder in (root, *json_folders, *split_folders):
         for file in files_in(folder, {".json"}):
             if not file.name.startswith(NOT_INSTANCES):
                 by_split.setdefault(split_folders.get(folder) or split_in(file.stem), []).append(file)
-    if not by_split and len(inner := folders(root)) == 1:  # the folder that an archive contains
-        return _files_by_split(inner[0])
+    if not by_split and len(subfolders := folders(root)) == 1:  # the folder that an archive contains
+        return _files_by_split(subfolders[0])
     return by_split
 
 
 def find_evidence(root: Path, pattern: re.Pattern[bytes] = LISTS) -> Evidence:
-    """Return the JSON files that `find` considers. They have the right content if `pattern` matches a part of them."""
+    """Return the JSON files that `find` considers as evidence. `pattern` must match a part of a file's content."""
     files = [file for files in _files_by_split(root).values() for file in files]
     return Evidence(files, "JSON file", lambda file: _has_format(file, pattern))
 

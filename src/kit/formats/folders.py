@@ -18,11 +18,11 @@ SPLIT_NAMES = {"train": ("train", "training"), "val": ("val", "valid", "validati
 SYSTEM_NAMES = {"__macosx", "$recycle.bin", "system volume information", "lost+found", "@eadir", "#recycle"}
 SYSTEM_NAMES |= {"thumbs.db", "ehthumbs.db", "desktop.ini"}
 HEIC = (".heic", ".heif")  # extensions of photos that phones take, which PIL cannot read
-_reported_heic = set[str]()  # the HEIC image of which a warning has been printed since `data_folder` was called
+_reported_heic = set[str]()  # the HEIC image that a warning has named since the last call of `data_folder`, if any
 
 
 def data_folder(root: str) -> Path:
-    """Return the folder of a data set. A warning of the first HEIC image that is then found will be printed.
+    """Return the folder of a data set. From now on, the first HEIC image that is found is named in a warning.
 
     Raises:
         UserError: `root` is not a folder.
@@ -54,25 +54,26 @@ def folders_by_split(root: Path) -> dict[str, list[Path]]:
     Names with digits (`train2017`) count only if there is no exact name (`train`). Names with other words
     (`coco_train`) count only if all folders in `root` are named after different splits: `bullet_train` may be a class.
     """
-    inner = folders(root)
-    by_split = {split: [f for f in inner if f.name.lower() in names] for split, names in SPLIT_NAMES.items()}
-    by_split = {split: exact or [f for f in inner if split_of(f.name) == split] for split, exact in by_split.items()}
-    by_word = {split_in(folder.name): folder for folder in inner}
-    if not any(by_split.values()) and "train" in by_word and None not in by_word and 1 < len(by_word) == len(inner):
+    all_folders = folders(root)
+    exact = {split: [f for f in all_folders if f.name.lower() in names] for split, names in SPLIT_NAMES.items()}
+    by_split = {split: exact[split] or [f for f in all_folders if split_of(f.name) == split] for split in SPLIT_NAMES}
+    by_word = {split_in(folder.name): folder for folder in all_folders}
+    has_one_each = None not in by_word and 1 < len(by_word) == len(all_folders)
+    if not any(by_split.values()) and "train" in by_word and has_one_each:
         return {split: [by_word[split]] if split in by_word else [] for split in SPLIT_NAMES}
     return by_split
 
 
 def split_of(name: str) -> str | None:
-    """Return the split of a name that has no words but the split's (`Valid`, `train2017`, `val_2`), or None."""
+    """Return the split if a name has no other words (`Valid`, `train2017`, `val_2`), or else None."""
     words = _words(name)
     return next((split for split, names in SPLIT_NAMES.items() if words and words <= set(names)), None)
 
 
 def split_in(name: str) -> str | None:
-    """Return the split in a name that may have other words (`instances_train2017`).
+    """Return the split that a name contains as one of its words (`instances_train2017`).
 
-    Return None if there is none (`retrain`) or more than one (`train_and_val`).
+    Return None if it contains no split (`retrain`) or more than one (`train_and_val`).
     """
     splits = [split for split, names in SPLIT_NAMES.items() if _words(name) & set(names)]
     return splits[0] if len(splits) == 1 else None
@@ -101,7 +102,7 @@ def subfolder(folder: Path, name: str) -> Path:
     exact = folder / name
     if exact.is_dir() or not folder.is_dir():
         return exact
-    return next((inner for inner in folders(folder) if inner.name.lower() == name.lower()), exact)
+    return next((child for child in folders(folder) if child.name.lower() == name.lower()), exact)
 
 
 def images(folder: Path) -> list[Path]:
@@ -115,14 +116,15 @@ def paths_below(folder: Path) -> Iterator[str]:
     Raises:
         UserError: a folder cannot be listed.
     """
-    pending, visited = [folder], set[tuple[int, int]]()  # folders to list; device and inode of those listed
+    pending, visited = [folder], set[tuple[int, int]]()  # folders to list; device and inode of each listed one
     while pending:
         current = pending.pop()
         status = current.stat()
         if (status.st_dev, status.st_ino) not in visited:
             visited.add((status.st_dev, status.st_ino))
-            inner, files = _contents(current)
-            pending += sorted(map(Path, inner), key=lambda path: (path.is_symlink(), path), reverse=True)  # links last
+            children, files = _contents(current)
+            # Links come last.
+            pending += sorted(map(Path, children), key=lambda path: (path.is_symlink(), path), reverse=True)
             yield from sorted(files)
 
 
@@ -134,23 +136,23 @@ def _contents(folder: Path) -> tuple[list[str], list[str]]:
     Raises:
         UserError: the folder cannot be listed.
     """
-    inner, files = list[str](), list[str]()
+    subfolders, files = list[str](), list[str]()
     try:
         with os.scandir(folder) as entries:  # much faster than `Path.iterdir` for many files
             visible = [entry for entry in entries if not is_hidden(entry.name)]
     except OSError as error:
         raise UserError(f"{folder}: the folder cannot be listed ({error.strerror})") from None
-    unread = next((entry.path for entry in visible if entry.name.lower().endswith(HEIC)), None)
-    if unread and not _reported_heic:
-        _reported_heic.add(unread)
-        warnings.warn(f"{unread}: HEIC images, such as this one, are not used; convert them to JPEG", stacklevel=3)
+    heic_image = next((entry.path for entry in visible if entry.name.lower().endswith(HEIC)), None)
+    if heic_image and not _reported_heic:
+        _reported_heic.add(heic_image)
+        warnings.warn(f"{heic_image}: HEIC images, such as this one, are not used; convert them to JPEG", stacklevel=3)
     for entry in visible:
         link = Path(entry) if entry.is_symlink() else None
         if link and not link.exists() and link.suffix.lower() not in EXTENSIONS:  # reading an image reports its link
             warnings.warn(f"{link}: the link is broken; if it led to a folder, its files are missing", stacklevel=3)
         else:
-            (inner if (link or entry).is_dir() else files).append(entry.path)
-    return inner, files
+            (subfolders if (link or entry).is_dir() else files).append(entry.path)
+    return subfolders, files
 
 
 def is_hidden(name: str) -> bool:

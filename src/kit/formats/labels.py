@@ -39,8 +39,8 @@ def open_labels(
     folders = None if format == "table" else ClassFolders(root, group)
     if folders and format is None:
         format = _recognise(root, folders, tables)
-    of_table = {"file": file, "label_separator": None if separator == SEPARATOR else separator}
-    refuse_other_options(format, {("table",): of_table, ("folders",): {"group": group}})
+    table_options = {"file": file, "label_separator": None if separator == SEPARATOR else separator}
+    refuse_other_options(format, {("table",): table_options, ("folders",): {"group": group}})
     if folders and format == "folders":
         folders.warn_about_other_folders()
         return folders
@@ -62,7 +62,7 @@ def _find_tables(root: Path) -> list[Path]:
 
 
 def _recognise(root: Path, folders: ClassFolders, tables: Sequence[Path]) -> str:
-    """Return the format of the data in a folder. If there is a table, a single folder of images is not a class."""
+    """Return the format of the data in a folder. If there is a table, a single folder with images is no class."""
     has_table = bool(tables) or (root / TABLE).is_file()
     classes = folders.classes(folders.first_split)
     names = {name for name, folder in classes if not has_table or folders.images(folder)}
@@ -72,7 +72,7 @@ def _recognise(root: Path, folders: ClassFolders, tables: Sequence[Path]) -> str
     if tables or (has_table and not formats):  # reading a `labels.csv` without these columns raises an error
         formats["table"] = f"the table {tables[0].name}" if len(tables) == 1 else f"{len(tables) or 'no'} usable tables"
     if len(formats) == 2 and len(tables) == 1:
-        labels = defaultdict[str, set[str]](set)  # the label cells by the name of the image's folder
+        labels = defaultdict[str, set[str]](set)  # from the name of the images' folder to their labels in the table
         for _, cells in read_table(tables[0], COLUMNS, FaultCollector()):
             labels[Path(cells["path"]).parent.name].add(cells["label"])
         if not labels:

@@ -75,8 +75,8 @@ class _File(NamedTuple):
     """A file below the root.
 
     is_partner: True for a mask or an XML file, False for an image, None if unknown.
-    key: the text that an image and its partner share: the path without extension, in lower case. It begins below the
-        last folder that is named after a split, images or partners.
+    key: the text that an image and its partner share: the path without the extension, in lower case, relative to the
+        deepest folder that is named after a split, images or partners.
     """
 
     path: Path
@@ -106,13 +106,13 @@ def find_pairs(
     by_split = _find(root, partners, image_folders)
     if any(pairs.images for pairs in by_split.values()):
         return by_split
-    if len(inner := folders(root)) == 1:  # the folder that an archive contains
-        return find_pairs(inner[0], partners, image_folder, partner_folder)
+    if len(subfolders := folders(root)) == 1:  # the folder that an archive contains
+        return find_pairs(subfolders[0], partners, image_folder, partner_folder)
     refuse_labelme(map(Path, paths_below(root)))
     lone_images = [path for pairs in by_split.values() for path in pairs.lone_images]
     lone_files = [path for pairs in by_split.values() for path in pairs.lone_files]
     why = why_unpaired(Pairs([], [], lone_images, lone_files), partners)
-    contents = ", ".join(f"{folder.name}/ ({len(images(folder))} images)" for folder in inner) or "no folders"
+    contents = ", ".join(f"{folder.name}/ ({len(images(folder))} images)" for folder in subfolders) or "no folders"
     raise UserError(f"no images with {partners.noun} in {root}, which holds {contents}: {why}; {partners.remedy}")
 
 
@@ -139,32 +139,32 @@ def _find(root: Path, partners: Partners, image_folders: str) -> dict[str, Pairs
 def _classify(root: Path, partners: Partners, image_folders: str) -> list[_File]:
     """Return the images and partners below a folder, sorted. `image_folders` is a regular expression."""
     words = "|".join(word for spellings in SPLIT_NAMES.values() for word in spellings)
-    # Such as `train_images`, `trainannot` or `masks`.
+    # The pattern matches, for example, `train_images`, `trainannot` and `masks`.
     names = re.compile(rf"(?:({words})[\d_-]*)?(?:(?P<images>{image_folders})|(?P<partners>{partners.folders}))")
     folder_of: dict[tuple[str | None, bool], Path] = {}  # the folder of each split's images or partners
 
     @cache
     def splits_in(folder: Path) -> dict[Path | None, str]:
-        return {inner: split for split, inner in split_folders(folder).items()}
+        return {subfolder: split for split, subfolder in split_folders(folder).items()}
 
     @cache
     def interpret(folder: Path) -> tuple[str | None, bool | None, Path]:
-        """Return the split of a folder's files, whether they are partners, and the deepest folder that tells this.
+        """Return the split of a folder's files, whether they are partners, and the deepest folder whose name says so.
 
-        The search goes down from the root, and ends at a folder whose name tells nothing new.
+        The search goes down from the root, and ends at a folder whose name says nothing new.
         """
         split, is_partner, deepest = None, None, root
         for name in folder.relative_to(root).parts:
-            inner, match = deepest / name, names.fullmatch(name.lower())
-            new_split = splits_in(deepest).get(inner) if match is None else match[1] and split_of(match[1])
+            child, match = deepest / name, names.fullmatch(name.lower())
+            new_split = splits_in(deepest).get(child) if match is None else match[1] and split_of(match[1])
             has_partners = None if match is None else match["partners"] is not None
             is_repeated = (split and new_split) or None not in (is_partner, has_partners)
             if is_repeated or (new_split is None and has_partners is None):
                 break
             split, is_partner = split or new_split, is_partner if has_partners is None else has_partners
-            deepest = inner
-            if is_partner is not None and (other := folder_of.setdefault((split, is_partner), inner)) != inner:
-                both = f"{other.relative_to(root)}/ and {inner.relative_to(root)}/"
+            deepest = child
+            if is_partner is not None and (other := folder_of.setdefault((split, is_partner), child)) != child:
+                both = f"{other.relative_to(root)}/ and {child.relative_to(root)}/"
                 kind = partners.noun if is_partner else "images"
                 raise UserError(f"{root}: {both} both have {kind}; {partners.remedy}")
         return split, is_partner, deepest
@@ -197,17 +197,18 @@ def _match(split_files: list[_File], shared: list[_File], partners: Partners) ->
     file_of, lone_images, image_keys = dict[Path, Path](), list[Path](), set[str]()
     for picture in pictures:
         key = picture.key
-        bases = (key, IMAGE_ENDS.sub("", key), f"{key}{picture.path.suffix.lower()}")  # the last is for `a.jpg.png`
+        # The last one is for the partner `a.jpg.png` of `a.jpg`.
+        bases = (key, IMAGE_ENDS.sub("", key), f"{key}{picture.path.suffix.lower()}")
         image_keys.update(bases)
         file = next((files[base + end] for base in bases for end in ends if base + end in files), None)
         if file is None:
             lone_images.append(picture.path)
         else:
             file_of[picture.path] = file
-    used = set(file_of.values())
+    used_files = set(file_of.values())
     image_keys = image_keys if file_of else set()  # if nothing matches, all files count as lone
     candidates = {} if shared and not split_partners else files  # shared files may belong to other splits
-    lone_files = [path for key, path in candidates.items() if path not in used and not _belongs(key, image_keys)]
+    lone_files = [path for key, path in candidates.items() if path not in used_files and not _belongs(key, image_keys)]
     return Pairs(list(file_of), list(file_of.values()), lone_images, lone_files)
 
 

@@ -23,51 +23,51 @@ class Finder:
 
     These are tried in this order:
 
-    1. The written path, in each of the folders.
+    1. The path as it is written, in each of the folders.
     2. The path with `/` for `\\` and without percent-encoding, or the path in a URL of Label Studio or others.
     3. The same path with composed or decomposed accents (Unicode's NFC or NFD).
-    4. The shortest end of the path that only one of `files` has: `1.png`, or `cam0/1.png`, for `/home/me/cam0/1.png`.
+    4. The shortest end of the path that only one of `files` has. For `/home/me/cam0/1.png`, this may be `cam0/1.png`.
     5. The same without regard to upper and lower case.
 
     In 4 and 5, a name without an image's extension matches files with any extension.
 
     Args:
-        files: returns all files that may be meant; called only if a path is in none of `folders`.
+        files: returns all files that a path may mean. It is called only if a path is in none of `folders`.
         folders: the folders that paths may be relative to.
     """
 
     def __init__(self, files: Callable[[], Sequence[Path]], folders: Sequence[Path] = ()) -> None:
         self.files, self.folders, self._by_end = cache(files), folders, cache(self._files_by_end)
-        self._other_paths: dict[str, Path] = {}  # from written paths to files found elsewhere
+        self._other_paths: dict[str, Path] = {}  # from a written path to the file that was found at another path
 
-    def __call__(self, written: str) -> Path | None:
+    def __call__(self, written_path: str) -> Path | None:
         """Return the file that a written path means, or None if no file or several files match."""
         for folder in self.folders:
-            if is_file(path := folder / written):
+            if is_file(path := folder / written_path):
                 return path
-        slashed = written.replace("\\", "/")
+        slashed = written_path.replace("\\", "/")
         # Label Studio writes the path after `?d=`. Any other `?` begins the query of a URL.
         path_of_url = slashed.rpartition("?d=")[2].partition("?")[0]
         decoded = [unquote(path).replace("\\", "/") for path in (slashed, path_of_url)]
-        spellings = dict.fromkeys([written, slashed, decoded[0], path_of_url, decoded[1]])
+        spellings = dict.fromkeys([written_path, slashed, decoded[0], path_of_url, decoded[1]])
         names = dict.fromkeys(form(name) for form in (str, compose, decompose) for name in spellings)
         in_folders = (folder / name for name in names for folder in self.folders)
         by_end = (self._find_by_end(name, form) for form in (compose, fold_case) for name in spellings)
         file = next(filter(is_file, in_folders), None) or next(filter(None, by_end), None)
-        if file and not any(str(path).endswith(written) for path in (file, file.with_suffix(""))):
-            self._other_paths[written] = file
+        if file and not any(str(path).endswith(written_path) for path in (file, file.with_suffix(""))):
+            self._other_paths[written_path] = file
         return file
 
     def report_other_paths(self, source: Path) -> None:
         """Print how many files were found at another path than the one in the file `source`, with an example."""
         if self._other_paths:
-            written, path = next(iter(self._other_paths.items()))
+            written_path, path = next(iter(self._other_paths.items()))
             count = f"{source}: {len(self._other_paths):,} images were found at another path"
-            rank_zero_only(print)(escape(f"{count}, such as {path} for '{written}'"))
+            rank_zero_only(print)(escape(f"{count}, such as {path} for '{written_path}'"))
 
-    def _find_by_end(self, written: str, form: Callable[[str], str]) -> Path | None:
+    def _find_by_end(self, written_path: str, form: Callable[[str], str]) -> Path | None:
         """Return the file for the shortest unique end of a path, or None. `form` normalises the ends."""
-        parts, has_extension = Path(form(written)).parts, Path(written).suffix.lower() in EXTENSIONS
+        parts, has_extension = Path(form(written_path)).parts, Path(written_path).suffix.lower() in EXTENSIONS
         for depth in range(1, len(parts) + 1):
             files, end = self._by_end(depth, has_extension, form), "/".join(parts[-depth:])
             if end not in files or files[end]:

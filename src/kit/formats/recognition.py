@@ -27,7 +27,7 @@ class Evidence(NamedTuple):
     """The files that may be in a format.
 
     files: all files that have the right name and place.
-    noun: the word for one of them, in messages.
+    noun: the word for one of the files, in messages.
     has_format: returns whether the content of a file is in the format. It may read a part of the file.
     """
 
@@ -46,9 +46,9 @@ def possible_formats(evidence: Mapping[str, Evidence]) -> dict[str, str]:
     These are the formats whose evidence is confirmed by the content of a file. If there are none, for example because
     all files are broken, they are the formats with any files: reading these raises a helpful error.
     """
-    present = {name: one for name, one in evidence.items() if one.files}
-    possible = {name: one for name, one in present.items() if one.is_confirmed()} or present
-    return {name: f"{len(one.files):,} {one.noun}{'s' * (len(one.files) != 1)}" for name, one in possible.items()}
+    with_files = {name: item for name, item in evidence.items() if item.files}
+    possible = {name: item for name, item in with_files.items() if item.is_confirmed()} or with_files
+    return {name: f"{len(item.files):,} {item.noun}{'s' * (len(item.files) != 1)}" for name, item in possible.items()}
 
 
 def refuse_other_options(format: str, options: Mapping[tuple[str, ...], Mapping[str, Any]]) -> None:
@@ -63,8 +63,8 @@ def refuse_other_options(format: str, options: Mapping[tuple[str, ...], Mapping[
     """
     for formats, values in options.items():
         for name in [name for name in values if values[name] is not None and format not in formats]:
-            belongs = f"data.{name} belongs to {' and '.join(formats)}, but the data are in the format {format}"
-            raise OtherOptions([name], f"{belongs}; leave it out (--data.{name} null)")
+            problem = f"data.{name} belongs to {' and '.join(formats)}, but the data are in the format {format}"
+            raise OtherOptions([name], f"{problem}; leave it out (--data.{name} null)")
 
 
 def choose_format(root: Path, formats: Mapping[str, str], expected: str) -> str:
@@ -73,14 +73,14 @@ def choose_format(root: Path, formats: Mapping[str, str], expected: str) -> str:
     Args:
         root: the folder of the data set.
         formats: the result of `possible_formats`.
-        expected: what the folder should hold, for the error if no format is possible.
+        expected: a description of the folder's right content, for the error message if no format is possible.
 
     Raises:
         UserError: no format is possible, or several are.
     """
     if not formats:
-        inner = ", ".join(f"{folder.name}/ ({len(images(folder))} images)" for folder in folders(root)) or "no folders"
-        raise UserError(f"{root}: format not recognised; it holds {inner}; expected {expected}; or give --data.format")
+        listed = ", ".join(f"{folder.name}/ ({len(images(folder))} images)" for folder in folders(root)) or "no folders"
+        raise UserError(f"{root}: format not recognised; it holds {listed}; expected {expected}; or give --data.format")
     if len(formats) > 1:
         listed = " and ".join(f"{files} ({name})" for name, files in formats.items())
         choices = " or ".join(f"--data.format {name}" for name in formats)

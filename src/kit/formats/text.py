@@ -16,20 +16,20 @@ from kit.ground.errors import BrokenFiles, UserError
 from kit.ground.faults import Fault, fault
 from kit.ground.files import MAX_ANNOTATION_BYTES, MAX_LIST_BYTES, decode_text, read_bytes, read_text
 
-MAX_LINE = 1000  # characters in a line of a list
+MAX_LINE = 1000  # the largest number of characters in a line of a list
 # The encoding in an XML declaration. UTF-16 and UTF-32 are left out: a file whose declaration is readable as ASCII has
 # neither. idna and punycode are left out because decoding them takes quadratic time.
 XML_ENCODING = re.compile(rb"""(?i)<\?xml[^>]*?\sencoding\s*=\s*["']((?!utf-?16|utf-?32|idna|punycode)[\w.:-]+)""")
 
 
-def number(written: Any) -> float | None:
+def number(json_value: Any) -> float | None:
     """Convert a number in JSON, or a text, to a float. Return None for anything but a finite number."""
-    if type(written) is float:  # a fast path, since there may be millions
-        return written if math.isfinite(written) else None
-    if isinstance(written, bool) or (isinstance(written, str) and "_" in written):
+    if type(json_value) is float:  # a fast path, since there may be millions
+        return json_value if math.isfinite(json_value) else None
+    if isinstance(json_value, bool) or (isinstance(json_value, str) and "_" in json_value):
         return None  # Python would read True as 1 and "1_000" as 1000
     try:
-        value = float(written)
+        value = float(json_value)
     except (TypeError, ValueError, OverflowError):
         return None
     return value if math.isfinite(value) else None
@@ -40,21 +40,21 @@ def describe_size(size: Sequence[int]) -> str:
     return f"{size[0]} high and {size[1]} wide"
 
 
-def read_lines(file: Path, most: int = MAX_LIST_BYTES, longest: int = MAX_LINE) -> Iterator[tuple[int, str]]:
+def read_lines(file: Path, max_bytes: int = MAX_LIST_BYTES, max_chars: int = MAX_LINE) -> Iterator[tuple[int, str]]:
     """Yield the number, from 1, and the stripped text of each line that is not blank.
 
     Args:
-        most: the maximum size of the file, in bytes.
-        longest: the maximum length of a line, in characters.
+        max_bytes: the maximum size of the file.
+        max_chars: the maximum length of a line, in characters.
 
     Raises:
         BrokenFiles: the file cannot be read (see `read_text`).
         UserError: a line is too long.
     """
-    lines = StringIO(read_text(file, most), newline=None)  # `str.splitlines` would also split at other characters
+    lines = StringIO(read_text(file, max_bytes), newline=None)  # `str.splitlines` would also split at other characters
     for number, line in enumerate(map(str.strip, lines), 1):
-        if len(line) > longest:
-            raise UserError(f"{file}:{number}: a line has {len(line):,} characters, but may have at most {longest:,}")
+        if len(line) > max_chars:
+            raise UserError(f"{file}:{number}: a line has {len(line):,} characters, but may have at most {max_chars:,}")
         if line:
             yield number, line
 

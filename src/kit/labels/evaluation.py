@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from kit.charts import Bars, Chart, Matrix, precision_recall
 from kit.evaluation import Evaluation
-from kit.labels.curves import RECALLS, Ranking, average_precision, class_precisions, ranking, reliability
+from kit.labels.curves import RECALLS, Ranking, average_precision, class_precisions, rank_samples, reliability
 
 TOP = 5  # `accuracy_top5` counts an image as correct if its class has one of the 5 highest logits
 MAX_CONFUSION_CLASSES = 1000  # for more classes, the confusion matrix would be too large
@@ -22,26 +22,26 @@ class LabelEvaluation(Evaluation):
 
     `f1` is the mean F1 score of the classes that occur in the targets or in the predictions.
     `outputs` are logits, Float[B K], and `targets` class numbers, Long[B]. An entry is Float[5]: the loss, the class
-    with the highest logit, the target, 1 if the target has one of the five highest logits (else 0), and the probability
-    of the predicted class. If there are at most `MAX_CURVE_CLASSES` classes, all K probabilities follow.
+    with the highest logit, the target, 1 or 0 (whether the target has one of the five highest logits), and the
+    probability of the predicted class. If there are at most `MAX_CURVE_CLASSES` classes, all K probabilities follow.
     """
 
     score_name = "accuracy"
 
     def entries(self, outputs: Tensor, targets: Tensor) -> Tensor:
         losses = F.cross_entropy(outputs, targets, reduction="none").float()
-        highest = outputs.topk(min(TOP, outputs.shape[1])).indices
-        in_top = (highest == targets[:, None]).any(1)
+        top_classes = outputs.topk(min(TOP, outputs.shape[1])).indices
+        is_in_top = (top_classes == targets[:, None]).any(1)
         probabilities = outputs.float().softmax(1)
         # Floats hold class numbers up to 2^24 exactly.
-        columns = [losses, outputs.argmax(1).float(), targets.float(), in_top.float(), probabilities.amax(1)]
+        columns = [losses, outputs.argmax(1).float(), targets.float(), is_in_top.float(), probabilities.amax(1)]
         all_classes = probabilities[:, : outputs.shape[1] if outputs.shape[1] <= MAX_CURVE_CLASSES else 0]
         return torch.cat([torch.stack(columns, 1), all_classes], 1)
 
     def compute(self, by_class: bool = False) -> dict[str, float]:
         if not len(self):
             return {}
-        losses, in_top = self.rows[:, 0].double(), self.rows[:, 3].double()
+        losses, is_in_top = self.rows[:, 0].double(), self.rows[:, 3].double()
         correct, annotated, predicted = self.once(self._counts)
         occurrences = annotated + predicted
         f1_of_classes = 2 * correct / occurrences.clamp(min=1)  # 0 for a class that does not occur
@@ -51,10 +51,10 @@ class LabelEvaluation(Evaluation):
             "f1": float((f1_of_classes / (occurrences > 0).sum()).sum()),
         }
         if len(self.class_names) > TOP:
-            values["accuracy_top5"] = float(in_top.mean())
+            values["accuracy_top5"] = float(is_in_top.mean())
         if by_class:
-            named = zip(self.class_names, (correct / annotated).tolist(), annotated.tolist(), strict=True)
-            values |= {f"accuracy/{name}": accuracy for name, accuracy, count in named if count}
+            rows = zip(self.class_names, (correct / annotated).tolist(), annotated.tolist(), strict=True)
+            values |= {f"accuracy/{name}": accuracy for name, accuracy, count in rows if count}
         return values
 
     def shares(self) -> Tensor:
@@ -69,9 +69,9 @@ class LabelEvaluation(Evaluation):
         return "images", self.once(self._counts)[1]
 
     def charts(self) -> dict[str, Chart]:
-        """Return `confusion`, `reliability`, `precision_recall` (one class against the rest) and `accuracy`.
+        """Return `confusion`, `reliability`, `precision_recall` (each class against the rest) and `accuracy`.
 
-        If probabilities are NaN, `reliability` and `precision_recall` are left out.
+        If a probability is NaN, `reliability` and `precision_recall` are left out.
         """
         if not len(self):
             return {}
@@ -81,16 +81,16 @@ class LabelEvaluation(Evaluation):
             cells = torch.bincount(targets * num_classes + predicted, minlength=num_classes**2)
             matrix = cells.view(num_classes, num_classes)
             charts["confusion"] = Matrix("Confusion matrix", matrix, self.class_names, "images")
-        are_known = not self.rows[:, 4].isnan().any()
-        if are_known:
+        has_probabilities = not self.rows[:, 4].isnan().any()
+        if has_probabilities:
             labels = "probability of the predicted class", "share that is right"
             charts["reliability"] = reliability(self.rows[:, 4], predicted == targets, *labels)
-        if are_known and num_classes <= MAX_CURVE_CLASSES:
-            rankings = (ranking(scores, targets == k) for k, scores in enumerate(self.rows[:, 5:].T))
+        if has_probabilities and num_classes <= MAX_CURVE_CLASSES:
+            rankings = (rank_samples(scores, targets == k) for k, scores in enumerate(self.rows[:, 5:].T))
             charts["precision_recall"] = precision_recall("mAP", RECALLS, class_precisions(self.class_names, rankings))
         correct, annotated, _ = (counts.tolist() for counts in self.once(self._counts))
-        named = zip(self.class_names, correct, annotated, strict=True)
-        classes = sorted((right / count, name, count) for name, right, count in named if count)
+        rows = zip(self.class_names, correct, annotated, strict=True)
+        classes = sorted((right / count, name, count) for name, right, count in rows if count)
         texts = {name: f"{accuracy:.0%} of {count:,}" for accuracy, name, count in classes}
         values = {name: accuracy for accuracy, name, _ in classes}
         charts["accuracy"] = Bars("Accuracy of each class", "share of its images that are right", values, texts)
@@ -151,9 +151,9 @@ class MultiLabelEvaluation(Evaluation):
             missing = [name for name, value in zip(self.class_names, precision.tolist(), strict=True) if value != value]
             if missing:
                 rank_zero_warn(f"the metrics leave out classes that no image has: {', '.join(missing[:10])}")
-            for key, of_classes in (("map", precision), ("f1", f1), ("threshold", self.thresholds)):
-                named = zip(self.class_names, of_classes.tolist(), strict=True)
-                values |= {f"{key}/{name}": value for name, value in named if name not in missing}
+            for key, class_values in (("map", precision), ("f1", f1), ("threshold", self.thresholds)):
+                pairs = zip(self.class_names, class_values.tolist(), strict=True)
+                values |= {f"{key}/{name}": value for name, value in pairs if name not in missing}
         return values
 
     def shares(self) -> Tensor:
@@ -171,7 +171,7 @@ class MultiLabelEvaluation(Evaluation):
     def charts(self) -> dict[str, Chart]:
         """Return `precision_recall`, and the `reliability` of the probabilities of all labels.
 
-        There are none if probabilities are NaN, and no `precision_recall` if no sample has a label.
+        There are no charts if a probability is NaN, and no `precision_recall` if no sample has a label.
         """
         if not len(self) or self.rows.isnan().any():
             return {}
@@ -195,15 +195,17 @@ class MultiLabelEvaluation(Evaluation):
 
     def _ranking(self) -> Ranking:
         logits, targets = self._split()
-        ranked = ranking(logits, targets > 0.5)
-        return ranked._replace(scores=ranked.scores.double().sigmoid())
+        ranking = rank_samples(logits, targets > 0.5)
+        return ranking._replace(scores=ranking.scores.double().sigmoid())
 
     def _best_thresholds(self) -> Tensor:
         """Return the thresholds with the highest F1 scores, Float[K]; 0.5 for a class without positive samples."""
-        ranked, hits, is_last = self.once(self._ranking)
-        scores = 2 * hits / (hits[-1] + torch.arange(1, len(hits) + 1)[:, None])
-        best = scores.where(is_last, -1).argmax(0, keepdim=True)
-        lowest, below = (part.gather(0, best)[0] for part in (ranked, F.pad(ranked[1:], (0, 0, 0, 1))))
+        scores, hits, is_last = self.once(self._ranking)
+        # The F1 scores if the first 1 to N samples get the label.
+        f1 = 2 * hits / (hits[-1] + torch.arange(1, len(hits) + 1)[:, None])
+        best = f1.where(is_last, -1).argmax(0, keepdim=True)
+        # The threshold lies between the lowest score of a predicted label and the next score below.
+        lowest, below = (column.gather(0, best)[0] for column in (scores, F.pad(scores[1:], (0, 0, 0, 1))))
         middle = ((lowest + below) / 2).float()
         # Rounding to float32 may move the middle to `below`, or above `lowest`.
         just_below = lowest.float().nextafter(torch.zeros(()))

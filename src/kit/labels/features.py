@@ -9,17 +9,17 @@ from torch.nn import functional as F
 from kit.data.samples import evenly_spaced_part
 from kit.evaluation import Evaluation
 
-NEIGHBOURS = 5
-LOSS_IMAGES = 64  # whose loss is computed at a time
-MAX_COMPARED = 10_000  # images that are compared with each other
+NEIGHBOURS = 5  # the number of neighbours that vote for the class of an image
+LOSS_IMAGES = 64  # the number of images whose loss is computed at a time
+MAX_COMPARED = 10_000  # the largest number of images that are compared with each other
 
 
 class FeatureEvaluation(Evaluation):
     """`loss`, `effective_rank` and `knn_accuracy`: see the functions below.
 
     `loss` is the mean over random chunks of 64 images. A last chunk of fewer than 32 is left out, unless it is
-    the only one. `knn_accuracy` leaves out images with a negative target, and needs images of two classes; the targets
-    must be class numbers, Long[B].
+    the only one. `knn_accuracy` is computed if the targets are class numbers, Long[B], of at least two classes. It
+    leaves out images with a negative target.
 
     `outputs` are the D features of each image and the projections of its V views, Float[B D + V*P].
 
@@ -54,8 +54,8 @@ class FeatureEvaluation(Evaluation):
         is_known = (targets >= 0) & features.isfinite().all(1)
         features, targets = features[is_known], targets[is_known]
         if len(targets.unique()) > 1 and len(targets) > NEIGHBOURS:
-            some = evenly_spaced_part(range(len(targets)), MAX_COMPARED)
-            values["knn_accuracy"] = neighbour_accuracy(features[some], targets[some])
+            indices = evenly_spaced_part(range(len(targets)), MAX_COMPARED)
+            values["knn_accuracy"] = neighbour_accuracy(features[indices], targets[indices])
         return values
 
     def _mean_loss(self, projections: Tensor) -> float:
@@ -70,7 +70,7 @@ class FeatureEvaluation(Evaluation):
 
 
 def effective_rank(features: Tensor) -> float:
-    """Return the effective rank of features, Float[N D], around their mean: 1 to min(N, D), or 0 if all are equal.
+    """Return the effective rank of features, Float[N D], around their mean: 1 to min(N - 1, D), or 0 if all are equal.
 
     It is the exponential of the entropy of the normalised singular values (Roy and Vetterli 2007, The effective rank),
     or NaN if a feature is not finite.
@@ -87,14 +87,15 @@ def effective_rank(features: Tensor) -> float:
 def neighbour_accuracy(features: Tensor, targets: Tensor) -> float:
     """Return the accuracy of a k-nearest-neighbour classifier (k = 5) that predicts each image from the others.
 
-    Images are compared by cosine similarity, and nearer images have more weight.
+    Images are compared by the cosine similarity of their features, after the mean is subtracted. A neighbour's vote has
+    the weight 1 + its similarity.
 
     Args:
         features: Float[N D].
         targets: Long[N].
     """
     unit = F.normalize(features - features.mean(0), dim=1)
-    similarities = (unit @ unit.T).fill_diagonal_(-2)
+    similarities = (unit @ unit.T).fill_diagonal_(-2)  # an image is not its own neighbour
     weights, nearest = similarities.topk(NEIGHBOURS)
     votes = torch.zeros(len(targets), int(targets.max()) + 1).scatter_add_(1, targets[nearest], 1 + weights)
     return float((votes.argmax(1) == targets).float().mean())

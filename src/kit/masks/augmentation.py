@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from kit.data.augment import between, scale_side
+from kit.data.augment import interpolate_logs, scale_side
 from kit.data.decode import PADDING, ImageSize, resize
 from kit.formats.masks.masks import IGNORED
 from kit.ground.ranges import PositivePair
@@ -21,7 +21,7 @@ class RandomScaleCrop(v2.Transform):
     with 255, which is ignored.
 
     Args:
-        size: the height and width of the crop; by default those of the image.
+        size: the height and width of the crop; by default the size of the image.
         scale: the smallest and the largest factor. The logarithm of the factor is uniform.
     """
 
@@ -32,7 +32,7 @@ class RandomScaleCrop(v2.Transform):
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
         image = next(value for value in flat_inputs if isinstance(value, tv_tensors.Image))
         uniform, *positions = torch.rand(3).tolist()
-        factor = between(self.scale, uniform)
+        factor = interpolate_logs(self.scale, uniform)
         sides = zip(image.shape[-2:], self.size or image.shape[-2:], positions, strict=True)
         rows, columns = (scale_side(length, new_length, factor, position) for length, new_length, position in sides)
         return {"rows": rows, "columns": columns}

@@ -57,8 +57,8 @@ class MaskEvaluation(Evaluation):
             "miou": float(ious.nanmean()),
             "pixel_accuracy": float(intersection.sum() / pixels),
         }
-        named = zip(self.class_names, ious.tolist(), strict=True) if by_class else ()
-        return values | {f"iou/{name}": value for name, value in named if value == value}  # not NaN
+        pairs = zip(self.class_names, ious.tolist(), strict=True) if by_class else ()
+        return values | {f"iou/{name}": value for name, value in pairs if value == value}  # not NaN
 
     def shares(self) -> Tensor:
         return self.once(self._overlaps)[:, :2].double()
@@ -68,7 +68,8 @@ class MaskEvaluation(Evaluation):
 
     def badness(self) -> tuple[str, Tensor]:
         intersection, union, _ = self.once(self._overlaps).unbind(1)
-        return "1 - IoU", 1 - (intersection / union).nanmean(1).nan_to_num(1)  # 0 if all pixels are ignored
+        # If all pixels are ignored, the badness is 0.
+        return "1 - IoU", 1 - (intersection / union).nanmean(1).nan_to_num(1)
 
     def charts(self) -> dict[str, Chart]:
         """Return `confusion`, `iou` of each class, and `iou_by_size`."""
@@ -92,10 +93,10 @@ class MaskEvaluation(Evaluation):
         are not counted.
         """
         intersection, union, annotated = self.once(self._overlaps).double().unbind(1)
-        counts = annotated > 0
+        is_counted = annotated > 0
         if (background := background_class(self.class_names)) is not None:
-            counts[:, background] = False
-        sizes, ious = (annotated / annotated.sum(1, keepdim=True))[counts], (intersection / union)[counts]
+            is_counted[:, background] = False
+        sizes, ious = (annotated / annotated.sum(1, keepdim=True))[is_counted], (intersection / union)[is_counted]
         values, texts = {}, {}
         for lowest, highest in itertools.pairwise(SIZES):
             in_bin = ious[(sizes > lowest) & (sizes <= highest)]
@@ -134,7 +135,7 @@ class MaskEvaluation(Evaluation):
     def _cells(self) -> tuple[Tensor, Tensor, Tensor]:
         """Return the index of the image, the pair of classes and the number of pixels of all entries, Long[M] each."""
         counts = torch.tensor([len(entry.pairs) for entry in self.rows], dtype=torch.long)
-        none = torch.empty(0, dtype=torch.long)
-        pairs = torch.cat([none, *(entry.pairs for entry in self.rows)])
-        pixels = torch.cat([none, *(entry.pixels for entry in self.rows)])
+        empty = torch.empty(0, dtype=torch.long)
+        pairs = torch.cat([empty, *(entry.pairs for entry in self.rows)])
+        pixels = torch.cat([empty, *(entry.pixels for entry in self.rows)])
         return torch.arange(len(counts)).repeat_interleave(counts), pairs, pixels

@@ -83,10 +83,10 @@ class Dice(AdditiveLoss):
         self.weight, self.smooth = weight, smooth
 
     def terms(self, logits: Tensor, targets: Tensor, class_weights: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        counted = (targets != IGNORED)[:, None]
+        is_counted = (targets != IGNORED)[:, None]
         dtype = torch.promote_types(logits.dtype, torch.float)  # 16 bits are not enough for sums over pixels
-        probs = logits.to(dtype).softmax(1) * counted
-        one_hot = torch.zeros_like(probs).scatter_(1, targets.where(counted[:, 0], 0)[:, None], 1.0) * counted
+        probs = logits.to(dtype).softmax(1) * is_counted
+        one_hot = torch.zeros_like(probs).scatter_(1, targets.where(is_counted[:, 0], 0)[:, None], 1.0) * is_counted
         products, sums = (probs * one_hot).sum((2, 3)), (probs + one_hot).sum((2, 3))  # [B K]
         losses = 1 - (2 * products + self.smooth) / (sums + self.smooth)
         weights = (one_hot.sum((2, 3)) > 0).to(dtype) * (1 if class_weights is None else class_weights)
@@ -97,5 +97,5 @@ class Dice(AdditiveLoss):
 
 def _pixel_weights(targets: Tensor, class_weights: Tensor | None) -> Tensor:
     """Return the weight of each pixel, [B H W], which is 0 for an ignored pixel."""
-    counted = targets != IGNORED
-    return counted if class_weights is None else class_weights[targets.where(counted, 0)] * counted
+    is_counted = targets != IGNORED
+    return is_counted if class_weights is None else class_weights[targets.where(is_counted, 0)] * is_counted

@@ -18,8 +18,8 @@ from kit.ground.files import replacing, write_text
 from kit.task import ExportedModule
 
 ALPHA = 0.6  # the opacity of the colours over the image
-WRONG = (255, 0, 0)  # of wrong pixels
-STRIP = 256  # the number of rows that are drawn at a time, since a large image may fill the memory
+WRONG = (255, 0, 0)  # the colour of wrong pixels
+STRIP = 256  # the number of rows that are drawn at a time, to save memory
 
 
 def upsample(maps: Tensor, size: Sequence[int]) -> Tensor:
@@ -30,12 +30,12 @@ def upsample(maps: Tensor, size: Sequence[int]) -> Tensor:
 
 
 def predict_in_windows(net: Callable[[Tensor], Tensor], images: Tensor, window: tuple[int, int]) -> Tensor:
-    """Return the logits of images that are larger than the training images, and compute them window by window.
+    """Compute the logits of images that are larger than the training images, window by window.
 
     Windows overlap by half, and the last window ends at the border. Where windows overlap, the logits are averaged.
 
     Args:
-        net: Float[B C h w] to logits Float[B K h w].
+        net: maps Float[B C h w] to logits Float[B K h w].
         images: Float[B C H W].
         window: the height and width of a window, in pixels.
 
@@ -168,10 +168,10 @@ def draw_masks(
     panels = {title: _overlay(rgb, drawing.zoomed(mask, factor), colours) for title, mask in masks.items()}
     drawn = next(iter(panels.values()))
     if len(masks) == 2:
-        counted, is_wrong = masks["annotated"] != IGNORED, masks["annotated"] != masks["predicted"]
-        share = float((is_wrong & counted).sum() / counted.sum().clamp(min=1))
+        is_counted, is_wrong = masks["annotated"] != IGNORED, masks["annotated"] != masks["predicted"]
+        share = float((is_wrong & is_counted).sum() / is_counted.sum().clamp(min=1))
         grey = rgb.float().mean(0, keepdim=True).byte().expand_as(rgb)
-        wrong = _overlay(grey, drawing.zoomed(is_wrong.byte().where(counted, IGNORED), factor), {1: WRONG})
+        wrong = _overlay(grey, drawing.zoomed(is_wrong.byte().where(is_counted, IGNORED), factor), {1: WRONG})
         panels = {"image": rgb, **panels, f"wrong: {share:.1%}": wrong}
         parts = [drawing.add_caption(panel, [(title, drawing.WHITE)]) for title, panel in panels.items()]
         drawn = drawing.in_columns(parts, 2, gap=4)
@@ -182,12 +182,13 @@ def draw_masks(
 
 
 def _overlay(image: Tensor, mask: Tensor, colours: Mapping[int, drawing.Colour]) -> Tensor:
-    """Tint an image, uint8 [3 H W]: the pixels of each class that has a colour, and ignored pixels, which get dark.
+    """Return an image, uint8 [3 H W], with the pixels of each class tinted in its colour, and ignored pixels darkened.
 
     Args:
         mask: class numbers [H W].
+        colours: the colour of a class by its number. Classes without a colour are not tinted.
     """
-    tints, weights = torch.zeros(IGNORED + 1, 3), torch.ones(IGNORED + 1, 1)  # weights: of the image
+    tints, weights = torch.zeros(IGNORED + 1, 3), torch.ones(IGNORED + 1, 1)  # the weights are the image's
     for k, colour in (*colours.items(), (IGNORED, BLACK)):
         tints[k], weights[k] = torch.tensor(colour) * ALPHA, 1 - ALPHA
     drawn = torch.empty_like(image)

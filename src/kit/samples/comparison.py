@@ -8,7 +8,7 @@
   high for blurred samples, too. `judge_accuracy` is the judge's accuracy on the images of the split.
 - `nearest_distance` is the mean distance between a sample and the nearest training image.
   `nearest_distance/real_images` is the mean distance between an image of the split and the nearest training image. If
-  the first is far below the second, the model copies training images.
+  `nearest_distance` is much smaller, the model copies training images.
 - `fid` is the standard FID of the samples, and `fid/train_images` is the FID of as many training images.
 
 The judge's results are left out if there is only one class, and FID if the task has no weights of Inception.
@@ -80,12 +80,13 @@ def compare(
     results: dict[str, float] = {}
     if task.num_classes > 1:  # with one class, there is nothing to classify
         judge = train_judge(train_images, train_labels, task.num_classes, task.device)
-        real_features, predicted = judge.classify(images)
+        real_features, real_predictions = judge.classify(images)
         judged_sets = {**image_sets, "/noise": to_uint8(noise([0], samples.shape)[0])}
-        judged = {name: judge.classify(judged_images) for name, judged_images in judged_sets.items()}
-        results |= {f"frechet_distance{name}": frechet_distance(f, real_features) for name, (f, _) in judged.items()}
-        results["agreement"] = _mean(judged[""][1] == classes)
-        results["judge_accuracy"] = _mean(predicted == labels)
+        judgements = {name: judge.classify(judged_images) for name, judged_images in judged_sets.items()}
+        for name, (features, _) in judgements.items():
+            results[f"frechet_distance{name}"] = frechet_distance(features, real_features)
+        results["agreement"] = _mean(judgements[""][1] == classes)
+        results["judge_accuracy"] = _mean(real_predictions == labels)
     if task.inception:
         fid = inception.distances(task.inception, images, image_sets, task.device)
         results |= {f"fid{name}": value for name, value in fid.items()}

@@ -103,12 +103,13 @@ class ClassifierFeatures(Features):
 class TorchvisionFeatures(Features):
     """The features of a torchvision net with an attribute `features`, such as VGG, MobileNet or ConvNeXt.
 
-    They are the outputs of four layers: those of Johnson et al. 2016 for VGG-16, evenly spaced ones for other nets.
+    They are the outputs of four layers: for VGG-16, the layers of Johnson et al. 2016; for other nets, evenly spaced
+    layers.
 
     Args:
         name: the name of the net in torchvision.
         weights: a file with the weights of the net, or of its `features` alone, see `kit.training.weights`.
-        pretrained: if there is no such file, use the weights of torchvision, which are downloaded once.
+        pretrained: whether to use the weights of torchvision, which are downloaded once, if no file is given.
     """
 
     def __init__(self, name: str = "vgg16", weights: str | None = None, pretrained: bool = False) -> None:
@@ -119,9 +120,9 @@ class TorchvisionFeatures(Features):
 
         if not self.weights and not self.pretrained:
             raise UserError(f"{UNTRAINED}: give model.features.weights FILE, or model.features.pretrained true")
-        known = models.list_models(module=models)
-        if self.name not in known:
-            raise UserError(f"torchvision has no model '{self.name}'{did_you_mean(self.name, known)}")
+        names = models.list_models(module=models)
+        if self.name not in names:
+            raise UserError(f"torchvision has no model '{self.name}'{did_you_mean(self.name, names)}")
         if in_channels != 3:
             raise UserError(f"the nets of torchvision are for 3 channels, but the data have {in_channels}")
         with downloading(self.name, "--model.features.weights FILE"):

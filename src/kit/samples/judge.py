@@ -12,12 +12,12 @@ from torchvision.ops import Conv2dNormActivation
 from kit.samples.images import from_uint8
 from kit.training.schedule import WarmupCosine
 
-BATCH_SIZE, MIN_STEPS = 64, 200  # of the training
+BATCH_SIZE, MIN_STEPS = 64, 200  # of the judge's training
 CHUNK = 500  # the number of images that are classified at a time
 
 
 def make_trunk(in_channels: int, widths: Sequence[int], depths: Sequence[int], stem_stride: int) -> nn.Sequential:
-    """Return the trunk of the project's `cnn.py`, copied so that a change there does not change how samples are judged.
+    """Return a copy of the trunk in the project's `cnn.py`. Changes there must not change how samples are judged.
 
     It maps Float[B C H W] to the feature maps of the last level, Float[B D h w].
 

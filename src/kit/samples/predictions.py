@@ -16,7 +16,7 @@ from kit.ground.ranges import FiniteFloat, NonNegativeFloat, PositiveInt
 from kit.samples.images import image_grid, noise, to_uint8
 from kit.task import ExportedModule
 
-MAX_COLUMNS = 20  # of `grid.png`
+MAX_COLUMNS = 20  # the largest number of columns in `grid.png`
 MAX_IN_GRID = 1000  # the largest number of samples in `grid.png`
 MAX_LISTED = 20  # the largest number of class names in an error message
 STRIDE = 1_000_003  # sample i has the seed (`seed` * STRIDE + i) modulo 2^63
@@ -31,8 +31,8 @@ class SampleFiles:
         num_samples: the number of samples.
         classes: the names of the classes to generate in turn, separated by commas; by default all classes.
         seed: the seed of the noise. The samples do not depend on the batch size.
-        guidance: the strength of the guidance towards the class; 1 is no guidance. By default, this and the options
-            below have the values of the run.
+        guidance: the strength of the guidance towards the class; 1 is no guidance. By default, `guidance` and the
+            options below have the values of the run.
         steps: the number of steps from noise to image, at least 1.
         churn: each step but the first starts with the noise level raised by the factor 1 + churn.
         solver: the method that takes the steps. A step of heun takes twice as long as a step of euler.
@@ -101,15 +101,15 @@ def size_of_samples(preprocessing: Preprocessing) -> tuple[int, int]:
 
 
 def _class_index(name: str, class_names: Sequence[str]) -> int:
-    """Return the index of the class with a name. If there is none, the name may be the first word of a class's name.
+    """Return the index of the class with this name or, if there is none, of the class whose first word is this name.
 
     For example, `3` finds the class `3 - three` of MNIST.
 
     Raises:
         UserError: there is no such class, or there are several.
     """
-    exact = [k for k, known in enumerate(class_names) if known == name]
-    matches = exact or [k for k, known in enumerate(class_names) if known.split()[:1] == [name]]
+    exact = [k for k, class_name in enumerate(class_names) if class_name == name]
+    matches = exact or [k for k, class_name in enumerate(class_names) if class_name.split()[:1] == [name]]
     if len(matches) != 1:
         listed = ", ".join(class_names[:MAX_LISTED])
         raise UserError(f"--classes: the model has no class '{name}'{did_you_mean(name, class_names)}; it has {listed}")
@@ -146,7 +146,7 @@ class ExportedImages(ExportedModule):
     tolerance = 1
 
     def difference(self, outputs: Mapping[str, Tensor], predicted: Tensor) -> float:
-        """Return the largest difference between an output [H W C] and a prediction [C H W]; inf if sizes differ."""
+        """Return the largest difference of an output [H W C] and a prediction [C H W]; infinity if sizes differ."""
         (image,) = outputs.values()
         predicted = predicted.permute(1, 2, 0)
         if image.shape != predicted.shape:

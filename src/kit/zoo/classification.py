@@ -33,14 +33,14 @@ class TorchvisionNet(nn.Module):
         # These options have another default in torchvision if pretrained weights are loaded. They are fixed, so that a
         # checkpoint of a pretrained net fits a net that is built without pretrained weights. Auxiliary heads would make
         # the output in training a tuple. The pretrained weights expect a transformed input.
-        fixed = {"aux_logits": False, "transform_input": True, "init_weights": True}
-        options = fixed if name in ("googlenet", "inception_v3") else {}
+        inception_options = {"aux_logits": False, "transform_input": True, "init_weights": True}
+        options = inception_options if name in ("googlenet", "inception_v3") else {}
         self.net = torchvision_model(name, models, in_channels, **options)
         layers = {path: m for path, m in self.net.named_modules() if isinstance(m, (nn.Linear, nn.Conv2d))}
-        self._head_name, old = list(layers.items())[-1]  # SqueezeNet ends with a 1x1 convolution
-        is_linear = isinstance(old, nn.Linear)
-        new = nn.Linear(old.in_features, num_classes) if is_linear else nn.Conv2d(old.in_channels, num_classes, 1)
-        self.net.set_submodule(self._head_name, new)
+        self._head_name, layer = list(layers.items())[-1]  # SqueezeNet ends with a 1x1 convolution
+        is_linear = isinstance(layer, nn.Linear)
+        head = nn.Linear(layer.in_features, num_classes) if is_linear else nn.Conv2d(layer.in_channels, num_classes, 1)
+        self.net.set_submodule(self._head_name, head)
         load_pretrained(self.net, name, weights, pretrained, (self._head_name,), self.net)
 
     @property
@@ -74,7 +74,7 @@ class TimmNet(nn.Module):
         drop_path_rate: ShareBelowOne = 0.0,
     ) -> None:
         super().__init__()
-        # timm ignores None.
+        # timm ignores an option whose value is None.
         options = {"in_chans": in_channels, "drop_rate": drop_rate, "drop_path_rate": drop_path_rate or None}
         self.net = create_model(name, num_classes=num_classes, **options)
         initialise_head(self.head)  # timm's initial weights can be so large that the first loss is 11

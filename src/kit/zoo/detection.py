@@ -16,13 +16,13 @@ from kit.ground._torch import proposal_limits
 from kit.zoo.loading import Pretrained, load_pretrained, torchvision_model
 
 Objects = list[dict[str, Tensor]]  # targets or detections, a dict for each image
-SUPPORTED = ("fasterrcnn", "retinanet", "fcos", "ssd")  # the beginnings of names: others need masks or keypoints
+SUPPORTED = ("fasterrcnn", "retinanet", "fcos", "ssd")  # beginnings of names; other nets need masks or keypoints
 
 
 class CountingHead(FCOSHead):
-    """The head of torchvision's FCOS, but its losses include the number of foreground locations as `foreground`.
+    """The head of torchvision's FCOS. Its losses also have an entry `foreground`, the number of foreground locations.
 
-    The other losses are sums divided by this number, or by 1 if it is 0.
+    The other entries are sums, divided by this number, or by 1 if it is 0.
     """
 
     def compute_loss(self, targets: Any, outputs: Any, anchors: Any, matched_idxs: list[Tensor]) -> dict[str, Tensor]:
@@ -65,9 +65,9 @@ class TorchvisionDetector(WrappedDetector):
     """A detector of torchvision by its name (`fasterrcnn_resnet50_fpn_v2`), with heads for K classes.
 
     If the net starts from weights, the batch normalisation layers of its backbone are fixed as in torchvision, since a
-    batch has too few images for good statistics. Fixed layers are not trained, and stay in evaluation mode. Unlike
-    torchvision's, a fixed layer has the same tensors as a trained one, so that a checkpoint fits both. Layers of SSD,
-    and of detectors whose name ends with `_v2`, are never fixed.
+    batch has too few images for good statistics. Fixed layers are not trained, and stay in evaluation mode. Unlike in
+    torchvision, a fixed layer has the same tensors as a trained layer, so that a checkpoint fits both. Layers of
+    SSD, and of detectors whose names end with `_v2`, are never fixed.
 
     Args:
         num_classes: K.
@@ -96,8 +96,8 @@ class TorchvisionDetector(WrappedDetector):
         self.net = torchvision_model(name, models.detection, in_channels, SUPPORTED, **options)
         body = getattr(self.net.backbone, "body", self.net.backbone)  # without the feature pyramid, if there is one
         load_pretrained(self.net, name, weights, pretrained, ("head.", "roi_heads.box_predictor."), body)
-        # Whether the losses of the parts of a batch add up exactly. RetinaNet's losses are means over the images. Other
-        # detectors sample boxes, or divide by a count over the batch.
+        # Whether the losses of the parts of a batch add up exactly. RetinaNet's losses do, as means over the images.
+        # Other detectors sample boxes, or divide by a count over the batch.
         self.additive = name.startswith("retinanet")
         self.class_agnostic_nms = class_agnostic_nms
         nms_thresh = getattr(self.net, "roi_heads", self.net).nms_thresh
@@ -131,8 +131,8 @@ class PadOnly(nn.Module):
 
     It pads images at the right and at the bottom, so that boxes stay valid. Height and width become multiples of
     `multiple`, which all strides of the net divide. It drops detections of class 0, the background, which FCOS and
-    RetinaNet may return. With `nms_thresh`, it also drops detections that overlap one of any class with a higher score
-    by more than this IoU.
+    RetinaNet may return. If `nms_thresh` is given, it also drops a detection if its IoU with a detection of a higher
+    score, of any class, is above `nms_thresh`.
     """
 
     def __init__(self, multiple: int, nms_thresh: float | None = None) -> None:

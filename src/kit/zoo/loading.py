@@ -22,7 +22,7 @@ HUB_SECONDS = 3  # the longest wait for a connection to the Hugging Face hub
 
 
 def require_known(name: str, known: Iterable[str], problem: str) -> None:
-    """Raise `UserError` if a library does not have a name. The error suggests similar names.
+    """Raise `UserError` if a name is not one of a library's names. The message suggests similar names.
 
     Args:
         name: the name to check.
@@ -77,9 +77,9 @@ def load_pretrained(
     if hasattr(net, "transform"):  # a detector, which would normalise the images itself
         loaded = loaded.trained_with(net.transform.image_mean, net.transform.image_std)
     else:
-        images = default.transforms()
-        crop_size = getattr(images, "crop_size", None)  # only classification has it
-        loaded = loaded.trained_with(images.mean, images.std, crop_size and (crop_size[0], crop_size[0]))
+        transform = default.transforms()
+        crop_size = getattr(transform, "crop_size", None)  # only transforms of classification have it
+        loaded = loaded.trained_with(transform.mean, transform.std, crop_size and (crop_size[0], crop_size[0]))
     load_whole_or_part(net, part, loaded, head)
 
 
@@ -95,11 +95,11 @@ def load_whole_or_part(net: nn.Module, part: nn.Module, weights: Weights, head: 
     renamed = {re.sub(r"\b([a-z]+)\.(\d+)", r"\1_\2", key, count=1): t for key, t in weights.tensors.items()}
     flat = replace(weights, tensors=renamed)
     parts = [part, part.model] if isinstance(getattr(part, "model", None), nn.Module) else [part]
-    attempts = [(net, weights, head), *((part, given, ()) for part in parts for given in (weights, flat))]
-    for target, given, prefixes in attempts:
+    attempts = [(net, weights, head), *((part, candidate, ()) for part in parts for candidate in (weights, flat))]
+    for target, candidate, prefixes in attempts:
         with suppress(UserError):
-            load_weights(target, given, prefixes)
-            if given is flat:  # the hash is that of the file, whose names are the original ones
+            load_weights(target, candidate, prefixes)
+            if candidate is flat:  # the hash must describe the file, which has the original names
                 target.start = replace(target.start, sha256=hash_tensors(weights.tensors))
             return
     load_weights(part, weights, ())  # raises the error for the part
@@ -113,17 +113,17 @@ def downloading_from_hub(name: str) -> Iterator[None]:
     """
     from huggingface_hub import constants
 
-    before = constants.HF_HUB_OFFLINE
-    constants.HF_HUB_OFFLINE = before or not (Path(name).is_dir() or _is_reachable(constants.ENDPOINT))
+    was_offline = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = was_offline or not (Path(name).is_dir() or _is_reachable(constants.ENDPOINT))
     with downloading(name):
         try:
             yield
         except OSError as error:
-            if constants.HF_HUB_OFFLINE and not before:
+            if constants.HF_HUB_OFFLINE and not was_offline:
                 error.__cause__ = OSError(f"{constants.ENDPOINT} cannot be reached")  # the reason that is printed
             raise
         finally:
-            constants.HF_HUB_OFFLINE = before
+            constants.HF_HUB_OFFLINE = was_offline
 
 
 def _is_reachable(url: str) -> bool:

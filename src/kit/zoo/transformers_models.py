@@ -15,8 +15,8 @@ from kit.zoo.loading import Pretrained, downloading_from_hub
 # https://github.com/huggingface/transformers/pull/48528
 MIN_VERSION = (5, 18)
 # Keys that are removed from a configuration: the names of its classes, and options that could run code from the hub.
-LEFT_OUT = ("id2label", "label2id", "num_labels", "auto_map", "attn_implementation", "quantization_config")
-# The ends of the names of parameters that get no gradient, for which DDP would wait.
+REMOVED_KEYS = ("id2label", "label2id", "num_labels", "auto_map", "attn_implementation", "quantization_config")
+# The ends of the names of parameters that get no gradient. DDP would wait for their gradients.
 UNUSED = ("mask_token", "swin.layernorm.weight", "swin.layernorm.bias")
 
 
@@ -40,8 +40,8 @@ def read_config(name: str) -> dict[str, Any]:
 
 
 def _plain(config: dict[str, Any]) -> dict[str, Any]:
-    """Return a configuration without the keys `LEFT_OUT`, also in nested configurations."""
-    pairs = ((key, value) for key, value in config.items() if key not in LEFT_OUT)
+    """Return a configuration without `REMOVED_KEYS`, also in nested configurations."""
+    pairs = ((key, value) for key, value in config.items() if key not in REMOVED_KEYS)
     return {key: _plain(value) if isinstance(value, dict) else value for key, value in pairs}
 
 
@@ -63,11 +63,11 @@ def create_model(
     values = _plain(config)
     # A fixed size of the images in evaluation would need precomputed anchors.
     values |= {key: None for key in ("anchor_image_size", "eval_size") if key in values}
-    built = transformers.AutoConfig.for_model(**values, num_labels=num_classes)
-    (getattr(built, "backbone_config", None) or built).num_channels = in_channels
+    net_config = transformers.AutoConfig.for_model(**values, num_labels=num_classes)
+    (getattr(net_config, "backbone_config", None) or net_config).num_channels = in_channels
     count_boxes_of_each_process()
-    # Attention by PyTorch alone: a configuration could name code on the hub.
-    net = getattr(transformers, kind).from_config(built, attn_implementation="eager", dtype=torch.float32)
+    # Attention is computed by PyTorch alone, since a configuration could name code on the hub.
+    net = getattr(transformers, kind).from_config(net_config, attn_implementation="eager", dtype=torch.float32)
     swap_first_convolution(net, in_channels)  # some nets do not read `num_channels`
     for name, parameter in net.named_parameters():
         if name.endswith(UNUSED):
@@ -78,7 +78,7 @@ def create_model(
 def load_pretrained(
     net: nn.Module, kind: str, name: str, weights: str | None, pretrained: Pretrained, head: tuple[str, ...]
 ) -> None:
-    """Load weights into a net of `create_model`: those in a file, or those of a name, or none.
+    """Load weights into a net of `create_model`: from a file or a run, or else the weights of `name`, or none.
 
     Args:
         net: the net, whose head may be for other classes than the weights.
@@ -86,7 +86,7 @@ def load_pretrained(
         name: the folder of the weights, or their name on the hub.
         weights: a file or a run with weights, or None.
         pretrained: whether to load the weights of `name` if no file is given.
-        head: parts of the names of the head's tensors, which may have other shapes than in the weights.
+        head: texts in the names of the head's tensors, which may have other shapes than in the weights.
     """
     if not weights and not pretrained:
         return

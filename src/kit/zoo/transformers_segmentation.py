@@ -11,14 +11,14 @@ from kit.zoo.loading import Pretrained
 from kit.zoo.transformers_models import create_model, load_pretrained, read_config
 
 SEMANTIC, UNIVERSAL = "AutoModelForSemanticSegmentation", "AutoModelForUniversalSegmentation"
-# The model type in the configuration, to the class of transformers and the name of the last layer.
+# From the model type in the configuration to the class of transformers and the name of the last layer.
 SUPPORTED = {
     "segformer": (SEMANTIC, "decode_head.classifier"),
     "mask2former": (UNIVERSAL, "class_predictor"),
     "eomt": (UNIVERSAL, "class_predictor"),
     "eomt_dinov3": (UNIVERSAL, "class_predictor"),
 }
-SMALLEST = 1e-6  # the smallest probability whose logarithm is taken
+MIN_SUM = 1e-6  # is added to a sum of masks before its logarithm is taken
 
 
 class TransformersSegmenter(nn.Module):
@@ -79,4 +79,4 @@ def pixel_logits(class_logits: Tensor, mask_logits: Tensor) -> Tensor:
     """
     classes = class_logits.float().softmax(2)[..., :-1]
     sums = torch.einsum("bqk,bqhw->bkhw", classes, mask_logits.float().sigmoid())
-    return (sums + SMALLEST).log()
+    return (sums + MIN_SUM).log()

@@ -12,7 +12,7 @@ from PIL import Image
 
 from kit import checks
 from kit.checks.headers import HEADER_CHECKS
-from kit.checks.report import brief_text, full_text
+from kit.checks.report import brief_text, full_text, shorten
 from kit.checks.survey import Survey, worst_first
 from kit.cli import verbs
 from kit.ground.errors import BrokenFiles, UserError
@@ -173,6 +173,14 @@ def test_order_of_faults_and_brief_text():
         "2.jpg: dim; lighten it",
         "and 6 more",
     ]
+
+
+def test_only_paths_in_the_root_are_shortened():
+    assert shorten("data/a/1.png: the same as 'data/a/2.png'", "data/a/") == "1.png: the same as '2.png'"
+    for text in ("nothing is at /home/data/a/1.png", "see ../data/a/1.png", "mydata/a/1.png"):
+        assert shorten(text, "data/a") == text
+    assert shorten("/mnt/data/1.png and /data/2.png", "/data") == "/mnt/data/1.png and 2.png"
+    assert shorten("./1.png", ".") == "./1.png"
 
 
 def test_all_kinds_in_the_code_are_listed():

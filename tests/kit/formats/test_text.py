@@ -19,7 +19,7 @@ def test_too_long_line_is_refused():
     Path("a.txt").write_text(f"a\n{'b' * (MAX_LINE + 1)}\n")
     with pytest.raises(UserError, match=r"a\.txt:2: .*1,001"):
         list(read_lines(Path("a.txt")))
-    assert [number for number, _ in read_lines(Path("a.txt"), longest=MAX_LINE + 1)] == [1, 2]
+    assert [number for number, _ in read_lines(Path("a.txt"), max_chars=MAX_LINE + 1)] == [1, 2]
 
 
 XML = [  # the encoding that the file declares, and the one that it has

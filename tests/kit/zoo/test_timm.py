@@ -117,9 +117,9 @@ MISTAKES = [
     ({"name": "resnet18", "neck": 96}, "multiple of 64"),
     ({"name": "resnett18"}, "did you mean 'resnet18'"),
     ({"name": "swin_tiny_patch4_window7_224"}, "images of one size only"),
-    ({"name": "test_resnet", "strides": (8, 16, 64)}, "and then doubles of the last one"),
-    ({"name": "test_resnet", "strides": (16, 8)}, "and then doubles of the last one"),
-    ({"name": "test_vit", "strides": (4, 8)}, "test_vit has 8 and its doubles"),
+    ({"name": "test_resnet", "strides": (8, 16, 64)}, "and doubles of the last one"),
+    ({"name": "test_resnet", "strides": (16, 8)}, "and doubles of the last one"),
+    ({"name": "test_vit", "strides": (4, 8)}, "test_vit can have the strides 8, 16"),
     ({"name": "test_resnet", "weights": "missing.pt"}, "no file of weights at missing.pt"),
 ]
 

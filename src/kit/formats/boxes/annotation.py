@@ -36,7 +36,7 @@ class PackedTargets(Sequence[dict[str, Any]]):
 
     @classmethod
     def of(cls, images: Iterable[tuple[Iterable[BoxRow], Size]]) -> Self:
-        """Pack the rows and the size of each image."""
+        """Pack the boxes (`BoxRow`) and the size of each image."""
         boxes, labels, crowd, ends, sizes = array("f"), array("q"), array("b"), array("q", [0]), array("q")
         for rows, size in images:
             for corners, label, is_crowd in rows:
@@ -77,7 +77,7 @@ class PackedTargets(Sequence[dict[str, Any]]):
         return {**tensors, "size": tuple(self.sizes[index].tolist())}
 
 
-TOLERANCE = 1.0  # pixels by which a box may stick out: some programs round, or count pixels from 1
+TOLERANCE = 1.0  # a box may stick out by this number of pixels: some programs round, or count pixels from 1
 
 
 class Box(NamedTuple):
@@ -121,7 +121,7 @@ class Annotation:
 class Reading(NamedTuple):
     """The annotations of a split.
 
-    class_names: the class names that the user gives or the files list, or those of the boxes in Pascal VOC's files.
+    class_names: the class names that the user gives or a file lists. In Pascal VOC's format, the classes of the boxes.
     faults: the faults that do not belong to a single annotation.
     """
 
@@ -146,7 +146,7 @@ class BoxFormat(Protocol):
         """
 
     def faults(self, readings: Iterable[Reading]) -> Iterable[Fault]:
-        """Yield the faults that belong to no reading. readings: those of all splits that can be read."""
+        """Yield the faults that belong to no split. readings: the annotations of all splits that can be read."""
         return ()
 
 

@@ -14,7 +14,7 @@ from kit.ground.faults import KINDS, Fault
 from kit.ground.threads import map_files
 
 MAX_SHARE = 1.001  # boxes with larger values are not in shares (fractions of the image's height and width)
-MAX_DISTANCE = 2  # from the centre, 0.5: a corner farther away is not a share of the image, but in pixels
+MAX_DISTANCE = 2  # a coordinate that is farther than this from the centre, 0.5, is in pixels, not in shares
 DROPPED = ("box-without-area", "box-wrong-unit")  # kinds of faults for which a box is always left out
 UNUSABLE = ("annotation-unreadable", "class-unknown")  # kinds of faults that stop a run
 
@@ -115,7 +115,7 @@ def _rows(annotation: Annotation, size: Size, orientation: int, labels: dict[str
         orientation: the image's EXIF orientation, 1 to 8; 1 is upright.
         labels: the label of each class name.
     """
-    is_turned = _is_turned(annotation, size, orientation)
+    is_turned = _check_orientation(annotation, size, orientation)
     height, width = size if annotation.relative else (1, 1)
     rows: list[BoxRow] = []
     keys: set[tuple[int, ...]] = set()  # the label and the corners of each box in `rows`, in half pixels
@@ -152,10 +152,10 @@ def _is_wrong_unit(corners: Corners, relative: bool) -> bool:
     return are_shares and not all(float(value).is_integer() for value in corners)  # the box 0 0 1 1 may be one pixel
 
 
-def _is_turned(annotation: Annotation, size: Size, orientation: int) -> bool:
-    """Return whether the boxes were drawn on the stored image, which EXIF then turns, and report faults of the size.
+def _check_orientation(annotation: Annotation, size: Size, orientation: int) -> bool:
+    """Return whether the boxes refer to the stored image, which EXIF turns. Report faults of the annotated size.
 
-    They were if EXIF swaps height and width, and the annotated size is that of the stored image.
+    They do if EXIF swaps height and width, and the annotated size is the stored image's size.
     """
     is_turned = orientation > 4 and annotation.size == size[::-1] != size
     is_known = orientation > 4 and annotation.size is not None and size[0] != size[1]

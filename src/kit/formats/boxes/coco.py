@@ -12,7 +12,7 @@ from kit.ground.faults import Fault, fault
 from kit.ground.files import is_file
 from kit.ground.memory import garbage_collection_paused
 
-CLEARLY_OUTSIDE = 1.1  # times the image's width or height; an edge nearer to the image may be drawn carelessly
+CLEARLY_OUTSIDE = 1.1  # times the image's width or height; a nearer edge may have been drawn carelessly
 
 
 class CocoBoxes(BoxFormat):
@@ -20,7 +20,7 @@ class CocoBoxes(BoxFormat):
 
     Args:
         root: the folder of the data set.
-        files: the JSON file of each split that the user gave, relative to `root`, or None; see `coco_search.find`.
+        files: the JSON file that the user gave for each split, relative to `root`, or None. See `coco_search.find`.
         images_folder: the folder of the images, relative to `root`; None to find it.
     """
 
@@ -46,7 +46,7 @@ class CocoBoxes(BoxFormat):
         return Reading(annotations, list(document.categories.values()), faults)
 
     def faults(self, readings: Iterable[Reading]) -> Iterator[Fault]:
-        for image in unlisted_images({one.image for reading in readings for one in reading.annotations}):
+        for image in unlisted_images({item.image for reading in readings for item in reading.annotations}):
             yield no_annotation(image, "it is left out, since no JSON file names it")
 
 
@@ -78,7 +78,8 @@ def _corners(bbox: Any) -> tuple[float, ...] | None:
 def _are_two_corners(annotations: list[Annotation]) -> bool:
     """Return whether boxes that were read as x, y, width and height look like two corners.
 
-    Two corners would put all boxes inside their images, but x, y, width and height put a third or more clearly outside.
+    They do if all boxes would lie inside their images as two corners, but a third or more lie clearly outside as x, y,
+    width and height.
     """
     boxes = outside = 0
     for annotation in annotations:

@@ -30,7 +30,7 @@ class YoloBoxes(BoxFormat):
     def read(self, split: str) -> Reading:
         annotations: list[Annotation] = []
         faults = joined_class_faults(self.layout.class_names, "")
-        image_folders: dict[Path, set[Path]] = {}  # folder of text files -> folders of their images
+        image_folders: dict[Path, set[Path]] = {}  # from the folder of text files to the folders of their images
         for image in self.sources[split]:
             if not is_file(image):
                 faults.append(no_image(image, "at this path, but a list names it"))
@@ -43,10 +43,10 @@ class YoloBoxes(BoxFormat):
             else:
                 faults.append(no_annotation(image, "without a text file it counts as an image without objects"))
             annotations.append(annotation)
-        for text_folder, inner in sorted(image_folders.items()):
-            stems = {compose(path.stem) for folder in inner for path in files_in(folder, EXTENSIONS)}
+        for text_folder, folders in sorted(image_folders.items()):
+            stems = {compose(path.stem) for folder in folders for path in files_in(folder, EXTENSIONS)}
             # Text files beside images are not reported, since they may have another purpose.
-            for text in files_in(text_folder, {".txt"}) if text_folder not in inner else ():
+            for text in files_in(text_folder, {".txt"}) if text_folder not in folders else ():
                 if compose(text.stem) not in stems and text.name not in CLASS_FILES:
                     faults.append(no_image(text, f"{text.stem}.* that belongs to it"))
         return Reading(annotations, self.layout.class_names, faults)
@@ -61,7 +61,7 @@ def has_format(file: Path) -> bool:
 def _parse(annotation: Annotation, layout: Layout) -> None:
     """Add the boxes and faults in an annotation's text file to the annotation."""
     try:
-        lines = list(read_lines(annotation.file, MAX_ANNOTATION_BYTES, longest=MAX_ANNOTATION_BYTES))
+        lines = list(read_lines(annotation.file, MAX_ANNOTATION_BYTES, max_chars=MAX_ANNOTATION_BYTES))
     except BrokenFiles as error:
         annotation.faults.append(unreadable_fault(annotation.file, error))
         return

@@ -38,9 +38,9 @@ class Layout(NamedTuple):
 def find(root: Path, names: Sequence[str] | None = None) -> Layout:
     """Find the images of each split and the class names.
 
-    A YAML file or `obj.data` lists them. If there is neither, images are found by the names of folders, `images/train`,
-    `train/images`, or one folder for all images, and class names in a file. If `root` holds a single folder and neither
-    images nor text files, that folder is searched.
+    A YAML file or `obj.data` lists them. If there is neither, the images of a split are in `images/train` or
+    `train/images`, or one folder has all images; and a text file lists the class names. If `root` holds a single folder
+    and neither images nor text files, that folder is searched.
 
     Args:
         root: the folder of the data set, or its YAML file.
@@ -57,12 +57,12 @@ def find(root: Path, names: Sequence[str] | None = None) -> Layout:
         raise UserError(f"several YAML files in {root} ({listed}); give one of them with --data.root {files[0]}")
     if files:
         return _listed_layout(files[0], names)
-    inner = subfolder(root, "images") if subfolder(root, "images").is_dir() else root
-    splits = {split: folder for parent in (inner, root) for split, folder in split_folders(parent).items() if folder}
-    if not splits and inner == root and len(nested := folders(root)) == 1 and not files_in(root, {*EXTENSIONS, ".txt"}):
-        return find(nested[0], names)  # the folder that an archive contains
+    base = subfolder(root, "images") if subfolder(root, "images").is_dir() else root
+    splits = {split: folder for parent in (base, root) for split, folder in split_folders(parent).items() if folder}
+    if not splits and base == root and len(inside := folders(root)) == 1 and not files_in(root, {*EXTENSIONS, ".txt"}):
+        return find(inside[0], names)  # the folder that an archive contains
     class_names = names or _listed_classes(root, splits.values())
-    return Layout({split: images(folder) for split, folder in (splits or {"train": inner}).items()}, class_names)
+    return Layout({split: images(folder) for split, folder in (splits or {"train": base}).items()}, class_names)
 
 
 def listings(root: Path) -> list[Path]:
@@ -89,14 +89,14 @@ def _listed_layout(file: Path, names: list[str]) -> Layout:
         entries = entry if isinstance(entry, list) else [entry]
         if not all(isinstance(path, str) for path in entries):
             raise UserError(f"{file}: {split} is {entry}, but must be a folder or a list of folders")
-        listings = [_images_at(path, bases) for path in entries]
-        missing = [path for path, paths in zip(entries, listings, strict=True) if paths is None]
+        image_lists = [_images_at(path, bases) for path in entries]
+        missing = [path for path, paths in zip(entries, image_lists, strict=True) if paths is None]
         if missing and (split == "train" or len(missing) < len(entries)):
             raise UserError(f"{file}: {split} is {missing[0]}, but nothing is at {(bases[0] / missing[0]).absolute()}")
         if missing:  # exports may name splits that do not exist
             rank_zero_warn(f"{file}: no {split} images at {entry}")
         elif entries:
-            splits[split] = [image for paths in listings for image in paths]
+            splits[split] = [image for paths in image_lists for image in paths]
     if "train" not in splits:
         raise UserError(f"{file}: no `train`; give its folder there")
     return Layout(splits, class_names, "kpt_shape" in content)
@@ -125,8 +125,8 @@ def _images_at(entry: str, bases: list[Path]) -> list[Path] | None:
     """Return the images in a folder, or those that a text file lists, or None if neither exists.
 
     Exports may write `../train/images` for `train/images`. A path that does not exist may be a path on another machine.
-    The longest end of the path that exists is then used and printed. The end `images` is not used, since it may be the
-    folder of another split. Listed images that do not exist are included; `yolo.read` reports them.
+    Then its longest end that exists is used, and printed. The end `images` is not used, since it may be the folder of
+    another split. Listed images that do not exist are included. `YoloBoxes.read` reports them.
 
     Args:
         entry: the path of the folder or the text file.
@@ -134,12 +134,12 @@ def _images_at(entry: str, bases: list[Path]) -> list[Path] | None:
     """
     relative = Path(entry.replace("\\", "/"))
     ends = [Path(*relative.parts[start:]) for start in range(1, len(relative.parts))]
-    names = [str(relative).removeprefix("../"), relative, *(end for end in ends if str(end) != "images")]
-    paths = [base / name for name in names for base in bases]
+    candidates = [str(relative).removeprefix("../"), relative, *(end for end in ends if str(end) != "images")]
+    paths = [base / candidate for candidate in candidates for base in bases]
     path = next(filter(os.path.exists, paths), None)  # `Path.exists` raises an error if a name is too long
     if path is None:
         return None
-    if path not in paths[: 2 * len(bases)]:
+    if path not in paths[: 2 * len(bases)]:  # neither of the first two candidates
         rank_zero_only(print)(escape(f"{bases[-1]}: '{entry}' was found at another path, {path}"))
     if path.is_dir():
         return images(path)

@@ -85,7 +85,7 @@ def class_number(name: str, class_names: Sequence[str], root: Path) -> int:
 
 
 def read_pixel_values(masks: Sequence[Path]) -> dict[frozenset[int], Path]:
-    """Return a dict from the set of a mask's pixel values to the first file with this set.
+    """Return a dict from a set of pixel values to the first mask with exactly these values.
 
     The set of a coloured mask is empty. Unreadable masks are left out.
 
@@ -96,11 +96,11 @@ def read_pixel_values(masks: Sequence[Path]) -> dict[frozenset[int], Path]:
     readable = [(values, mask) for values, mask in zip(contents, masks, strict=True) if isinstance(values, frozenset)]
     if not readable:
         raise contents[0]
-    return dict(reversed(readable))  # the first file of equal sets stays
+    return dict(reversed(readable))  # of masks with the same values, the first one stays
 
 
 def _values_in(mask: Path) -> frozenset[int] | BrokenFiles:
-    """Return the set of a mask's pixel values, which is empty for a coloured mask; or the error in reading the mask."""
+    """Return the set of a mask's pixel values, or the error in reading it. The set of a coloured mask is empty."""
     try:
         values = read_values(mask)
     except BrokenFiles as error:
@@ -121,7 +121,7 @@ def infer_entries(
     named. Otherwise, 255 is ignored, named classes keep their ids, and without names each id is a class.
 
     Args:
-        named: the classes that a table or the user names, or None.
+        named: the classes that a table or the user has named, or None.
         masks: all mask files. They are read only if their values matter.
         ignored: the values that the user wants to ignore.
         root: the data set's folder, for messages.
@@ -140,7 +140,7 @@ def infer_entries(
     black_and_white_file = files.get(frozenset({0, IGNORED}))
     if black_and_white_file and with_ids and IGNORED in values - frozenset().union(*with_ids):
         both = f"{black_and_white_file} has only 0 and 255, but {files[with_ids[0]]} has other ids and no 255"
-        raise UserError(f"{root}: {both}; use the same values in all masks, or list those of classes with --data.ids")
+        raise UserError(f"{root}: {both}; use the same values in all masks, or list the classes' ids with --data.ids")
     if values == {IGNORED}:
         raise UserError(f"{root}: all pixels of the masks are 255, which is ignored; if it is a class, give --data.ids")
     return list(named) if named is not None else _named_by_ids(files, values - {IGNORED}, root)
@@ -161,5 +161,5 @@ def _named_by_ids(files: dict[frozenset[int], Path], ids: frozenset[int], root: 
         example = next((value for value in values if value not in (0, 1, IGNORED)), values[-1])
         file = next(file for content, file in files.items() if example in content)
         problem = f"the masks have the values {listed} ({example} in {file}), and nothing names the classes"
-        raise UserError(f"{root}: {problem}; list those of classes with --data.ids '[{listed}]'")
+        raise UserError(f"{root}: {problem}; list the classes' ids with --data.ids '[{listed}]'")
     return [Entry(id, str(id), None) for id in range(max(ids) + 1)]

@@ -41,7 +41,7 @@ class MaskFormat(Protocol):
         """Return the images of train, or of the first split if there is no train."""
 
     def read(self, split: str, class_names: Sequence[str]) -> MaskSplit | None:
-        """Return the usable images of a split, or None if there are none. class_names: those of the data module.
+        """Return the usable images of a split, or None if there are none. class_names: of the data module.
 
         Raises:
             UserError: the split cannot be used.
@@ -55,7 +55,7 @@ class MaskFormat(Protocol):
         """Read masks with the pixel values that a checkpoint has stored. An empty list changes nothing."""
 
     def faults(self, class_names: Callable[[], Sequence[str]]) -> Iterable[Fault]:
-        """Yield the faults of all splits. class_names: returns those of the data module, or raises a `UserError`."""
+        """Yield the faults of all splits. class_names: returns the data module's, or raises a `UserError`."""
 
 
 def find_masks(
@@ -65,9 +65,9 @@ def find_masks(
 
     Args:
         root: the folder of the data set.
-        format: "masks", "coco", or None to recognise the format. JSON files without polygons and run lengths, such as
-            those with boxes, do not count beside masks. If there are no pairs of images and masks, JSON files with any
-            of COCO's lists count.
+        format: "masks", "coco", or None to recognise the format. If there are pairs of images and masks, only JSON
+            files with polygons or run lengths count, and not, for example, files with boxes. If there are no pairs, all
+            JSON files with one of COCO's lists count.
         image_folder, mask_folder: see `kit.formats.pairs.find_pairs`.
 
     Raises:
@@ -115,7 +115,7 @@ class CocoFiles(MaskFormat):
         return self._documents[split]
 
     def main_document(self) -> Document:
-        """Return the document that defines the classes: that of train, or the first one if there is no train."""
+        """Return the document that defines the classes: train's, or the first one if there is no train."""
         return self.document("train" if "train" in self.files else next(iter(self.files)))
 
     def class_names(self) -> list[str]:
@@ -149,16 +149,16 @@ class CocoFiles(MaskFormat):
         if not any(image.annotations for image in document.images):
             reason = f" ({document.faults[0].message})" if document.faults else ""
             raise UserError(f"{document.file}: nothing in it can be drawn as a mask{reason}")
-        for kind, count in Counter(one.kind for one in document.faults).items():
-            first = next(one for one in document.faults if one.kind == kind)
+        for kind, count in Counter(item.kind for item in document.faults).items():
+            first = next(item for item in document.faults if item.kind == kind)
             if kind == "mask-id-unknown":
                 raise UserError(f"{document.file}: {first.message}")
             warnings.warn(f"{document.file}: {kind} ({count:,}), for example: {first.message}", stacklevel=1)
         if self.crowds == "ignore" and (crowds := coco.crowds(document)):
             if split == "train" and (problem := only_crowds_problem(crowds)):
                 raise UserError(f"{document.file}: {problem}")
-            counted = list_crowds(crowds)
-            warnings.warn(f"{document.file}: crowds are neither trained on nor measured: {counted}", stacklevel=1)
+            message = f"crowds are neither trained on nor measured: {list_crowds(crowds)}"
+            warnings.warn(f"{document.file}: {message}", stacklevel=1)
         return document
 
     def faults(self, class_names: Callable[[], Sequence[str]]) -> Iterator[Fault]:

@@ -41,7 +41,7 @@ def _mask_faults(image: Path, mask: Path, reader: MaskImages) -> list[Fault]:
 
 
 def document_faults(document: Document, reader: CocoShapes) -> Iterator[Fault]:
-    """Yield the faults of a JSON file and of the masks that it describes. `check` itself reports missing images."""
+    """Yield the faults of a JSON file and of the masks that it describes. Other checks report missing images."""
     yield from document.faults
     if reader.crowds == "ignore":
         yield from crowd_faults(crowds(document), document.file)

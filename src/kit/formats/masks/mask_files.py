@@ -45,9 +45,9 @@ class MaskPairs(MaskFormat):
         colors: Mapping[str, Sequence[int]] | None,
         ignore: Sequence[int] | None,
     ) -> None:
-        for option, given in (("ids", ids), ("ignore", ignore)):
-            if any(not 0 <= id <= HIGHEST_ID for id in given or ()):
-                raise UserError(f"data.{option} is {given}, but an id is from 0 to {HIGHEST_ID}")
+        for option, values in (("ids", ids), ("ignore", ignore)):
+            if any(not 0 <= id <= HIGHEST_ID for id in values or ()):
+                raise UserError(f"data.{option} is {values}, but an id is from 0 to {HIGHEST_ID}")
         if len(set(ids or ())) < len(ids or ()):
             raise UserError(f"data.ids is {ids}, but each id may be listed only once")
         self.root, self.pairs = root, pairs
@@ -58,7 +58,7 @@ class MaskPairs(MaskFormat):
     def entries(self) -> list[Entry]:
         """The id, name and colour of each class, including ignored classes.
 
-        Those of a checkpoint are used, unless `ids` is given, or other arguments or a class table name other classes.
+        They come from a checkpoint, unless `ids` is given, or other arguments or a class table name other classes.
         """
         named = self._named_entries()
         if self.ids is not None:
@@ -67,8 +67,8 @@ class MaskPairs(MaskFormat):
             named = named or [Entry(id, str(id), None) for id in self.ids]
             return [entry._replace(id=id) for entry, id in zip(named, self.ids, strict=True)]
         stored = self.entries_of_checkpoint
-        if stored and (named is None or [entry[1:] for entry in named] == [entry[1:] for entry in stored]):  # not ids
-            return stored
+        if stored and (named is None or [entry[1:] for entry in named] == [entry[1:] for entry in stored]):
+            return stored  # the names and colours are the same; the ids may differ
         masks = [mask for pairs in self.pairs.values() for mask in pairs.files]
         return classes.infer_entries(named, masks, self.ignore or (), self.root)
 
@@ -94,7 +94,7 @@ class MaskPairs(MaskFormat):
         names = list(dict.fromkeys(entry.name for entry in self.entries if not self._is_ignored(entry)))
         if len(names) < 2:
             listed = ", ".join(entry.name for entry in self.entries)
-            problem = f"fewer than two classes ({listed}); ignored ones do not count, and equal names count once"
+            problem = f"fewer than two classes ({listed}); ignored classes do not count, and equal names count once"
             raise UserError(f"{self.root}: {problem}; give --data.class_names or --data.ignore '[]'")
         if len(names) > MAX_CLASSES:
             problem = f"{len(names)} classes, but at most {MAX_CLASSES} are allowed"
@@ -108,9 +108,10 @@ class MaskPairs(MaskFormat):
         return next(pairs.images for pairs in self.pairs.values() if pairs.images)
 
     def reader(self, class_names: Sequence[str]) -> MaskImages:
-        """Return the reader of the mask files. `class_names` are those of the data module.
+        """Return the reader of the mask files. 255 is ignored if it is not the id of a class.
 
-        255 is ignored if it is not the id of a class.
+        Args:
+            class_names: the class names of the data module.
         """
         ids, colours = {IGNORED: IGNORED}, dict[int, int]()
         for entry in self.entries:
@@ -122,7 +123,9 @@ class MaskPairs(MaskFormat):
         return MaskImages(tuple(sorted(ids.items())), tuple(sorted(colours.items())))
 
     def read(self, split: str, class_names: Sequence[str]) -> MaskSplit | None:
-        """Return the images of a split and their masks. A test split without any masks is left out, with a warning.
+        """Return the images of a split and their masks. Images without a mask are left out, with a warning.
+
+        The result is None if there is no such split, or for a test split without any masks.
 
         Raises:
             UserError: the split is not an unlabelled test set, but none of its images has a mask.

@@ -11,7 +11,7 @@ from kit.formats.masks.masks import UNKNOWN
 from kit.ground.errors import BrokenFiles, UserError
 from kit.ground.files import open_image
 
-MAX_LISTED = 8  # values in an error message
+MAX_LISTED = 8  # the largest number of values in an error message
 PACKING = np.array([1 << 16, 1 << 8, 1])  # the product colour @ PACKING is red, green and blue in one number
 
 
@@ -42,7 +42,7 @@ class MaskImages:
         return list(targets)
 
     def values(self, mask: Path) -> np.ndarray:
-        """Return the result of `read_values`, but [h w] for a grey image with three channels if no colours are known.
+        """Return the result of `read_values`. If no colours are known, this is [h w] also for grey RGB images.
 
         Raises:
             BrokenFiles: see `read_values`.

@@ -26,7 +26,7 @@ from kit.ground.threads import map_in_threads
 IGNORED = 255  # the class number of pixels that count neither in the loss nor in the metrics
 UNKNOWN = 254  # the class number of pixels that belong to no class
 MAX_CLASSES = 254
-ASPECT_TOLERANCE = 0.02  # allowed relative difference of the aspect ratios of mask and image, since sizes are rounded
+ASPECT_TOLERANCE = 0.02  # the largest relative difference of the aspect ratios of mask and image: sizes are rounded
 COUNTED_MASKS = 200  # the largest number of masks, evenly spaced, whose pixels are counted: see `count_pixels`
 
 
@@ -45,7 +45,9 @@ class Reader(Protocol):
         """
 
     def read_known(self, target: Any) -> np.ndarray:
-        """Return the same as `read`, but `UNKNOWN` for pixels of no class, and without shapes that cannot be drawn.
+        """Return class numbers as `read` does, but with `UNKNOWN` for pixels of no class.
+
+        Shapes that cannot be drawn are left out.
 
         Raises:
             BrokenFiles: nothing in the mask can be read.
@@ -170,11 +172,11 @@ def count_pixels(samples: Samples, num_classes: int) -> list[int]:
 
 
 def rarest_classes(samples: Samples, num_classes: int) -> Tensor:
-    """Return for each image its class that is in the fewest images, Long[N]; K for an image without classes."""
+    """Return each image's rarest class, by the number of images with it, Long[N]; K for an image without classes."""
     counts = list(map_in_threads(partial(_pixel_counts, samples), range(len(samples))))
-    occurs = torch.from_numpy(np.stack([pixels[:num_classes] > 0 for pixels in counts]))  # Bool[N K]
-    image_counts = torch.where(occurs, occurs.sum(0), len(samples) + 1)
-    return torch.where(occurs.any(1), image_counts.argmin(1), num_classes)
+    is_present = torch.from_numpy(np.stack([pixels[:num_classes] > 0 for pixels in counts]))  # Bool[N K]
+    image_counts = torch.where(is_present, is_present.sum(0), len(samples) + 1)
+    return torch.where(is_present.any(1), image_counts.argmin(1), num_classes)
 
 
 def _pixel_counts(samples: Samples, index: int) -> np.ndarray:
