@@ -135,14 +135,14 @@ def _text(json_value: Any) -> str:
 
 
 def _pixels(json_value: Any) -> int:
-    pixels = number(json_value or 0)  # null means 0
+    pixels = 0 if json_value is None else number(json_value)
     if pixels is None or pixels < 0:
         raise ValueError("a number of pixels")
     return int(pixels)
 
 
 def _flag(json_value: Any) -> bool:
-    value = json_value if json_value in (0, 1) else number(json_value or 0)  # null means 0
+    value = float(json_value or 0) if json_value is None or isinstance(json_value, bool) else number(json_value)
     if value not in (0, 1):
         raise ValueError("0 or 1")
     return value == 1

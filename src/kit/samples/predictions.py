@@ -110,7 +110,9 @@ def _class_index(name: str, class_names: Sequence[str]) -> int:
     """
     exact = [k for k, class_name in enumerate(class_names) if class_name == name]
     matches = exact or [k for k, class_name in enumerate(class_names) if class_name.split()[:1] == [name]]
-    if len(matches) != 1:
+    if len(matches) > 1:
+        raise UserError(f"--classes: '{name}' fits several classes; give the whole name of one")
+    if not matches:
         listed = ", ".join(class_names[:MAX_LISTED])
         raise UserError(f"--classes: the model has no class '{name}'{did_you_mean(name, class_names)}; it has {listed}")
     return matches[0]

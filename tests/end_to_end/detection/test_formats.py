@@ -457,6 +457,7 @@ FAULTS = [  # format, kind, change, where, line
     ("yolo", "annotation-unreadable", text(1, "0 0.5 0.5 0.2\n"), "1.txt", 1),
     ("yolo", "annotation-unreadable", text(1, "cat 0.5 0.5 0.2 0.2\n"), "1.txt", 1),
     ("yolo", "annotation-unreadable", text(1, "0 0.5 0.5 0.2 nan\n"), "1.txt", 1),
+    ("yolo", "annotation-unreadable", text(1, "0_0 0.5 0.5 0.2 0.2\n"), "1.txt", 1),
 ]  # fmt: skip
 
 

@@ -36,13 +36,15 @@ INVALID = [  # the content, and the entry and value that the message names
     ({"annotations": [{**NEEDED, "category_id": {}}]}, "annotations[0]: category_id is {}"),
     ({"annotations": [NEEDED, {**NEEDED, "iscrowd": "maybe"}]}, 'annotations[1]: iscrowd is "maybe"'),
     ({"annotations": [{**NEEDED, "iscrowd": 2}]}, "annotations[0]: iscrowd is 2"),
+    ({"annotations": [{**NEEDED, "iscrowd": ""}]}, 'annotations[0]: iscrowd is ""'),
+    ({"annotations": [{**NEEDED, "iscrowd": []}]}, "annotations[0]: iscrowd is []"),
     ({"categories": [{"id": 1, "name": None}]}, "categories[0]: name is null"),
     ({"categories": [{"id": 1, "name": " "}]}, 'categories[0]: name is " "'),
     ({"images": [{"id": 1, "file_name": "a\0.jpg"}]}, "images[0]: file_name is "),
     ({"images": [{"id": 1, "file_name": "a\ud800.jpg"}]}, "images[0]: file_name is "),
     *(
         ({"images": [{"id": 1, "file_name": "a.jpg", "height": height}]}, "images[0]: height is ")
-        for height in ("abc", -3, [1], float("nan"), float("inf"), True)
+        for height in ("abc", "", -3, [1], [], {}, float("nan"), float("inf"), True, False)
     ),
 ]
 

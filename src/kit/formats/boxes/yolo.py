@@ -80,6 +80,8 @@ def _parse(annotation: Annotation, layout: Layout) -> None:
 
 def _numbers(line: str) -> tuple[float, list[float]]:
     """Return the class and the other numbers of a line; nan and no numbers if a word is not a number."""
+    if "_" in line:  # Python would read 1_0 as 10
+        return math.nan, []
     try:
         label, *values = map(float, line.split())
     except ValueError:
