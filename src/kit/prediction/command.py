@@ -136,7 +136,7 @@ def _write(model: Predictor, files: Sequence[Path], batch_size: int, results: Pr
         return name, file, prediction, ""
 
     stream = zip(output_names(files), model.stream(files, batch_size), strict=True)
-    written = map_in_threads(write_or_explain, stream, per_task=4, max_tasks=8)
+    written = map_in_threads(write_or_explain, stream, chunk_size=4, max_chunks=8)
     delays = {} if sys.stderr.isatty() else {"delay": SECONDS_BETWEEN_LINES, "mininterval": SECONDS_BETWEEN_LINES}
     predicted = 0
     for name, file, prediction, reason in tqdm(written, total=len(files), unit=" images", dynamic_ncols=True, **delays):

@@ -38,7 +38,7 @@ class Signals:
             if launcher is not None:
                 launcher.kill(signal.SIGTERM)  # sends the signal to the processes that this one has started
 
-        numbers = [*signals.ENDING]
+        numbers = [*signals.STOP_SIGNALS]
         if SLURMEnvironment.detect() and os.name == "posix":
             numbers += [signal.SIGUSR1, signal.SIGUSR2]
         self._before = signals.listen(handle, numbers)
