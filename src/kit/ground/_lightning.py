@@ -22,7 +22,7 @@ def logged_step(trainer: L.Trainer) -> int:
 
 
 def is_accumulating(trainer: L.Trainer) -> bool:
-    """Return whether the next batch's gradients are added to those of earlier batches."""
+    """Return whether the next batch's gradients are added to the gradients of earlier batches."""
     return trainer.fit_loop._should_accumulate()
 
 

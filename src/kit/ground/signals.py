@@ -43,8 +43,8 @@ def listen(handle: Callable[[int, Any], None], numbers: Iterable[int] = STOP_SIG
 
     if threading.current_thread() is not threading.main_thread():
         return {}
-    before = {number: signal.getsignal(number) for number in numbers}
-    return {number: signal.signal(number, handle_here) for number in before if before[number] != signal.SIG_IGN}
+    not_ignored = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
+    return {number: signal.signal(number, handle_here) for number in not_ignored}
 
 
 def end_at_once(number: int, _: Any) -> None:

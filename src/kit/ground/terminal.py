@@ -52,7 +52,7 @@ def guard_output() -> None:
 
 
 class _GuardedStream:
-    """A text stream that escapes control characters, except those of progress bars, and drops what it cannot write.
+    """A text stream that escapes control characters, except in progress bars, and drops what it cannot write.
 
     live_lines: the lines at the bottom of the terminal, or None. Text is written above them.
     line_is_open: whether the last text on the terminal did not end its line.

@@ -53,11 +53,12 @@ def map_files(read: Callable[[T], R], files: Iterable[T]) -> Iterator[R]:
     decoding a small image. Large files, and files on a slow disk or network share, are read in threads.
     """
     files = iter(files)
-    delay, last_time = 0.0, time.perf_counter()  # delay: by how many seconds the loop is too slow
+    delay = 0.0  # by how many seconds the loop is too slow
     for file in files:
-        yield read(file)
-        now = time.perf_counter()
-        delay, last_time = max(0.0, delay + now - last_time - QUICK_SECONDS), now
+        began = time.perf_counter()
+        result = read(file)
+        delay = max(0.0, delay + time.perf_counter() - began - QUICK_SECONDS)
+        yield result
         if delay > MAX_DELAY:
             yield from map_in_threads(read, islice(files, FILES_IN_THREADS))
-            delay, last_time = 0.0, time.perf_counter()
+            delay = 0.0

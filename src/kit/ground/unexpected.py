@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from kit.ground.errors import Stopped, UserError
+from kit.ground.errors import UserError
 from kit.ground.files import write_text
 
 KIT = Path(__file__).resolve().parents[1]
@@ -31,10 +31,9 @@ def doing(what: str) -> Iterator[None]:
     """Add what the program was doing, such as "training", to unexpected exceptions that this context raises."""
     try:
         yield
-    except (UserError, Stopped):
-        raise
     except Exception as error:
-        error.add_note(f"while {what}")
+        if not isinstance(error, UserError):
+            error.add_note(f"while {what}")
         raise
 
 

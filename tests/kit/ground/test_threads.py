@@ -21,9 +21,7 @@ def test_results_are_in_order(chunk_size, max_chunks):
 
 def test_endless_input_is_read_as_needed():
     done = []
-    results = map_in_threads(
-        lambda number: done.append(number) or number, itertools.count(), chunk_size=2, max_chunks=3
-    )
+    results = map_in_threads(lambda number: done.append(number) or number, itertools.count(), 2, 3)
     assert [next(results) for _ in range(10)] == list(range(10))
     assert len(done) <= 10 + 2 * 3
 
@@ -62,3 +60,10 @@ def test_only_slow_files_are_read_in_threads(monkeypatch):
     monkeypatch.setattr(threads, "MAX_DELAY", -1)  # each file is too slow for the loop
     in_loop = [index for index, ident in map_files(read, range(150)) if ident == threading.get_ident()]
     assert in_loop == [0, 41, 82, 123]  # the loop is tried again
+
+
+def test_slow_caller_does_not_start_threads(monkeypatch):
+    monkeypatch.setattr(threads, "MAX_DELAY", 0.02)
+    for ident in map_files(lambda _: threading.get_ident(), range(30)):
+        time.sleep(0.005)
+        assert ident == threading.get_ident()
