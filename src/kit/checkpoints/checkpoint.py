@@ -149,7 +149,7 @@ def load_weights(model: nn.Module, tensors: Any, file: Path) -> None:
         file: the checkpoint, for the error message.
 
     Raises:
-        UserError: the names and shapes are not exactly those of the model.
+        UserError: the names or shapes of the tensors differ from the model's.
     """
     try:
         model.load_state_dict(tensors)

@@ -49,13 +49,13 @@ class Writer(TorchCheckpointIO):
         return super().load_checkpoint(path, *arguments, **options)
 
     def remove_checkpoint(self, path: Any) -> None:
-        """Remove a file that the latest one replaces. If the latest could not be written, keep the file."""
+        """Remove a file that the latest checkpoint replaces, unless the latest checkpoint could not be written."""
         self._wait()
         if not self._failed:
             super().remove_checkpoint(path)
 
     def teardown(self) -> None:
-        """Wait for the last file."""
+        """Wait until the last file is written."""
         self._wait()
 
     def _wait(self) -> None:
