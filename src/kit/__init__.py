@@ -7,6 +7,6 @@ Images are uint8, 0 to 255, until they are on the device, where they become floa
 
 import os
 
-# Limit the busy waiting of torch's threads (GNU OpenMP), before torch is imported. By default, idle threads take the
-# cores from the workers that load images, and from a second run on the same machine.
+# Limit the busy waiting of torch's threads (GNU OpenMP), before torch is imported. By default, idle threads keep
+# cores busy that the workers that load images need, and other runs on the same machine.
 os.environ.setdefault("GOMP_SPINCOUNT", "100000")

@@ -14,7 +14,7 @@ from kit.cli.command_line import CLI, Inspection
 from kit.cli.start import page
 from kit.cloning import command as cloning
 from kit.config.annotations import default_of, parameter_annotations
-from kit.config.mistakes import Search
+from kit.config.mistakes import KeyChecker
 from kit.config.parser import PlainParser
 from kit.exporting import export
 from kit.ground import app
@@ -54,11 +54,11 @@ def test_page_of_a_run_has_the_keys_and_the_defaults_of_its_parser(verbs, kind, 
     found = dict(pair for verb in verbs for pair in options(verb).items())
     defaults, known = vars(parser.get_defaults().as_flat()), {"--trust"}
     for file in sorted((REPOSITORY / "configs").glob("*.yaml")):
-        search = Search(parser)
+        checker = KeyChecker(parser)
         for key, value, _ in leaves(file.read_text()):
-            assert search.check(key, value) is None  # no mistake is found in a right config
-        known |= {f"--{key}" for key in search.known_keys()} | set(parser._option_string_actions)
-        for key, owner in search.classes.items():
+            assert checker.check(key, value) is None  # no mistake is found in a right config
+        known |= {f"--{key}" for key in checker.known_keys()} | set(parser._option_string_actions)
+        for key, owner in checker.classes.items():
             names = {option.removeprefix(f"--{key}.") for option in found} & set(parameter_annotations(owner))
             defaults |= {f"{key}.{name}": default_of(owner, name) for name in names}
     assert found and not set(found) - known

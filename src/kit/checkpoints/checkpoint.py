@@ -11,7 +11,7 @@ from torch import nn
 from kit.checkpoints import trust
 from kit.config.annotations import import_path, parameter_annotations
 from kit.ground import app
-from kit.ground.checkpoint_limits import require_stored
+from kit.ground.checkpoint_limits import require_uncompressed
 from kit.ground.errors import UserError, did_you_mean, one_line
 
 # Arguments that a model gets from the data module.
@@ -58,7 +58,7 @@ def read(file: Path) -> dict[str, Any]:
         UserError: the file is not a checkpoint, is damaged or compressed, or contains objects that would run code.
     """
     try:
-        require_stored(file)
+        require_uncompressed(file)
         content = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # a file of unknown origin may raise any exception
         why = one_line(error).split(". ")[0]
@@ -149,7 +149,7 @@ def load_weights(model: nn.Module, tensors: Any, file: Path) -> None:
         file: the checkpoint, for the error message.
 
     Raises:
-        UserError: the names and shapes are not exactly those of the model.
+        UserError: the names or shapes of the tensors differ from the model's.
     """
     try:
         model.load_state_dict(tensors)

@@ -7,7 +7,7 @@ import torch
 
 EVERY = None  # every class whose name has no leading underscore
 # Module to names of classes. These classes start no programs, download nothing (`download` is switched off) and write
-# no files, except logs, profiles and checkpoints in the run's folder. For `torch`, the names are those of its dtypes.
+# no files, except logs, profiles and checkpoints in the run's folder. For `torch`, the names are its dtypes.
 LISTED: dict[str, tuple[str, ...] | None] = {
     "torch": tuple(name for name, value in vars(torch).items() if isinstance(value, torch.dtype)),
     "torch.nn": EVERY,

@@ -14,15 +14,15 @@ from kit.ground import app
 def is_own_class(path: str) -> bool:
     """Return whether a class path names a class in the checkout of the application.
 
-    The class is defined in a package or module in the folder of the application's package (`src`), or in one in the
-    checkout's root if Python finds it there. A package can also import it in its `__init__.py`.
+    The first name of the path must lie beside the application's package (in `src`), or in the root of the checkout if
+    Python finds it there. The module must define the class or, if it is the `__init__.py` of a package, import it.
     """
     *modules, name = path.split(".")
     if "._" in f".{path}":
         return False
     try:
         package, spec = find_spec(app.package), find_spec(modules[0])  # this imports nothing
-    except ValueError:  # a module that a program has made
+    except ValueError:  # a program has made the module, which has no `__spec__`
         return False
     if not (package and package.origin and spec and spec.origin):  # a folder without `__init__.py` has no origin
         return False
@@ -32,10 +32,10 @@ def is_own_class(path: str) -> bool:
     if folder not in (source, source.parent) or not (source.parent / "pyproject.toml").is_file():
         return False
     module = folder.joinpath(*modules)
-    return any(_binds(file, name) for file in (module.with_suffix(".py"), module / "__init__.py"))
+    return any(_defines_or_imports(file, name) for file in (module.with_suffix(".py"), module / "__init__.py"))
 
 
-def _binds(file: Path, name: str) -> bool:
+def _defines_or_imports(file: Path, name: str) -> bool:
     """Return whether a module defines a class with base classes, or is an `__init__.py` that imports the name.
 
     The result is False if there is no such file.

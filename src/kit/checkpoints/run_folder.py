@@ -107,13 +107,13 @@ def refuse_foreign_paths(config: dict[str, Any], args: list[str], run: Path) -> 
     Raises:
         UserError: the config names such a path.
     """
-    given = list(_given_texts(args, run))
+    user_texts = list(_user_texts(args, run))
     for key, value, is_typed_path in _texts(config, ""):
         option = re.sub(r"\[\d+\]", "", key)
         may_be_written = not option.startswith(("data.", "model.")) and "." in option and option not in UNUSED_KEYS
         is_path = may_be_written and (is_typed_path or PATH_TEXTS.match(value) or PATH_KEYS.search(option))
         is_allowed = is_inside(value, run) and not NEVER_INSIDE.match(value)
-        is_given = any(value == text and option.startswith(prefix) for prefix, text in given)
+        is_given = any(value == text and option.startswith(prefix) for prefix, text in user_texts)
         if (is_path or option in WRITTEN_KEYS) and not (is_allowed or is_given):
             problem = f"{run / 'config.yaml'}: {key} is {value!r}, which is not in the run's folder"
             raise UserError(f"{problem}; to let the run write there, add --{option} {value}")
@@ -148,8 +148,8 @@ def _texts(values: Any, key: str, kind: Any = None) -> Iterator[tuple[str, str, 
                 yield from _texts(value, f"{key}.{name}".lstrip("."), kind)
 
 
-def _given_texts(args: list[str], run: Path) -> Iterator[tuple[str, Any]]:
-    """Yield (key, value) for each option of a command line, and ("", value) for each value in the configs it names.
+def _user_texts(args: list[str], run: Path) -> Iterator[tuple[str, Any]]:
+    """Yield (key, value) for each option of a command line, and ("", value) for each value in its configs.
 
     The config in the run's folder is left out.
     """

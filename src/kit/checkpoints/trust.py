@@ -1,12 +1,12 @@
 """Decide which names in a checkpoint or a config of unknown origin may be imported and called.
 
 The parser imports and calls every class path, and every dotted text where the annotation accepts a class or a function.
-So the values of a file are checked first, by the same annotations. Each name must be that of a class that the
+So the values of a file are checked first, by the same annotations. Each name must be the path of a class that the
 annotation accepts. The class must be defined in the application, in other code of its checkout (see `own_code`) or in
 this library, or be listed in `listed_classes`. Functions are refused, since most can do harm with some arguments.
 
 With `--trust`, the user gives a name, or a module or package that contains it. Such a name need not be listed, and may
-be that of a function.
+be the path of a function.
 
 All other names are refused before their modules are imported.
 """
@@ -30,7 +30,7 @@ from kit.ground import app
 from kit.ground.errors import UserError, one_line
 from kit.ground.yaml_files import MAX_DEPTH, MAX_VALUES
 
-PACKAGES = ("kit",)  # a file may name any class of these and of the application
+PACKAGES = ("kit",)  # a file may name any class of these packages and of the application
 # Keys of a checkpoint that describe an object, and the class of the object.
 PARTS = {"hyper_parameters": L.LightningModule, "datamodule_hyper_parameters": L.LightningDataModule}
 CLASS_PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
@@ -86,7 +86,7 @@ class _Checker:
 
     def require_mapping(self, values: Any, key: str) -> None:
         if not isinstance(values, dict):
-            self.refuse(key, f"is {_shown(values)}, but must map names to values")
+            self.refuse(key, f"is {_brief(values)}, but must map names to values")
 
     def check(self, value: Any, annotations: Sequence[Any], key: str, depth: int = 0) -> None:
         """Check a value.
@@ -114,7 +114,7 @@ class _Checker:
             for i, item in enumerate(value):
                 self.check(item, expected.items or [Any], f"{key}[{i}]", depth + 1)
         elif not isinstance(value, dict):
-            self.refuse(key, f"is {_shown(value)}, which is not a plain value")
+            self.refuse(key, f"is {_brief(value)}, which is not a plain value")
         elif "class_path" in value:
             self._check_class(value, expected, key, depth)
         else:
@@ -125,8 +125,8 @@ class _Checker:
         self.require_mapping(values, key)
         for name, value in values.items():
             if not isinstance(name, str) or name not in annotations:
-                self.refuse(key, f"has the key {_shown(name)}, which `{app.command('fit')}` does not have")
-            self.check(value, [annotations[name]], _joined(key, name), depth + 1)
+                self.refuse(key, f"has the key {_brief(name)}, which `{app.command('fit')}` does not have")
+            self.check(value, [annotations[name]], _join_key(key, name), depth + 1)
 
     def _check_text(self, text: str, expected: Expected, annotations: Sequence[Any], key: str, depth: int) -> None:
         """Check a text, which the parser may read as a list, a mapping, a class path or the path of a file."""
@@ -138,55 +138,55 @@ class _Checker:
         elif expected.classes and CLASS_PATH.fullmatch(text):
             self._import_allowed(text, expected, key)
         elif not expected.text:
-            self.refuse(key, f"is {_shown(text)}, but must be a class path, such as package.module.Class, or a list")
+            self.refuse(key, f"is {_brief(text)}, but must be a class path, such as package.module.Class, or a list")
         elif any(kind.__name__ == text for kind in subclasses(expected.classes)):
-            self.refuse(key, f"is {_shown(text)}, but must be the whole path, such as package.module.Class")
+            self.refuse(key, f"is {_brief(text)}, but must be the whole path, such as package.module.Class")
         elif expected.classes and any(os.path.isfile(folder / text) for folder in (Path(), self.file.parent)):  # noqa: PTH113
-            self.refuse(key, f"is {_shown(text)}, which the parser would open as a file")
+            self.refuse(key, f"is {_brief(text)}, which the parser would open as a file")
 
     def _check_mapping(self, values: dict[Any, Any], expected: Expected, key: str, depth: int) -> None:
         """Check a mapping without a class path: a dict, or the arguments of a dataclass."""
         annotations: Annotations = {}
         for kind in expected.classes:
             if not is_dataclass(kind):  # only a dataclass needs no class path
-                self.refuse(key, "must say its class_path")
+                self.refuse(key, "must give its class_path")
             annotations |= parameter_annotations(kind)
         for name, value in values.items():
             if str(name).startswith("__"):
-                self.refuse(key, f"has the key {_shown(name)}, which is the parser's own")
+                self.refuse(key, f"has the key {_brief(name)}, which only the parser itself may use")
             # The parser reads `a.b` as nested keys, and `a+` as an addition to a list.
             if not expected.values and ("." in str(name) or (annotations and name not in annotations)):
-                self.refuse(key, f"has the key {_shown(name)}, which is not an argument: nest keys, without dots")
+                self.refuse(key, f"has the key {_brief(name)}, which is not an argument: nest keys, without dots")
             accepted = [annotations[name]] if name in annotations else expected.values or [Any]
-            self.check(value, accepted, _joined(key, name), depth + 1)
+            self.check(value, accepted, _join_key(key, name), depth + 1)
 
     def _check_class(self, values: dict[Any, Any], expected: Expected, key: str, depth: int) -> None:
         """Check the mapping `{class_path: ..., init_args: ...}`, which describes an object."""
         path = values["class_path"]
         if not isinstance(path, str) or not CLASS_PATH.fullmatch(path):
-            self.refuse(key, f"names {_shown(path)}, which is not a class path, such as package.module.Class")
+            self.refuse(key, f"names {_brief(path)}, which is not a class path, such as package.module.Class")
         annotations = parameter_annotations(self._import_allowed(path, expected, key))
         for part, arguments in values.items():
             if part == "class_path":
                 continue
             if part not in ("init_args", "dict_kwargs"):
-                self.refuse(key, f"has {_shown(part)} beside class_path, where only init_args belong")
+                self.refuse(key, f"has {_brief(part)} beside class_path, where only init_args belong")
             self.require_mapping(arguments, f"{key}.{part}")
             for name, value in arguments.items():
                 # The parser reads `a.b` as nested keys, so that `net.class_path` would replace the class of `net`.
                 if not isinstance(name, str) or not name.isidentifier() or name.startswith("__"):
-                    self.refuse(key, f"has an argument {_shown(name)}, which is not a name")
-                self.check(value, [annotations.get(name, Any)], _joined(key, name), depth + 1)
+                    self.refuse(key, f"has an argument {_brief(name)}, which is not a name")
+                self.check(value, [annotations.get(name, Any)], _join_key(key, name), depth + 1)
 
     def _import_allowed(self, path: str, expected: Expected, key: str) -> Any:
         """Import the object at a path if this key may name it, or refuse it."""
-        claim = f"names {_shown(path)}"
+        claim = f"names {_brief(path)}"
         module, _, name = path.rpartition(".")
         package = path.split(".")[0]
         is_trusted = any(f"{path}.".startswith(f"{prefix}.") for prefix in self.trusted)
         is_own = package in (app.package, *PACKAGES) and "._" not in path
         if not (is_trusted or is_own or is_listed(module, name) or is_own_class(path)):
-            self.refuse(key, f"{claim}, {_untrusted(path)}")
+            self.refuse(key, f"{claim}, {_reason_for_refusal(path)}")
         try:
             target = getattr(import_module(module), name)  # the name is known only at run time
         except (Exception, SystemExit) as error:  # importing a module may raise any exception
@@ -196,7 +196,7 @@ class _Checker:
         if is_class or isroutine(target):
             home = f"{target.__module__}.{target.__qualname__}"
             if home.split(".")[0] != package:  # the named module has only imported it
-                self.refuse(key, f"{claim}, but that is {_shown(home)}")
+                self.refuse(key, f"{claim}, but that is {_brief(home)}")
         fits = issubclass(target, classes) if is_class else isinstance(target, classes)
         if not is_class and (isroutine(target) or (callable(target) and not fits)):
             if not is_trusted:
@@ -207,20 +207,20 @@ class _Checker:
         return target
 
 
-def _untrusted(path: str) -> str:
+def _reason_for_refusal(path: str) -> str:
     """Return why a name is refused, and the option that allows it. No option is shown for Python's own modules."""
     package = path.split(".")[0]
     if package in (app.package, *PACKAGES) or any(listed.split(".")[0] == package for listed in LISTED):
         return f"which is not on the list of names that a file may use; if you know it, add --trust {path}"
     advice = "" if package in sys.stdlib_module_names else f"; if you trust its maker, add --trust {package}"
-    return f"and {_shown(package)} is not trusted{advice}"
+    return f"and {_brief(package)} is not trusted{advice}"
 
 
-def _joined(key: str, name: Any) -> str:
-    return f"{key}.{_shown(name)[1:-1] if isinstance(name, str) else type(name).__name__}".lstrip(".")
+def _join_key(key: str, name: Any) -> str:
+    return f"{key}.{_brief(name)[1:-1] if isinstance(name, str) else type(name).__name__}".lstrip(".")
 
 
-def _shown(value: Any) -> str:
+def _brief(value: Any) -> str:
     """Return a short text for a value, in one line."""
     if not isinstance(value, str):
         return f"a {type(value).__name__}"

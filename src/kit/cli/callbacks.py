@@ -15,7 +15,7 @@ from kit.dashboard import Bar, Dashboard, Lines, ReportPage, Speed
 from kit.ground import unexpected
 from kit.ground.files import write_text
 from kit.safeguards import Checkpoint, ExactResume, NanGuard, Overfitting
-from kit.safeguards.nan.step import cut_learning_rates
+from kit.safeguards.nan.step import scale_learning_rates
 from kit.training import AutoPrecision, FineTuning
 
 FINDERS = (BatchSizeFinder, LearningRateFinder)
@@ -75,7 +75,7 @@ class FoundSettings(L.Callback):
         finder = finders.get(LearningRateFinder)
         if finder and finder.optimal_lr and (rate := finder.optimal_lr.suggestion()):
             group = trainer.optimizers[0].param_groups[0]
-            cut_learning_rates(trainer, rate / group.get("initial_lr", group["lr"]))
+            scale_learning_rates(trainer, rate / group.get("initial_lr", group["lr"]))
             self._save("model.init_args.optimizer.init_args.lr", rate)
 
     def _save(self, key: str, value: float) -> None:
@@ -85,7 +85,7 @@ class FoundSettings(L.Callback):
 
 
 def _savable(values: Any) -> Any:
-    """Return a config without the objects that YAML cannot hold. They are defaults of arguments, so nothing is lost."""
+    """Return a config without objects that YAML cannot hold. They are defaults, which need not be saved."""
     if isinstance(values, dict):
         return {key: _savable(value) for key, value in values.items() if not str(value).startswith(UNSAVED)}
     return [_savable(value) for value in values] if isinstance(values, list) else values
@@ -107,11 +107,11 @@ ORDER: tuple[tuple[type[L.Callback], tuple[type[L.Callback], ...], str], ...] = 
 
 
 def sort_callbacks(callbacks: Iterable[L.Callback]) -> list[L.Callback]:
-    """Return callbacks in an order that `ORDER` allows. The guards must already be in this order."""
-    first = [before for before, after, _ in ORDER if after == (L.Callback,)]
+    """Return callbacks in an order that `ORDER` allows. `Overfitting` and `Speed` must precede those that read them."""
+    first_kinds = [kind for kind, others, _ in ORDER if others == (L.Callback,)]
 
     def ranks(callback: L.Callback) -> list[bool]:
         is_last = [isinstance(callback, Checkpoint), isinstance(callback, Dashboard)]
-        return [*(not isinstance(callback, kind) for kind in first), *is_last]
+        return [*(not isinstance(callback, kind) for kind in first_kinds), *is_last]
 
     return sorted(callbacks, key=ranks)

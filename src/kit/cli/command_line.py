@@ -130,11 +130,11 @@ class CLI(LightningCLI):
             trust.check_config(read_yaml(self.untrusted), parser_annotations(parser), self.untrusted, self.trusted)
         self.config = parser.read(args)
         if self.base is not None:
-            trained_on = self.base["data"]["init_args"]  # the arguments of the run's data module
-            roots = [self.config.get("data.init_args.root"), trained_on.get("root")]
+            run_arguments = self.base["data"]["init_args"]  # of the run's data module
+            roots = [self.config.get("data.init_args.root"), run_arguments.get("root")]
             self.reads_other_root = Path(roots[0] or "").resolve() != Path(roots[1] or "").resolve()
             options = getattr(import_path(self.base["data"]["class_path"]), "root_options", ())
-            if self.reads_other_root and trained_on.keys() & options:
+            if self.reads_other_root and run_arguments.keys() & options:
                 raise OtherOptions(options)
         # `resume` is not saved, since `--config RUN/config.yaml` would otherwise resume that run.
         resume, self.config.resume = self.config.resume, None

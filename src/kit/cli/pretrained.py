@@ -10,7 +10,7 @@ from kit.data import ImageDataModule
 from kit.safeguards.resume import restarting
 from kit.training.weights import find_start
 
-SHOWN = 3  # the largest number of layers without pretrained weights that the line about the weights lists
+MAX_LAYERS = 3  # the largest number of layers without pretrained weights that the printed line names
 
 
 def save_arguments(model: L.LightningModule, config: Namespace) -> None:
@@ -40,21 +40,21 @@ def use_start(model: L.LightningModule, data: Any, config: Namespace, resumed: b
     """
     start_prefix, start = find_start(model) or ("", None)
     if start is None:
-        if not resumed:  # the config may be a copy of that of a run with pretrained weights
+        if not resumed:  # the config may be a copy from a run with pretrained weights
             config.weights_source = config.weights_sha256 = None
         return
     if resumed and config.weights_sha256 not in (None, start.sha256):
-        restarting.refuse("weights", [f"those of {start.source} have another hash"], force)
+        restarting.refuse("weights", [f"the hash of {start.source} has changed"], force)
     source = f"{start.source} ({start.licence or 'no licence stated'})"
     config.weights_source, config.weights_sha256 = source, start.sha256
     is_ours = isinstance(data, ImageDataModule)
-    matched = data.match_weights(start.mean, start.std, start.image_size) if is_ours else {}
-    for key, value in matched.items():
+    new_arguments = data.match_weights(start.mean, start.std, start.image_size) if is_ours else {}
+    for key, value in new_arguments.items():
         config[f"data.init_args.{key}"] = value
     net_prefix = f"{start_prefix.partition('.')[0]}." if start_prefix else ""  # such as `net.`
     names = [name for name in model.state_dict() if name.startswith(net_prefix)]
     loaded = {f"{start_prefix}{name}" for name in start.tensors}
     layers = list(dict.fromkeys(name.rpartition(".")[0] for name in names if name not in loaded))
-    rest = f", all but {', '.join(layers[:SHOWN])}{', ...' * (len(layers) > SHOWN)}" if layers else ""
-    settings = "".join(f"; data.{key} {value}" for key, value in matched.items())
-    rank_zero_only(print)(f"weights: {source}, {len(loaded)} of {len(names)} tensors{rest}{settings}")
+    exceptions = f", all but {', '.join(layers[:MAX_LAYERS])}{', ...' * (len(layers) > MAX_LAYERS)}" if layers else ""
+    settings = "".join(f"; data.{key} {value}" for key, value in new_arguments.items())
+    rank_zero_only(print)(f"weights: {source}, {len(loaded)} of {len(names)} tensors{exceptions}{settings}")

@@ -48,7 +48,7 @@ def main(verb: Callable[[list[str]], None]) -> NoReturn:
         code, message = (2, f"error: {mistake}") if mistake else (1, describe(error))
     signals.listen(signals.end_at_once)
     for worker in active_children():
-        worker.terminate()  # Python does it once more, and workers end at the second SIGTERM: see `ignore_signals`
+        worker.terminate()  # Python does this again, and workers end at the second SIGTERM: see `ignore_signals`
     if message:
         print(message, file=sys.stderr)
     if code == 0 and torch.distributed.is_initialized():
@@ -79,9 +79,9 @@ def _keep_freed_memory() -> None:
         libc.mallopt(mmap_threshold, one_gigabyte)
 
 
-def _report_exception(thread: threading.ExceptHookArgs) -> None:
-    if not isinstance(thread.exc_value, OSError):  # on a full disk, TensorBoard's thread ends, and its logger warns
-        threading.__excepthook__(thread)
+def _report_exception(details: threading.ExceptHookArgs) -> None:
+    if not isinstance(details.exc_value, OSError):  # on a full disk, TensorBoard's thread ends, and its logger warns
+        threading.__excepthook__(details)
 
 
 def quiet() -> None:
@@ -103,4 +103,4 @@ def quiet() -> None:
         r"\s*Unable to serialize instance",  # see `SavedConfig`
     ):
         warnings.filterwarnings("ignore", text.replace("(", r"\(").replace(")", r"\)"))
-    warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")  # they name no file: see `kit.checks`
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")  # `kit.checks` reports such files by name

@@ -44,7 +44,7 @@ def run_folder(word: str) -> Path:
     """Return the path of a run's folder.
 
     Raises:
-        UserError: the path is not that of a run's folder.
+        UserError: there is no run folder at this path.
     """
     if not Path(word, "config.yaml").is_file():
         checkpoint.find(word)  # if there is no run, raises an error that names similar ones
@@ -57,8 +57,8 @@ def _report_again(folder: Path, options: list[str]) -> None:
     refuse_links(folder, folder)
     run, file = Run.read(folder), checkpoint.find(str(folder))
     if not (folder / "history.json").is_file():
-        lost = "the page would lose its verdict and its curves"
-        raise UserError(f"{folder} has no history.json, which `fit` writes: {lost}; use {app.command('test')} {folder}")
+        why = "the page would lose its verdict and its curves"
+        raise UserError(f"{folder} has no history.json, which `fit` writes: {why}; use {app.command('test')} {folder}")
     with doing(f"testing {file}"):
         cli = checkpoint_cli(file, options)
         data, page = cli.datamodule, ReportPage(cli.config_init.overfitting)
@@ -75,7 +75,7 @@ def _report_again(folder: Path, options: list[str]) -> None:
         metrics_report.report(metrics, {}, None, notes, evaluation=as_task(cli.model).measured)
         figures = {key: value for key, value in run.results.items() if value is not None}
         if cli.reads_other_root:
-            notes = [*notes, f"measured on other data than those of the run: {data.root}"]
+            notes = [*notes, f"measured on {data.root}, and not on the run's own data"]
         page.write(folder, metrics, figures, run.history.conclusion, notes)
         print(f"written: {folder / 'report.html'}")
         metrics_report.require_measured(metrics)

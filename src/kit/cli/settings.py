@@ -21,7 +21,7 @@ MAX_PROCESSES = max(8, os.cpu_count() or 1)  # the largest number of processes o
 NUMBERS = re.compile(r"auto|-?\d+(,\s*\d+)*,?")
 NO_GPU = "but PyTorch finds no GPU here: leave out the overlay for GPUs, or add --trainer.accelerator auto"
 NO_TRAINING = "with which nothing would be trained: give more than 0, or leave it out"
-CHECKS: tuple[tuple[str, Callable[[Any], bool], str], ...] = (  # a key of the trainer, whether it is wrong, and why
+CHECKS: tuple[tuple[str, Callable[[Any], bool], str], ...] = (  # a trainer's key, whether its value is wrong, and why
     ("accelerator", lambda name: name in ("gpu", "cuda") and not torch.accelerator.is_available(), NO_GPU),
     ("accumulate_grad_batches", lambda number: number < 1, "but must be at least 1"),
     ("check_val_every_n_epoch", lambda number: number < 1, "but must be at least 1"),
@@ -39,7 +39,7 @@ NETS = {
     "kit.boxes.predictions": "detection",
     "kit.masks.predictions": "segmentation",
 }
-RESTORING = "checkpoint_connector.py"  # Lightning's code that restores a checkpoint
+RESTORE_FILE = "checkpoint_connector.py"  # the file of Lightning's code that restores a checkpoint
 TOO_SMALL = "the images are too small for this net: raise data.image_size, or take another net (model.net)"
 # A part of an error's message, and the line to print instead of the message, or "" to print the message itself.
 ERRORS = {
@@ -85,6 +85,6 @@ def explain(error: Exception) -> str | None:
             return line or one_line(error)
     if isinstance(error, MisconfigurationException) and not is_from_owner(error):
         return one_line(error)
-    if any(frame.f_code.co_filename.endswith(RESTORING) for frame, _ in traceback.walk_tb(error.__traceback__)):
+    if any(frame.f_code.co_filename.endswith(RESTORE_FILE) for frame, _ in traceback.walk_tb(error.__traceback__)):
         return f"{notes(error)}the checkpoint cannot be restored: {type(error).__name__}: {one_line(error)}"
     return None

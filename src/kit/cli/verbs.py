@@ -15,7 +15,7 @@ from kit.checks import report as check_report
 from kit.checks.survey import Survey, full_survey, quick_survey
 from kit.cli.command_line import CLI, Inspection, with_config
 from kit.config.arguments import extract_option, option_value
-from kit.config.suggestions import untrained_configs
+from kit.config.suggestions import configs_without_pretraining
 from kit.dashboard.report import log_report, report, require_measured
 from kit.data import ImageDataModule, reading
 from kit.data.contents import SPLITS
@@ -37,12 +37,12 @@ PRECISIONS = ("16-mixed", "16-true", "32-true", "64-true", "bf16-mixed", "bf16-t
 
 def fit(args: list[str]) -> None:
     """Train a model, test its best checkpoint and report."""
-    resumed = option_value(args, "--resume")
-    if resumed and option_value(args, "--name"):
+    old_run = option_value(args, "--resume")
+    if old_run and option_value(args, "--name"):
         raise UserError("leave out --name: a resumed run keeps its name and its folder")
     trusted, args = extract_option(args, "--trust")
-    ckpt_path = restarting.choose(resumed) if resumed else None
-    cli = _resumed_cli(resumed, ckpt_path, args, trusted) if resumed else _new_cli(with_config(args))
+    ckpt_path = restarting.choose(old_run) if old_run else None
+    cli = _resumed_cli(old_run, ckpt_path, args, trusted) if old_run else _new_cli(with_config(args))
     try:
         _train(cli, ckpt_path, args)
     finally:
@@ -54,18 +54,19 @@ def _new_cli(args: list[str]) -> CLI:
     try:
         return CLI(args)
     except NotDownloaded as error:
-        others = " or ".join(map(str, untrained_configs(Path(extract_option(args, "--config", "-c")[0][0]))))
+        config = Path(extract_option(args, "--config", "-c")[0][0])
+        others = " or ".join(map(str, configs_without_pretraining(config)))
         raise NotDownloaded(f"{error}{others and ', or another config: '}{others}") from None
 
 
-def _resumed_cli(resumed: str, ckpt_path: Path | None, args: list[str], trusted: list[str]) -> CLI:
+def _resumed_cli(old_run: str, ckpt_path: Path | None, args: list[str], trusted: list[str]) -> CLI:
     """Return the `CLI` of a resumed run. First check that building its model and data runs no foreign code.
 
     Args:
-        resumed: the run, or one of its checkpoints.
-        ckpt_path: the checkpoint from which it continues, if there is one.
+        old_run: the run to resume, or one of its checkpoints.
+        ckpt_path: the checkpoint from which the run continues, if there is one.
     """
-    run = checkpoint.run_folder_of(Path(resumed).absolute())
+    run = checkpoint.run_folder_of(Path(old_run).absolute())
     refuse_links(run, run)
     config, budget = run / "config.yaml", None
     if ckpt_path:
@@ -256,9 +257,9 @@ def _check_quickly(data: ImageDataModule, strict: bool, args: list[str]) -> Surv
 
 
 def evaluate(cli: CLI, ckpt_path: Path | None = None) -> dict[str, float] | None:
-    """Return the metrics of the test split, or those of the validation split if there is no test split.
+    """Return the metrics of the test split or, if there is none, of the validation split.
 
-    Return None if the config limits the number of their batches to 0.
+    Return None if the config limits the number of the split's batches to 0.
 
     Args:
         ckpt_path: a checkpoint whose weights are loaded first, or None.
@@ -274,5 +275,5 @@ def evaluate(cli: CLI, ckpt_path: Path | None = None) -> dict[str, float] | None
         rank_zero_only(print)(f"there is no test split: {advice}")
     loop = trainer.test if split == "test" else trainer.validate
     with doing(f"testing on the {split} split"):
-        of_loaders = loop(cli.model, datamodule=data, verbose=False, ckpt_path=ckpt_path, weights_only=True)
-    return {key: value for metrics in of_loaders for key, value in metrics.items()}
+        loader_metrics = loop(cli.model, datamodule=data, verbose=False, ckpt_path=ckpt_path, weights_only=True)
+    return {key: value for metrics in loader_metrics for key, value in metrics.items()}

@@ -31,7 +31,7 @@ def new(args: list[str]) -> None:
     template = Template.here()
     parser = _Parser(prog=app.command("new"), allow_abbrev=False, description="Make a project of your own.")
     parser.add_argument("folder", metavar="DIR", type=Path, help="the folder of the project, new or empty")
-    parser.add_argument("--name", help="the name of its package; by default that of the folder")
+    parser.add_argument("--name", help="the name of its package; by default the folder's name")
     tasks_help = f"its tasks, one or several of: {', '.join(template.tasks)}"
     parser.add_argument("--task", action="append", default=[], metavar="TASK", help=tasks_help)
     parser.add_argument("--update", action="store_true", help="merge later changes of the template into a clone")
@@ -43,8 +43,8 @@ def new(args: list[str]) -> None:
         print(update(template, folder))
         return
     untracked = template.untracked()
-    if inside := ", ".join(path for path in untracked if "/" in path[:-1]):  # in the template's own folders
-        raise UserError(f"git does not track {inside}, which the project would lack: git add it, or move it away")
+    if paths := ", ".join(path for path in untracked if "/" in path[:-1]):  # in the template's own folders
+        raise UserError(f"git does not track {paths}, which the project would lack: git add it, or move it away")
     tasks = _split_tasks(options.task, template)
     name = folder.name if options.name is None else options.name
     if reason := reason_against(name, template):
@@ -57,22 +57,22 @@ def new(args: list[str]) -> None:
     print(f"next: cd {folder} && make fit")
 
 
-def _split_tasks(given: list[str], template: Template) -> list[str]:
+def _split_tasks(values: list[str], template: Template) -> list[str]:
     """Return the chosen tasks, sorted.
 
     Args:
-        given: the values of `--task`. Each is the name of a task, or several names separated by commas.
+        values: the values of `--task`. Each is the name of a task, or several names separated by commas.
         template: the template that has the tasks.
 
     Raises:
         UserError: no task is given, or a task is not known.
     """
-    known = template.tasks
-    tasks = sorted({*",".join(given).replace(",", " ").split()})
+    choices = f"there are {', '.join(template.tasks)}"
+    tasks = sorted({*",".join(values).replace(",", " ").split()})
     if not tasks:
-        raise UserError(f"which task? --task TASK, or several separated by commas; there are {', '.join(known)}")
-    if unknown := [task for task in tasks if task not in known]:
-        raise UserError(f"no task '{unknown[0]}'{did_you_mean(unknown[0], known)}; there are {', '.join(known)}")
+        raise UserError(f"which task? --task TASK, or several separated by commas; {choices}")
+    if unknown := [task for task in tasks if task not in template.tasks]:
+        raise UserError(f"no task '{unknown[0]}'{did_you_mean(unknown[0], template.tasks)}; {choices}")
     return tasks
 
 
@@ -82,7 +82,7 @@ def reason_against(name: str, template: Template) -> str | None:
         return "a package's name has lower-case letters, digits and underscores, and begins with a letter"
     folders = {file.split("/")[0] for file in template.files()}  # Python would find these before the clone's package
     if name in {template.package, "kit", *template.tasks, *folders}:
-        return "the name of the template or of one of its folders"
+        return "it is the name of the template or of one of its folders"
     spec = find_spec(name)
     if keyword.iskeyword(name) or (spec and spec.origin):  # a folder without __init__.py has no origin
         return "Python has a keyword of that name, or a module of that name is installed here"

@@ -46,17 +46,17 @@ def update(template: Template, folder: Path) -> str:
         return f"{folder} is up to date with the template {new}"
     message = f"Update from the template: {old} to {new}"
     with tempfile.TemporaryDirectory() as temporary:
-        before = _make_again(template.root, Path(temporary, "before"), old.commit, origin, folder)
-        after = _make_again(template.root, Path(temporary, "after"), new.commit, origin, folder)
+        old_clone = _make_again(template.root, Path(temporary, "before"), old.commit, origin, folder)
+        new_clone = _make_again(template.root, Path(temporary, "after"), new.commit, origin, folder)
     if removed := [task for task in origin["tasks"] if task not in template.tasks]:
         message += f"; removed as in the template: {', '.join(removed)}"
-    _refuse_to_overwrite(folder, before, after)
-    changes = git.run(folder, "commit-tree", f"{after}^{{tree}}", "-p", before, "-m", message).strip()
+    _refuse_to_overwrite(folder, old_clone, new_clone)
+    changes = git.run(folder, "commit-tree", f"{new_clone}^{{tree}}", "-p", old_clone, "-m", message).strip()
     return _cherry_pick(folder, changes, message)
 
 
 def _origin(folder: Path) -> dict[str, Any]:
-    """Return name, tasks, version and commit in the table [tool.template] of the clone's pyproject.toml."""
+    """Return name, tasks, version and commit from the table [tool.template] in the clone's pyproject.toml."""
     try:
         origin = tomllib.loads((folder / "pyproject.toml").read_text())["tool"]["template"]
         return {key: origin[key] for key in ("name", "tasks", "version", "commit")}
@@ -99,13 +99,13 @@ def _make_again(root: Path, temporary: Path, commit: str, origin: dict[str, Any]
     return git.run(folder, "rev-parse", "FETCH_HEAD").strip()
 
 
-def _refuse_to_overwrite(folder: Path, before: str, after: str) -> None:
+def _refuse_to_overwrite(folder: Path, old_clone: str, new_clone: str) -> None:
     """Refuse an update that would overwrite untracked files. Git itself would overwrite those that it ignores."""
-    names = git.run(folder, "diff", "--name-only", "-z", "--no-renames", "--diff-filter=d", before, after)
-    written = {Path(name) for name in names.split("\0") if name}
-    with_parents = written.union(*(path.parents for path in written))
+    names = git.run(folder, "diff", "--name-only", "-z", "--no-renames", "--diff-filter=d", old_clone, new_clone)
+    new_paths = {Path(name) for name in names.split("\0") if name}
+    with_parents = new_paths.union(*(path.parents for path in new_paths))
     untracked = [Path(name) for name in git.run(folder, "ls-files", "--others", "-z").split("\0") if name]
-    if overwritten := [str(path) for path in untracked if path in with_parents or written & {*path.parents}]:
+    if overwritten := [str(path) for path in untracked if path in with_parents or new_paths & {*path.parents}]:
         raise UserError(
             f"nothing was changed in {folder}: the update would overwrite {', '.join(overwritten)}, "
             "which git does not track; git add --force and commit it, or move it away"

@@ -12,8 +12,8 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from kit.ground.files import MAX_LIST_BYTES, read_text
 
-# jsonargparse calls this function when a class replaces another, in a config or on the command line. It removes the
-# arguments that the new class does not accept. jsonargparse passes the others to the new class.
+# jsonargparse calls this function when a class replaces another, in a config or on the command line. The function
+# removes the arguments that the new class does not accept. jsonargparse passes the other arguments to the new class.
 DISCARD = "discard_init_args_on_class_path_change"
 
 
@@ -32,22 +32,23 @@ def reset_replaced_arguments() -> Iterator[dict[str, tuple[str, float]]]:
     optimizer keeps only the learning rate. Other classes, such as nets, keep all arguments that both have.
 
     Yields:
-        class path of each optimizer that keeps a learning rate, to the replaced optimizer's class path and the rate
+        a dict that is filled later: the class path of each optimizer that keeps a learning rate, to (the class path of
+        the optimizer that it replaces, the learning rate)
     """
     kept_rates: dict[str, tuple[str, float]] = {}
     discard = getattr(_typehints, DISCARD)  # a test looks for this name
 
-    def discard_arguments(parser_or_action: Any, before: Any, now: Any) -> None:
-        if before and "init_args" in before and before["class_path"] != now["class_path"]:
-            new = _typehints.import_object(now["class_path"])
-            if isinstance(new, type) and issubclass(new, (Optimizer, LRScheduler)):
-                arguments = before["init_args"]
+    def discard_arguments(parser_or_action: Any, old: Any, new: Any) -> None:
+        if old and "init_args" in old and old["class_path"] != new["class_path"]:
+            new_class = _typehints.import_object(new["class_path"])
+            if isinstance(new_class, type) and issubclass(new_class, (Optimizer, LRScheduler)):
+                arguments = old["init_args"]
                 names = vars(arguments) if isinstance(arguments, Namespace) else arguments
                 for name in [name for name in names if name != "lr"]:  # no schedule of torch has this argument
                     del arguments[name]
-                if "lr" in arguments and "lr" not in (now.get("init_args") or {}):
-                    kept_rates[now["class_path"]] = (before["class_path"], arguments["lr"])
-        discard(parser_or_action, before, now)
+                if "lr" in arguments and "lr" not in (new.get("init_args") or {}):
+                    kept_rates[new["class_path"]] = (old["class_path"], arguments["lr"])
+        discard(parser_or_action, old, new)
 
     setattr(_typehints, DISCARD, discard_arguments)
     try:

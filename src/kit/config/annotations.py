@@ -1,6 +1,6 @@
 """Find the annotations of config keys, and the values that jsonargparse accepts for an annotation.
 
-`Expected` and `accepts` say which values these are, and `describe` says it in words.
+`Expected` and `accepts` find out which values these are, and `describe` describes them in words.
 """
 
 import functools
@@ -40,7 +40,7 @@ def parser_annotations(parser: ArgumentParser) -> Annotations:
 
 @functools.cache
 def parameter_annotations(target: Any) -> Annotations:
-    """Return the annotations of the parameters of a class or a function, including those of its `**kwargs`."""
+    """Return the annotations of the parameters of a class or a function, also of its `**kwargs`."""
     parser = ArgumentParser(exit_on_error=False)
     add = parser.add_class_arguments if isinstance(target, type) else parser.add_function_arguments
     add(target, fail_untyped=False)
@@ -97,7 +97,7 @@ def import_path(path: str) -> Any:
 
 
 def find_class(text: str, kinds: Sequence[type]) -> type | None:
-    """Return the class that a text names: by its path, or by its name alone if it is a subclass of `kinds`."""
+    """Return the subclass of one of `kinds` that a text names, by its path or its name alone, or None."""
     if "." not in text:
         return next((kind for kind in subclasses(kinds) if kind.__name__ == text), None)
     try:
@@ -145,10 +145,10 @@ def expected_instead_of_null(kind: type, name: str) -> str:
 class Expected:
     """The values that an annotation accepts.
 
-    text: whether some texts are accepted. These may be the texts of numbers only.
+    text: whether some texts are accepted, perhaps only texts of numbers, such as "3".
     anything: whether any value is accepted. The parser then creates an object from a mapping with `class_path`.
-    classes: the classes whose paths and instances are accepted, and those of their subclasses. For a `Callable`, these
-        are the classes that it returns, since the parser creates a factory of such a class.
+    classes: paths and instances of these classes, and of their subclasses, are accepted. For a `Callable`, these are
+        the classes that it returns, since the parser creates a factory of such a class.
     items: the annotations of the items of a list.
     values: the annotations of the values of a mapping.
     """

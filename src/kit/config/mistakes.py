@@ -19,8 +19,9 @@ from kit.ground.files import MAX_CONFIG_BYTES, read_text
 from kit.ground.yaml_files import leaves
 
 PARAMS = "params"  # an argument of optimizers that no config gives
-MAX_VALUE = 60  # characters
+MAX_VALUE = 60  # characters of a value in an error message
 MAX_NAME = 200  # characters of the name of a class or a file
+# Parts of the parser's messages that describe its internals.
 INTERNAL = re.compile(
     r"Parser key|Union|NoneType|Namespace|<class|Subtypes:|Errors:|Given value|Problem with given|implicit class_path|"
     "^Option '"
@@ -35,48 +36,49 @@ def explain(message: str, parser: ArgumentParser, configs: Sequence[str] = (), a
         configs: the config files of the command line.
         args: the rest of the command line.
     """
-    search = Search(parser)
+    checker = KeyChecker(parser)
     for file in configs:
         for key, value, line in leaves(read_text(Path(file), MAX_CONFIG_BYTES)):
-            if mistake := search.check(key, value):
+            if mistake := checker.check(key, value):
                 return f"{mistake} [{file}:{line}]"
     positional = [action for action in parser._actions if not action.option_strings]
     if words := [word[:MAX_NAME] for word in split_words(args)[0][len(positional) :]]:
-        return suggestions.for_word(*[*words, "VALUE"][:2], search.known_keys(), search.classes.get("model"))
+        word, value = [*words, "VALUE"][:2]
+        return suggestions.for_word(word, value, checker.known_keys(), checker.classes.get("model"))
     for option, text, _ in scan(args):
         key = option.removeprefix("--").removesuffix("+")
-        if not option or (key not in search.keys and option in parser._option_string_actions):  # such as --print_config
+        if not option or (key not in checker.keys and option in parser._option_string_actions):  # or --print_config
             continue
         if text is None:
             return f"{option} needs a value: {option} VALUE"
         for name, value, _ in leaves(text or "''", key):  # an empty text is not null
-            if mistake := search.check(name, value, text):
+            if mistake := checker.check(name, value, text):
                 return mistake
     parents = re.findall(r'Parser key "([\w.]+)"', message)
     if missing := re.search(r"arguments are required: ([\w.]*\w)", message):
         key = ".".join([*parents, missing[1]])
         return f"{key} is missing: give it in the config or as --{key}"
-    if unnamed := [key for key in search.unnamed if key not in search.classes]:
-        return f"{unnamed[0]} names no class: add its class_path"
+    if keys := [key for key in checker.keys_without_class if key not in checker.classes]:
+        return f"{keys[0]} names no class: add its class_path"
     lines = [line.strip(" -") for line in message.splitlines()]
     reason = next((line for line in reversed(lines) if line and not INTERNAL.search(line)), "")
     key = ".".join(parents) or "the config"
     return f"{key}: {reason}" if reason else f"{key} is not accepted; arguments of a class belong below its init_args"
 
 
-class Search:
+class KeyChecker:
     """Check keys and values in the order in which the parser reads them.
 
     annotations: the annotation of each key of the parser.
     keys: the keys of the parser that can be given.
-    classes: the class that each key names, by what has been read so far.
-    unnamed: the keys for which arguments are given, but no class.
+    classes: the class of the object at each key, as far as keys have been read.
+    keys_without_class: the keys for which arguments are given, but no class.
     """
 
     def __init__(self, parser: ArgumentParser) -> None:
         self.annotations = annotations.parser_annotations(parser)
         self.classes: dict[str, type] = {}
-        self.unnamed: list[str] = []
+        self.keys_without_class: list[str] = []
         dests = [action.dest for action in parser._actions if not action.dest.endswith(".help")]
         self.keys = [dest for dest in dests if self._find(dest)]
         for key, value in vars(parser.get_defaults().as_flat()).items():
@@ -84,7 +86,7 @@ class Search:
                 self.classes[key.removesuffix(".class_path").replace(".init_args", "")] = import_path(value)
 
     def known_keys(self) -> list[str]:
-        """Return the keys of the parser, and the arguments of the classes that are named so far."""
+        """Return the keys of the parser, and the arguments of the classes in `classes`."""
         names = {key: parameter_annotations(kind) for key, kind in self.classes.items()}
         return self.keys + [f"{key}.{name}" for key in names for name in names[key] if name != PARAMS]
 
@@ -99,7 +101,7 @@ class Search:
             if (key and value is None) or (text and Path(text[:MAX_NAME]).is_file()):  # its keys are read from a file
                 return None
             example = f"{key}.{next(iter(annotation))}".lstrip(".")
-            return f"{key or 'the config'} is {_shown(value)}, but must be keys with values, such as {example}"
+            return f"{key or 'the config'} is {_as_text(value)}, but must be keys with values, such as {example}"
         expected = Expected.any_of([annotation])
         classes = Expected.any_of(expected.items).classes if isinstance(value, list) else expected.classes
         names = [name for name in (value if isinstance(value, list) else [value]) if classes and isinstance(name, str)]
@@ -112,7 +114,7 @@ class Search:
             return None
         lists = [f"[{value}]", f"[{value}, {value}]"] if expected.items and not isinstance(value, (list, dict)) else []
         hint = next((f": --{key} '{items}'" for items in lists if accepts(annotation, items)), "")
-        return f"{key} is {_shown(value)}, but must be {annotations.describe(annotation)}{hint}"
+        return f"{key} is {_as_text(value)}, but must be {annotations.describe(annotation)}{hint}"
 
     def _find(self, key: str) -> Any:
         """Return the annotation of a key, or the annotations of a group; None if there is no such key."""
@@ -123,7 +125,7 @@ class Search:
                 owner = self.classes.setdefault(path, default) if isinstance(default, type) else self.classes.get(path)
                 if owner is None:  # the class is unknown, or there is a mapping at `path`
                     expected = Expected.any_of([annotation])
-                    self.unnamed += [path] if expected.classes and not expected.values else []
+                    self.keys_without_class += [path] if expected.classes and not expected.values else []
                     return Any if expected.classes or expected.values or expected.anything else None
                 annotation = parameter_annotations(owner)
             if name not in annotation:
@@ -132,7 +134,7 @@ class Search:
         return annotation
 
 
-def _shown(value: Any) -> str:
-    """Return a value as a config has it."""
+def _as_text(value: Any) -> str:
+    """Return a value as text, as in a config. A long text is cut."""
     text = f"'{value}'" if isinstance(value, str) else json.dumps(value, default=str)
     return text if len(text) <= MAX_VALUE else f"{text[:MAX_VALUE]}..."

@@ -46,32 +46,32 @@ register_type(torch.device, deserializer_exceptions=(ValueError, TypeError, Attr
 class PlainParser(ArgumentParser):
     """A parser that raises `UserError` for a mistake and does not accept abbreviated keys.
 
-    The pages in `kit.cli.help` explain how the verbs are used.
+    It prints no usage, since the pages in `kit/cli/help` explain the verbs.
     """
 
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **{**kwargs, "usage": SUPPRESS, "allow_abbrev": False, "exit_on_error": False})
-        self.linked: dict[str, str] = {}  # keys that get the value of another one
+        self.link_sources: dict[str, str] = {}  # each key that gets another key's value, to that other key
 
     def link_arguments(self, source: str, target: str, *args: Any, **kwargs: Any) -> None:
         """Give one key the value of another. A command line cannot set that key."""
         super().link_arguments(source, target, *args, **kwargs)
-        self.linked[target.replace(".init_args", "")] = source
+        self.link_sources[target.replace(".init_args", "")] = source
 
     def read(self, args: list[str]) -> Namespace:
-        """Parse a command line. Its keys override the configs that it names, whatever their order.
+        """Parse a command line. Its keys override all configs that it names, even later ones.
 
         Raises:
             UserError: the command line, or a config that it names, has a mistake.
         """
         configs, others = extract_option(args, "--config", "-c")
         for option, _, _ in scan(others):
-            for target, source in self.linked.items():
+            for target, source in self.link_sources.items():
                 if option.removeprefix("--") in (target, target.rpartition(".")[2]):
                     raise UserError(f"{option} cannot be set: {target} gets the value of {source}")
         groups = [key for key, annotation in parser_annotations(self).items() if isinstance(annotation, dict)]
         for file in configs:
-            content = read_yaml(Path(file))  # checks limits that the parser does not know
+            content = read_yaml(Path(file))  # refuses a large file, which the parser would read
             if isinstance(content, dict) and any(isinstance(content.get(key), (list, str)) for key in groups):
                 raise UserError(explain("", self, configs, others))  # the parser ignores a list in place of a group
         try:
@@ -88,7 +88,7 @@ class PlainParser(ArgumentParser):
         return config
 
     def _refuse_null(self, value: Any, key: str = "") -> None:
-        """Raise `UserError` if an argument is null that must not be. The parser does not check this for all classes."""
+        """Raise `UserError` if an argument that needs a value is null. The parser checks this only for some classes."""
         if isinstance(value, list):
             for item in value:
                 self._refuse_null(item, key)
@@ -104,7 +104,7 @@ class PlainParser(ArgumentParser):
     def instantiate(self, *args: Any, **kwargs: Any) -> Namespace:
         """Create the objects that a parsed config describes.
 
-        If this fails, jsonargparse tries other ways to read a value. Their exceptions are not shown, only the first.
+        If this fails, jsonargparse tries other ways to read a value, and chains the exceptions. Raise only the first.
         """
         try:
             return super().instantiate(*args, **kwargs)
@@ -149,8 +149,8 @@ def build(kind: type, key: str, config: Namespace | dict[str, Any]) -> Any:
     """Build a model or a data module from its class path and arguments.
 
     Args:
-        kind: its base class.
-        key: its key in the config of a run: `model` or `data`.
+        kind: the base class of the object.
+        key: the object's key in the config of a run: `model` or `data`.
         config: `class_path` and `init_args`.
     """
     parser = Parser()

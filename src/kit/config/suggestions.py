@@ -1,4 +1,4 @@
-"""Suggest what was meant by a wrong key, class or word, from the known keys and the configs in `CONFIGS`."""
+"""Suggest the key, class or option that the user probably meant, from known keys and the configs in `CONFIGS`."""
 
 import shlex
 from collections.abc import Sequence
@@ -15,28 +15,28 @@ from kit.ground.files import MAX_CONFIG_BYTES, read_text
 from kit.ground.yaml_files import leaves
 
 CONFIGS = Path("configs")
-# The names of some keys in other programs, and their last names here, which are not similar.
+# Names of keys in other programs, and the last parts of the keys here, if the two are not similar.
 SYNONYMS = {"device": "accelerator", "epochs": "max_epochs", "gpus": "devices", "learning_rate": "lr"}
 
 
 def for_key(key: str, value: str | None, known: Sequence[str], model: type | None) -> str:
     """Return the end of an error message about a wrong key: the option that was probably meant, or the keys beside it.
 
-    If only other configs have the option, it comes with one of these configs.
+    If only configs in `CONFIGS` have such a key, the message names these configs.
 
     Args:
-        value: its value on the command line; None if the key is in a config.
+        value: the key's value on the command line; None if the key is in a config.
         known: the keys that exist.
         model: the class of the model.
     """
     option = "" if value is None or "class_path" in value else f" {shlex.quote(value)}"
     if nearest := _nearest_key(key, known):
         return f"; did you mean --{nearest}{option}?"
-    keys = {file: nearest for file, run in _examples(None).items() if (nearest := _nearest_key(key, list(run), 1.0))}
-    if keys:
-        *_, file = [file for file in _examples(model) if file in keys] or keys  # of the same model, if there is one
-        files = ", ".join(map(str, keys))
-        return f"; did you mean --config {file} --{keys[file]}{option}? Configs with this key: {files}"
+    keys = {file: _nearest_key(key, list(run), 1.0) for file, run in _examples(None).items()}
+    if files := [file for file in keys if keys[file]]:
+        all_files = ", ".join(map(str, files))
+        *_, file = [file for file in _examples(model) if file in files] or files  # of the same model, if possible
+        return f"; did you mean --config {file} --{keys[file]}{option}? Configs with this key: {all_files}"
     group = key.rpartition(".")[0]
     siblings = [name.rpartition(".")[2] for name in known if group and name.rpartition(".")[0] == group]
     return f"; there are {', '.join(siblings)}" if siblings else "; --help lists the most important keys"
@@ -46,7 +46,7 @@ def for_word(word: str, value: str, known: Sequence[str], model: type | None) ->
     """Return an error message about a word that belongs to no option, with the option that was probably meant.
 
     Args:
-        value: the word after it.
+        value: the next word.
         known: the keys that exist.
         model: the class of the model.
     """
@@ -76,14 +76,14 @@ def for_class(key: str, text: str, kinds: Sequence[type], model: type | None) ->
         except Exception as error:  # importing a module may raise any exception
             return f"{key}: cannot import {module_name} ({one_line(error)})"
         if name in vars(module):
-            return f"{key}: {text} is not a class of the kind {' or '.join(kind.__name__ for kind in kinds)}"
+            return f"{key}: {text} is not a subclass of {' or '.join(kind.__name__ for kind in kinds)}"
         classes = {name: value for name, value in vars(module).items() if isinstance(value, type)}
-        fitting = [name for name, value in classes.items() if issubclass(value, tuple(kinds))]
-        listed = f"; there are {', '.join(fitting)}" if 0 < len(fitting) < 10 else ""
-        return f"{key}: no class '{text}'{did_you_mean(name, fitting) or listed}"
-    names = {} if NN_MODULE in kinds else {kind.__name__.lower(): kind.__name__ for kind in subclasses(kinds)}
-    if near := get_close_matches(text.lower(), names, n=1, cutoff=0.7):
-        return f"{key}: no class '{text}'; did you mean '{names[near[0]]}'?"
+        names = [name for name, value in classes.items() if issubclass(value, tuple(kinds))]
+        all_names = f"; there are {', '.join(names)}" if 0 < len(names) < 10 else ""
+        return f"{key}: no class '{text}'{did_you_mean(name, names) or all_names}"
+    spellings = {} if NN_MODULE in kinds else {kind.__name__.lower(): kind.__name__ for kind in subclasses(kinds)}
+    if matches := get_close_matches(text.lower(), spellings, n=1, cutoff=0.7):
+        return f"{key}: no class '{text}'; did you mean '{spellings[matches[0]]}'?"
     runs = _examples(model).values()
     values = [run[key] for run in runs if run.get(key)]
     paths = {str(value[0] if isinstance(value, list) else value): None for value in values}
@@ -99,7 +99,7 @@ def missing_config(path: Path) -> str:
     return f"no config file {path}{did_you_mean(path.name, names)}{existing}"
 
 
-def untrained_configs(config: Path) -> list[Path]:
+def configs_without_pretraining(config: Path) -> list[Path]:
     """Return the configs for the same task as `config` that train on a folder and need no pretrained weights."""
     task = config.stem.partition("_")[0]  # such as `detection` for `detection_finetune.yaml`
     runs = {file: run for file, run in _examples(None, config.parent).items() if file.stem.startswith(task)}
@@ -107,9 +107,9 @@ def untrained_configs(config: Path) -> list[Path]:
 
 
 def _nearest_key(key: str, known: Sequence[str], cutoff: float = 0.75) -> str | None:
-    """Return the key with the same last name, or else with the most similar one; a key of the same group if possible.
+    """Return the known key whose last part is the same or, if there is none, the most similar; None if none is similar.
 
-    If `cutoff` is 1, the last name must be the same, and the key must be of the same group.
+    A key of the same group is preferred. If `cutoff` is 1, the last part and the group must be the same.
     """
     key = key.lstrip("-").replace("-", "_")
     group, _, last = key.rpartition(".")
@@ -117,20 +117,20 @@ def _nearest_key(key: str, known: Sequence[str], cutoff: float = 0.75) -> str | 
     names = [name for name in known if cutoff < 1 or name.startswith(group)]
     groups = {name.rpartition(".")[0] for name in known}
     last_names = {name.rpartition(".")[2] for name in names}
-    for meant in (last, *get_close_matches(last, last_names, n=1, cutoff=cutoff)):
-        same = [name for name in names if name.rpartition(".")[2] == meant]
-        if len(same) > 1 and group in groups:  # such as `enabled`, which several callbacks have
-            same = [name for name in same if name.startswith(group)]
-        if same:
-            return min(same, key=lambda name: (not name.startswith(group), name.count("."), name))
+    for candidate in (last, *get_close_matches(last, last_names, n=1, cutoff=cutoff)):
+        matches = [name for name in names if name.rpartition(".")[2] == candidate]
+        if len(matches) > 1 and group in groups:  # such as `enabled`, which several callbacks have
+            matches = [name for name in matches if name.startswith(group)]
+        if matches:
+            return min(matches, key=lambda name: (not name.startswith(group), name.count("."), name))
     return None
 
 
 def _examples(model: type | None, folder: Path = CONFIGS) -> dict[Path, dict[str, Any]]:
-    """Return the configs for a class of models (None: all), each as a mapping of keys to values or class paths."""
+    """Return the configs for a class of models, or all for None: file to key to value or class path."""
     runs: dict[Path, dict[str, Any]] = {}
     for file in sorted(folder.glob("*.yaml")):
-        with suppress(UserError):  # one that cannot be read
+        with suppress(UserError):  # leave out a config that cannot be read
             runs[file] = {key: value for key, value, _ in leaves(read_text(file, MAX_CONFIG_BYTES))}
     name = model.__name__ if model else ""
     return {file: run for file, run in runs.items() if str(run.get("model")).endswith(name)}

@@ -106,7 +106,7 @@ def _load_data(file: Path, trusted: Sequence[str]) -> Any:
 
 
 def _original_image(data: Any, samples: Samples, index: int, preprocessing: Preprocessing) -> Tensor:
-    """Return a sample's image, uint8 [C H W]: in its original size, or as the data module gives it without a file."""
+    """Return a sample's image, uint8 [C H W], in its original size or, without a file, as the data module gives it."""
     file = samples.file(index)
     if file is not None and Path(file).is_file():
         return decode(Path(file), preprocessing.channels, None, levels=preprocessing.levels)

@@ -38,31 +38,31 @@ def export(args: list[str]) -> None:
     parser.add_argument("--out", type=str | None, default=None)
     parser.add_argument("--to_hub", type=str | None, default=None)
     parser.add_argument("--trust", action="append", default=[])
-    chosen = parser.read(args)
-    if chosen.run is None:
+    options = parser.read(args)
+    if options.run is None:
         raise UserError(f"which run? {app.command('export')} RUN_OR_CHECKPOINT [--KEY VALUE ...]")
-    if chosen.out and not chosen.out.lower().endswith(".onnx"):
-        raise UserError(f"--out {chosen.out} must end with .onnx")
+    if options.out and not options.out.lower().endswith(".onnx"):
+        raise UserError(f"--out {options.out} must end with .onnx")
     for package in PACKAGES:
         import_extra(package, "export", "export")
-    source = checkpoint.find(chosen.run)
+    source = checkpoint.find(options.run)
     run_folder = checkpoint.run_folder_of(source)
-    if chosen.to_hub and source != run_folder / "checkpoints" / "best.ckpt":
+    if options.to_hub and source != run_folder / "checkpoints" / "best.ckpt":
         raise UserError(f"--to_hub uploads a run with its best checkpoint, and {source} is another one")
-    out = Path(chosen.out) if chosen.out else run_folder / "exports" / "model.onnx"
-    if not chosen.out:
+    out = Path(options.out) if options.out else run_folder / "exports" / "model.onnx"
+    if not options.out:
         refuse_links(out.parent, run_folder)
     require_writable(out)
-    if chosen.to_hub:
-        files, client = hub.read_run(run_folder), hub.connect(chosen.to_hub)
-    model = load(source, "cpu", chosen.trust)
+    if options.to_hub:
+        files, client = hub.read_run(run_folder), hub.connect(options.to_hub)
+    model = load(source, "cpu", options.trust)
     if not as_task(model.task).has("exported"):
         raise UserError(f"{type(model.task).__name__} has no `exported`, which returns the module to export")
     with doing(f"exporting {source}"):
         exported = model.task.exported()
     model = reference_model(model, exported)
     if model.takes_images:
-        images = agreement.read_images(source, model.preprocessing, NUM_IMAGES, chosen.trust)
+        images = agreement.read_images(source, model.preprocessing, NUM_IMAGES, options.trust)
         cases = agreement.image_cases(model, *images)
     else:
         cases = agreement.generation_cases(model, exported, NUM_IMAGES)
@@ -70,8 +70,8 @@ def export(args: list[str]) -> None:
         write_onnx(model.preprocessing, exported, metadata(model, exported), part)
         summary = _compare(open_onnx(part), exported, cases)
     print(f"{out}: {out.stat().st_size / 1e6:.1f} MB\n{summary}")
-    if chosen.to_hub:
-        print(f"uploaded to {hub.upload(client, chosen.to_hub, files, model.task.state_dict(), out)}")
+    if options.to_hub:
+        print(f"uploaded to {hub.upload(client, options.to_hub, files, model.task.state_dict(), out)}")
 
 
 def reference_model(model: Predictor, exported: ExportedModule) -> Predictor:

@@ -119,7 +119,7 @@ class Graph(nn.Module):
 
 
 def traced_fitted_size(size: Size, canvas: tuple[int, int]) -> Size:
-    """Return the same as `kit.data.decode.fitted_size`, but compute it by operations that can be traced."""
+    """Return the result of `kit.data.decode.fitted_size`, computed by operations that can be traced."""
     sides = torch.stack([torch.as_tensor(side).double() for side in size])
     factor = (torch.tensor(canvas, dtype=torch.double) / sides).min()
     fitted = (sides * factor).round().clamp(min=1).long()
@@ -129,9 +129,9 @@ def traced_fitted_size(size: Size, canvas: tuple[int, int]) -> Size:
 class ResizeAndPad(torch.autograd.Function):
     """Resize images, uint8 [B C H W], and pad them at the right and bottom.
 
-    `content_size`, Long[2], is the height and width after resizing, and `canvas` those after padding. ONNX's
-    antialiased `Resize` on uint8, with `exclude_outside`, resizes as PIL and torch do. Rounding in onnxruntime changes
-    pixels by at most 2.
+    `content_size`, Long[2], is the height and width before padding, and `canvas` the height and width after padding.
+    ONNX's antialiased `Resize` on uint8, with `exclude_outside`, resizes as PIL and torch do. Rounding in onnxruntime
+    changes pixels by at most 2.
     """
 
     @staticmethod
@@ -157,8 +157,8 @@ def bicubic(g: Any, maps: Any, size: Any, *_: Any) -> Any:
     `size` is the height and width, as two constants or as one. torch's coefficient for this operation is -0.5.
     """
     none = g.op("Constant", value_t=torch.tensor([], dtype=torch.float))
-    known = maps.type().sizes()  # of a constant, whose `Shape` the exporter would get wrong
-    first = g.op("Constant", value_t=torch.tensor(known[:2])) if known else g.op("Shape", maps, start_i=0, end_i=2)
+    shape = maps.type().sizes()  # known only for a constant, whose `Shape` the exporter would get wrong
+    first = g.op("Constant", value_t=torch.tensor(shape[:2])) if shape else g.op("Shape", maps, start_i=0, end_i=2)
     sizes = g.op("Concat", first, size, axis_i=0)
     options = {"mode_s": "cubic", "cubic_coeff_a_f": -0.5, "antialias_i": 1, "exclude_outside_i": 1}
     return g.op("Resize", maps, none, none, sizes, **options)
@@ -168,12 +168,12 @@ class MatrixPool(nn.AdaptiveAvgPool2d):
     """Adaptive average pooling by matrix products.
 
     For `nn.AdaptiveAvgPool2d`, the exporter supports only output sizes that divide the input size. A traced graph is
-    valid only for the input size of its example, since it keeps the matrices.
+    valid only for the input size of its example, since the matrices are constants in it.
     """
 
     def forward(self, input: Tensor) -> Tensor:
         sides = zip(input.shape[-2:], _pair(self.output_size), strict=True)
-        # The product of each of these matrices, Float[size side], with `side` values is `size` means of neighbours.
+        # Each of these matrices, Float[size side], maps `side` values to `size` means of neighbours.
         identities = [(torch.eye(int(side))[None], size or int(side)) for side, size in sides]
         pool_rows, pool_columns = (F.adaptive_avg_pool1d(*pair)[0].T for pair in identities)
         return pool_rows @ input @ pool_columns.T

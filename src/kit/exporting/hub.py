@@ -1,6 +1,6 @@
 """Upload a run to the Hugging Face hub in one commit: card, weights, ONNX file, config and metrics.
 
-The token and the address of the hub are those of the hub's own client, such as the variables HF_TOKEN and HF_ENDPOINT.
+The hub's own client finds the token and the hub's address, for example in the variables HF_TOKEN and HF_ENDPOINT.
 """
 
 import re
@@ -94,7 +94,7 @@ def upload(client: Any, name: str, files: Mapping[str, bytes], tensors: Mapping[
 
 
 def _without_folders(value: Any) -> Any:
-    """Return the same nested values, but of paths only the last part, since they tell where files are."""
+    """Return the same nested values, but only the last part of each path, since folders may be private."""
     if isinstance(value, dict):
         return {key: _without_folders(item) for key, item in value.items()}
     if isinstance(value, list):

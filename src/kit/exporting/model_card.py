@@ -49,12 +49,12 @@ def folders_in(texts: Iterable[Any]) -> re.Pattern[str]:
     """Return a pattern for the folders of absolute paths, which tell where files are on this machine.
 
     Args:
-        texts: absolute paths among other values. They and their folders may have spaces, and other folders may not.
+        texts: values, of which some are absolute paths. These paths and their folders are found even with spaces.
     """
     paths = [Path(text) for text in texts if isinstance(text, str) and text.startswith(("/", "~/"))]
     folders = {str(folder) for path in paths for folder in (path, path.parent) if folder.name}
-    known = "".join(f"{re.escape(folder)}|" for folder in sorted(folders, key=len, reverse=True))
-    posix, windows = rf"(?:{known}~?)/(?:[^\s/]+/)*", r"(?:~|[A-Za-z]:)[/\\](?:[^\s/\\]+[/\\])+"
+    known_folders = "".join(f"{re.escape(folder)}|" for folder in sorted(folders, key=len, reverse=True))
+    posix, windows = rf"(?:{known_folders}~?)/(?:[^\s/]+/)*", r"(?:~|[A-Za-z]:)[/\\](?:[^\s/\\]+[/\\])+"
     return re.compile(rf"(?<![\w.:/\\<])(?:{posix}|{windows})(?=[^\s/\\])")
 
 
@@ -78,7 +78,7 @@ def write_card(
 
     Args:
         folder: the run's folder, which has `config.yaml`.
-        trainer, model: those of the run.
+        trainer, model: the trainer and the model of the run.
         metrics: the value of each metric by log key.
         survey: the faults of the data, or None if the data were not checked.
         conclusion: the verdict and suggestions, see `Overfitting.conclusion`.
@@ -163,7 +163,7 @@ def _metadata(name: str, kind: str, data: Mapping[str, Any], split: str, metrics
 def _interval(measured: Evaluation | None, split: str, metrics: Metrics) -> dict[str, str]:
     """Return the 95 % interval of the score that the verdict uses, by log key; {} if there is no such score.
 
-    It is "" for boxes in more than `MAX_BOX_IMAGES`.
+    The interval is "" for boxes in more than `MAX_BOX_IMAGES` images.
     """
     key = f"{split}/{measured.score_name}" if measured else ""
     if measured is None or not math.isfinite(value := metrics.get(key, math.nan)):

@@ -1,6 +1,6 @@
-"""Uses of Lightning's private names, tested with lightning 2.6.6, and of attributes that are not always set.
+"""Use Lightning's private names, and attributes that are not always set. Tested with lightning 2.6.6.
 
-tests/kit/ground/test_private_names.py fails if a name is missing. It has also the names that subclasses use:
+tests/kit/ground/test_private_names.py fails if a name is missing. It also looks for the names that subclasses use:
 `kit.safeguards.EarlyStopping`, `kit.safeguards.Checkpoint` and the logger in `kit.dashboard.tensorboard`.
 """
 
@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import LearningRateFinder, WeightAveraging
 
 
 def has_validated(trainer: L.Trainer) -> bool:
-    """Return whether the current or the last validation has begun."""
+    """Return whether the current validation, or else the latest one, has completed a batch."""
     return trainer.fit_loop.epoch_loop.val_loop._has_run
 
 
@@ -22,7 +22,7 @@ def logged_step(trainer: L.Trainer) -> int:
 
 
 def is_accumulating(trainer: L.Trainer) -> bool:
-    """Return whether the next batch's gradients are added to those of earlier batches."""
+    """Return whether the next batch's gradients are added to the gradients of earlier batches."""
     return trainer.fit_loop._should_accumulate()
 
 
@@ -34,8 +34,8 @@ def finish_restart(trainer: L.Trainer) -> None:
 def restart_loader(trainer: L.Trainer) -> None:
     """Make a new iterator over the training batches.
 
-    Lightning makes the first iterator before it restores the checkpoint, so its workers read batches of the first epoch
-    (Lightning issue 20550).
+    Lightning makes the first iterator before it restores the checkpoint, so that the iterator's workers read batches of
+    the first epoch (Lightning issue 20550).
     """
     if trainer.fit_loop._data_fetcher is not None:
         iter(trainer.fit_loop._data_fetcher)
@@ -47,18 +47,18 @@ def restore_metrics(trainer: L.Trainer, metrics: dict[str, Any]) -> None:
 
 
 def prepare_batch(module: L.LightningModule, batch: Any) -> Any:
-    """Apply the hook `on_before_batch_transfer` of the data module, or else of the module, to a batch."""
+    """Apply the hook `on_before_batch_transfer` to a batch: the data module's or, if it has none, the module's."""
     return module._on_before_batch_transfer(batch)
 
 
 def validate(trainer: L.Trainer) -> None:
     """Validate before the first step, as Lightning does within an epoch."""
     connector = trainer._logger_connector
-    first = connector._first_loop_iter
+    is_first_iteration = connector._first_loop_iter  # validation changes it
     trainer.validating = True
     trainer.fit_loop.epoch_loop.val_loop.run()
     trainer.training = True
-    connector._first_loop_iter = first
+    connector._first_loop_iter = is_first_iteration
 
 
 def averaging_callbacks(trainer: L.Trainer) -> Iterator[WeightAveraging]:
@@ -93,5 +93,5 @@ def data_module(trainer: L.Trainer) -> Any:
 
 
 def only_report_rate(finder: LearningRateFinder) -> None:
-    """Make a finder only report the learning rate. It would set `lr` of the module, but not the schedule's rates."""
+    """Make a finder report a learning rate, but not set it: it would set the module's `lr`, but not the schedule's."""
     finder._update_attr = False

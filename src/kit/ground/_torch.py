@@ -12,7 +12,7 @@ from torchvision.models.detection.rpn import RegionProposalNetwork
 
 
 def version_of(tensor: Tensor) -> int:
-    """Return the number of writes to a tensor."""
+    """Return how many times a tensor was changed in place."""
     return tensor._version
 
 
@@ -28,5 +28,5 @@ def inner_schedules(schedule: LRScheduler) -> list[LRScheduler]:
 
 
 def proposal_limits(proposer: RegionProposalNetwork) -> list[dict[str, int]]:
-    """Return the limits on proposals before and after non-maximum suppression. The dicts can be changed in place."""
+    """Return the largest numbers of proposals before and after NMS, as dicts that can be changed in place."""
     return [proposer._pre_nms_top_n, proposer._post_nms_top_n]

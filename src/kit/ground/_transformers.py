@@ -10,8 +10,8 @@ def count_boxes_of_each_process() -> None:
     transformers adds up the numbers of all processes in each forward pass. A process would wait forever if another one
     computes its batch in fewer parts, or repeats a forward pass, as the memory guard and the NaN guard do.
 
-    This is not undone: a net may compute its loss at any later time. Only the losses of RF-DETR and LW-DETR use the
-    replaced name.
+    This is not undone, since a net may compute its loss at any later time. Only the losses of RF-DETR and LW-DETR call
+    the replaced function.
     """
     from transformers.loss import loss_lw_detr
 

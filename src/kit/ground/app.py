@@ -18,12 +18,12 @@ def use(name: str) -> None:
     """Set the name of the application's package. Checkpoints may refer to classes of this package."""
     global package
     package = name
-    if sys.argv[0] == "-m":  # `python -m PACKAGE.VERB` imports the package first, and libraries take seconds
+    if sys.argv[0] == "-m":  # `python -m PACKAGE.VERB` calls this before it imports libraries, which takes seconds
         signals.listen(signals.end_at_once)
 
 
 def python() -> str:
-    """Return the interpreter that runs, as a shell needs it, such as `.venv/bin/python`."""
+    """Return the shell command of this Python interpreter, such as `python` or `.venv/bin/python`."""
     interpreter = sys.executable.removeprefix(f"{Path.cwd()}{os.sep}")
     return shlex.quote("python" if interpreter == shutil.which("python") else interpreter)
 

@@ -1,7 +1,7 @@
 """Limit the memory and the time that a checkpoint of unknown origin can take.
 
-`require_stored` and `require_weights` refuse files that would take more memory than they have bytes. `Budget` limits
-the size of a model while it is built from a checkpoint's config.
+`require_uncompressed` and `require_weights` refuse files that would take more memory than they have bytes. `Budget`
+limits the size of a model while it is built from a checkpoint's config.
 """
 
 import zipfile
@@ -21,16 +21,16 @@ CREATION = {  # functions that create a tensor
     *(torch.empty, torch.empty_strided, torch.zeros, torch.ones, torch.full, torch.eye, torch.rand, torch.randn),
     *(torch.randint, torch.randperm, torch.arange, torch.linspace, torch.logspace),
 }
-EXTRA_NUMBERS = 32_000_000  # tensor elements for metrics, and for a head that is replaced
-EXTRA_CALLS = 20_000  # calls of torch functions
-BYTES_PER_CALL = 4  # of the file; a stored parameter takes at least 200 bytes, and its creation about ten calls
+EXTRA_ELEMENTS = 32_000_000  # further tensor elements, for metrics and for a head that is replaced
+EXTRA_CALLS = 20_000  # further calls of torch functions
+BYTES_PER_CALL = 4  # bytes of the file; a parameter takes at least 200 of them, and its creation about ten calls
 
 
 class Budget(TorchFunctionMode):
     """Limit the number of tensor elements that torch creates in this context, and the number of calls of its functions.
 
     A tensor that is too large is refused before it takes memory, and a net with too many layers before it takes time.
-    The limits are one element for each byte of the file, plus `EXTRA_NUMBERS`; and one call for every `BYTES_PER_CALL`
+    The limits are one element for each byte of the file, plus `EXTRA_ELEMENTS`; and one call for every `BYTES_PER_CALL`
     bytes, plus `EXTRA_CALLS`. The weights of most files take two or four bytes per element.
 
     Args:
@@ -43,22 +43,22 @@ class Budget(TorchFunctionMode):
     def __init__(self, file: Path) -> None:
         super().__init__()
         self.file, size = file, file.stat().st_size
-        self.numbers_left = size + EXTRA_NUMBERS
+        self.elements_left = size + EXTRA_ELEMENTS
         self.calls_left = size // BYTES_PER_CALL + EXTRA_CALLS
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         self.calls_left -= 1
         if func in CREATION:
-            self.numbers_left -= func(*args, **{**kwargs, "device": "meta"}).numel()
+            self.elements_left -= func(*args, **{**kwargs, "device": "meta"}).numel()
         elif func is Tensor.clone:  # torch copies layers with it
-            self.numbers_left -= args[0].numel()
-        if self.calls_left < 0 or self.numbers_left < 0:
-            raise UserError(f"{self.file}: the model that it names is much larger than its weights, so it is not built")
+            self.elements_left -= args[0].numel()
+        if self.calls_left < 0 or self.elements_left < 0:
+            raise UserError(f"{self.file} is refused: the model that it describes is much larger than its weights")
         return func(*args, **kwargs)
 
 
-def require_stored(file: Path) -> None:
+def require_uncompressed(file: Path) -> None:
     """Refuse a checkpoint that would take more memory than its file has bytes.
 
     Raises:
@@ -68,7 +68,7 @@ def require_stored(file: Path) -> None:
     """
     size = require_regular(file)
     with file.open("rb") as stream:
-        if stream.read(4) != ZIP:  # torch would read it in its older format
+        if stream.read(4) != ZIP:  # torch would read such a file in its older format
             raise zipfile.BadZipFile("File is not a zip file")
     with zipfile.ZipFile(file) as archive:
         declared = sum(member.file_size for member in archive.infolist())
@@ -77,11 +77,11 @@ def require_stored(file: Path) -> None:
 
 
 def require_weights(file: Path) -> None:
-    """Like `require_stored`, but also accept the format of torch before version 1.6.
+    """Refuse a file of weights like `require_uncompressed`, but also accept the format of torch before version 1.6.
 
     Raises:
-        OSError, zipfile.BadZipFile, ValueError: see `require_stored`.
+        OSError, zipfile.BadZipFile, ValueError: see `require_uncompressed`.
     """
     require_regular(file)
     if zipfile.is_zipfile(file):
-        require_stored(file)
+        require_uncompressed(file)

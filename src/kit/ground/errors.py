@@ -44,8 +44,8 @@ class Stopped(BaseException):
     Like `KeyboardInterrupt`, it may be raised anywhere, so `except Exception` must not catch it.
 
     Args:
-        message: the message; "" in all processes but the first. These exit with 0, since Lightning kills all
-            processes that it has started if one of them exits with another code.
+        message: the message; "" in all processes but the first. The other processes exit with 0, since Lightning kills
+            all processes that it has started if one of them exits with another code.
         number: the number of the signal.
     """
 
@@ -55,10 +55,10 @@ class Stopped(BaseException):
 
 
 def import_extra(package: str, user: str, extra: str) -> Any:
-    """Import a package of a pip extra, which `user` needs.
+    """Import a package that a pip extra installs.
 
     Raises:
-        UserError: the package is not installed.
+        UserError: the package is not installed, and `user`, such as a net or an option, needs it.
     """
     try:
         return import_module(package)

@@ -11,11 +11,11 @@ class Fault(NamedTuple):
     kind: a name with hyphens, such as `box-out-of-bounds`; docs/check.md lists all kinds.
     severity: `error` if training or its metrics will be wrong, `warning` if they may be.
     file: the file with the problem, or "" if the problem concerns all files.
-    line: the line in a text file, from 1.
+    line: the number of the line in a text file, from 1, or None.
     message: the problem and its remedy, without the file's name.
     other: a second image to show in the report, such as a duplicate, or "".
     image: the image to show in the report, or "" to show `file`.
-    box: a box to draw into the image: XYXY, in pixels of the image that EXIF has turned upright.
+    box: a box to draw into the image, or None: XYXY, in pixels of the image after its EXIF orientation is applied.
     """
 
     kind: str
@@ -28,7 +28,7 @@ class Fault(NamedTuple):
     box: tuple[float, float, float, float] | None = None
 
 
-# All kinds of faults. Those of the second and the third line of each list are faults in annotations.
+# All kinds of faults, by their usual severity. docs/check.md explains them.
 ERRORS = (
     *("image-missing", "empty", "not-an-image", "unreadable", "leak", "near-leak", "label-conflict"),
     *("group-straddles", "class-spelled-twice", "class-empty", "class-unknown", "unusable"),
@@ -48,5 +48,5 @@ KINDS: dict[str, Severity] = {**dict.fromkeys(ERRORS, "error"), **dict.fromkeys(
 def fault(
     kind: str, file: object, message: str, line: int | None = None, severity: Severity | None = None, other: object = ""
 ) -> Fault:
-    """Return a fault. `severity` is by default that of the kind in `KINDS`. `file` and `other` become text."""
+    """Return a fault. By default, `KINDS` gives the severity. `file` and `other` are converted to text."""
     return Fault(kind, severity or KINDS[kind], str(file), line, message, str(other))

@@ -20,7 +20,7 @@ from kit.ground.errors import UserError
 
 T = TypeVar("T")
 ADVICE = (
-    "smaller images (data.image_size; half the height and width take a quarter of the memory), half the precision "
+    "smaller images (data.image_size; half the height and width take a quarter of the memory), lower precision "
     "(--trainer.precision bf16-mixed) or a smaller net (model.net)"
 )
 
@@ -41,24 +41,24 @@ class SampleLimit:
     def __init__(self) -> None:
         self.size: int | None = None
 
-    def parts(self, samples: int) -> int:
+    def parts(self, num_samples: int) -> int:
         """Return into how many parts to divide a batch with this number of samples."""
-        return 1 if self.size is None else max(1, ceil(samples / self.size))
+        return 1 if self.size is None else max(1, ceil(num_samples / self.size))
 
-    def halve(self, samples: int, torch_message: str) -> None:
+    def halve(self, num_samples: int, torch_message: str) -> None:
         """Set the limit to half of the samples that did not fit, and free the memory that torch caches.
 
         Args:
-            samples: the number of samples that did not fit.
+            num_samples: the number of samples that did not fit.
             torch_message: the message of torch's `OutOfMemoryError`.
 
         Raises:
             DoesNotFit: a single sample did not fit.
         """
-        if samples <= 1:
+        if num_samples <= 1:
             shortage = " ".join(torch_message.partition(" Of the allocated")[0].split())  # the needed and free memory
             raise DoesNotFit(f"one sample does not fit: {shortage}; what helps: {ADVICE}")
-        self.size = ceil(samples / 2)
+        self.size = ceil(num_samples / 2)
         gc.collect()
         torch.cuda.empty_cache()
 
@@ -69,7 +69,7 @@ def in_halves(work: Callable[..., T], *arguments: Any, limit: SampleLimit | None
     Args:
         work: the function. It is called with the arguments, or with the same part of each argument.
         arguments: tensors or lists with an entry for each sample.
-        limit: remembers how many samples fit. By default, nothing is remembered for the next call.
+        limit: stores how many samples fit, for later calls. By default, each call begins with all samples.
 
     Returns:
         the results of `work` for the parts, in order.
@@ -79,10 +79,10 @@ def in_halves(work: Callable[..., T], *arguments: Any, limit: SampleLimit | None
     """
     limit = limit or SampleLimit()
     results: list[T] = []
-    samples, start = len(arguments[0]), 0
-    while start < samples or not results:
-        count = min(limit.size or samples, samples - start)
-        part = arguments if count == samples else [argument[start : start + count] for argument in arguments]
+    num_samples, start = len(arguments[0]), 0
+    while start < num_samples or not results:
+        count = min(limit.size or num_samples, num_samples - start)
+        part = arguments if count == num_samples else [argument[start : start + count] for argument in arguments]
         try:
             results.append(work(*part))
             start += count
@@ -100,7 +100,7 @@ def copy_to_cpu(value: Any, copies: dict[Any, Tensor] | None = None) -> Any:
 
     Args:
         value: a tensor, a dict, a list, a tuple or any other value. Other values are not copied.
-        copies: the copies so far. The key of each describes the memory of its original.
+        copies: the copies that were made so far. The key of each describes the memory of its original.
     """
     copies = {} if copies is None else copies
     if isinstance(value, Tensor):
@@ -119,7 +119,7 @@ def copy_to_cpu(value: Any, copies: dict[Any, Tensor] | None = None) -> Any:
 
 
 def return_freed_memory() -> None:
-    """Return the memory that all threads have freed to the system. glibc would keep it, separately for each thread."""
+    """Return freed memory to the system. By default, glibc keeps the memory that each thread has freed."""
     if platform.libc_ver()[0] == "glibc":
         ctypes.CDLL(None).malloc_trim(0)
 

@@ -1,10 +1,10 @@
-"""End a process in one line, and with the usual exit code, at Ctrl-C, SIGTERM and SIGHUP.
+"""End a process at Ctrl-C, SIGTERM or SIGHUP, with a message of one line and the usual exit code.
 
-A process of a verb answers these signals from its first import to its end:
+A process of a verb handles these signals from its first import to its end:
 
-- While Python imports the libraries, `end_at_once`.
-- While a verb runs, `raise_stopped`, so that temporary files are removed.
-- While a model is trained, `kit.safeguards.resume.signals`, which lets the run save a checkpoint first.
+- `end_at_once` handles them while Python imports the libraries.
+- `raise_stopped` handles them while a verb runs, so that temporary files are removed.
+- `kit.safeguards.resume.signals` handles them while a model is trained, so that the run saves a checkpoint first.
 """
 
 import os
@@ -19,13 +19,14 @@ from kit.ground import terminal
 from kit.ground.errors import Stopped
 
 # SIGHUP says that the terminal was closed. Windows lacks it.
-ENDING = tuple(signal.Signals[name] for name in ("SIGINT", "SIGTERM", "SIGHUP") if name in signal.Signals.__members__)
-SECONDS_OF_ONE_REQUEST = 2.0  # `timeout` sends its signal twice, and so does Ctrl-C under some launchers
+STOP_SIGNALS = tuple(signal.Signals[n] for n in ("SIGINT", "SIGTERM", "SIGHUP") if n in signal.Signals.__members__)
+# Signals within this time are one request: `timeout` sends its signal twice, and so does Ctrl-C under some launchers.
+SECONDS_OF_ONE_REQUEST = 2.0
 
 _raised_at = -SECONDS_OF_ONE_REQUEST  # when `raise_stopped` last raised an exception
 
 
-def listen(handle: Callable[[int, Any], None], numbers: Iterable[int] = ENDING) -> dict[int, Any]:
+def listen(handle: Callable[[int, Any], None], numbers: Iterable[int] = STOP_SIGNALS) -> dict[int, Any]:
     """Handle signals, except those that the process was started to ignore, such as SIGHUP after `nohup`.
 
     Only the main thread can do this. In other threads nothing changes. Processes that are forked from this one ignore
@@ -42,8 +43,8 @@ def listen(handle: Callable[[int, Any], None], numbers: Iterable[int] = ENDING) 
 
     if threading.current_thread() is not threading.main_thread():
         return {}
-    before = {number: signal.getsignal(number) for number in numbers}
-    return {number: signal.signal(number, handle_here) for number in before if before[number] != signal.SIG_IGN}
+    not_ignored = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
+    return {number: signal.signal(number, handle_here) for number in not_ignored}
 
 
 def end_at_once(number: int, _: Any) -> None:
@@ -55,7 +56,7 @@ def end_at_once(number: int, _: Any) -> None:
 
 
 def raise_stopped(number: int, _: Any) -> None:
-    """Raise `Stopped`."""
+    """Raise `Stopped`, but only once in `SECONDS_OF_ONE_REQUEST`."""
     global _raised_at
     if time.monotonic() - _raised_at >= SECONDS_OF_ONE_REQUEST:
         _raised_at = time.monotonic()
@@ -67,7 +68,7 @@ def stop_listening() -> None:
 
     Python's handlers do not run while a library waits for other processes, which may have ended at the same signal.
     """
-    for number in listen(raise_stopped):
+    for number in listen(raise_stopped):  # ignored signals are left out
         signal.signal(number, signal.SIG_DFL)
 
 
@@ -78,14 +79,14 @@ def stop(number: int) -> Stopped:
 
 
 def find_stopped(error: BaseException | None) -> Stopped | None:
-    """Return an exception if it is `Stopped`, or else the `Stopped` during whose handling it was raised, or None."""
+    """Return an exception if it is `Stopped`, else the `Stopped` that was being handled when it was raised, or None."""
     while error is not None and not isinstance(error, Stopped):
         error = error.__context__
     return error
 
 
 def write_line(text: str) -> None:
-    """Write a line to the standard error. Unlike `print`, a signal handler may use it while it interrupts `print`."""
-    with suppress(OSError):  # it is closed, or on a full disk
+    """Write a line to standard error. Unlike `print`, this works in a signal handler that has interrupted `print`."""
+    with suppress(OSError):  # standard error is closed, or goes to a full disk
         line = f"{text}\n"
         os.write(2, (terminal.above_live_lines(line) if os.isatty(2) else line).encode())

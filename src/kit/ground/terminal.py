@@ -20,7 +20,7 @@ _IN_STREAM = re.compile(f"[{CONTROLS}]")
 _IN_LINE = re.compile(f"[{CONTROLS}\\t\\n]")
 _BETWEEN_BARS = re.compile("\n*(\x1b\\[A)*")  # tqdm moves from one progress bar to another with these characters
 MAX_CHARACTERS = 1000  # in a line
-MAX_WIDTH = 10_000  # of a table that is not printed to a terminal
+MAX_WIDTH = 10_000  # characters in a line of a table that is not printed to a terminal
 
 
 def escape(text: str) -> str:
@@ -44,21 +44,21 @@ def guard_output() -> None:
         pass  # the shell has closed this stream (`>&-`), and a file of the run must not take its number
     os.close(descriptor)
     streams = [stream or os.fdopen(number, "w", closefd=False) for number, stream in ((1, sys.stdout), (2, sys.stderr))]
-    sys.stdout, sys.stderr = map(_Guarded.of, streams)
+    sys.stdout, sys.stderr = map(_GuardedStream.of, streams)
     for name in (None, "lightning", "lightning.pytorch", "lightning.fabric"):  # their handlers hold the old stream
         for handler in logging.getLogger(name).handlers:
             if type(handler) is logging.StreamHandler:
-                handler.setStream(_Guarded.of(handler.stream))
+                handler.setStream(_GuardedStream.of(handler.stream))
 
 
-class _Guarded:
-    """A text stream that escapes control characters, except those of progress bars, and drops what it cannot write.
+class _GuardedStream:
+    """A text stream that escapes control characters, except in progress bars, and drops what it cannot write.
 
-    live: the lines at the bottom of the terminal. Text is written above them.
+    live_lines: the lines at the bottom of the terminal, or None. Text is written above them.
     line_is_open: whether the last text on the terminal did not end its line.
     """
 
-    live: ClassVar["LiveLines | None"] = None
+    live_lines: ClassVar["LiveLines | None"] = None
     line_is_open: ClassVar[bool] = False
 
     def __init__(self, stream: TextIO) -> None:
@@ -68,7 +68,7 @@ class _Guarded:
 
     @staticmethod
     def of(stream: Any) -> Any:
-        return stream if stream is None or isinstance(stream, _Guarded) else _Guarded(stream)
+        return stream if stream is None or isinstance(stream, _GuardedStream) else _GuardedStream(stream)
 
     def write(self, text: str) -> int:
         if not _BETWEEN_BARS.fullmatch(text):
@@ -78,10 +78,10 @@ class _Guarded:
         return len(text)
 
     def write_styled(self, text: str) -> None:
-        """Write text as it is."""
+        """Write text without escaping it."""
         if self._stream.isatty():
             if text and not text.endswith("\x1b[A"):  # tqdm moves the cursor up after the text of a lower bar
-                _Guarded.line_is_open = not text.endswith(("\n", "\r"))
+                _GuardedStream.line_is_open = not text.endswith(("\n", "\r"))
             text = above_live_lines(text)
         with suppress(OSError):
             self._stream.write(text)
@@ -106,7 +106,7 @@ def styled(*renderables: Any, stream: TextIO | None = None, crop: bool = False) 
             copied in one piece. Objects fit into the width of a terminal. Text of users in them must be escaped.
         stream: where the text will be written. There are colours if it is a terminal that has them, unless `NO_COLOR`
             is set. Without a stream, there are none.
-        crop: whether to cut longer text at the edge of the terminal. Otherwise, the terminal wraps it.
+        crop: whether to cut long lines at the edge of the terminal. Otherwise, the terminal wraps them.
     """
     from rich.console import Console
     from rich.text import Text
@@ -132,14 +132,14 @@ def styled(*renderables: Any, stream: TextIO | None = None, crop: bool = False) 
 
 def print_styled(*renderables: Any) -> None:
     """Print strings and objects of `rich`: see `styled`."""
-    stream = _Guarded.of(sys.stdout)
+    stream = _GuardedStream.of(sys.stdout)
     stream.write_styled(styled(*renderables, stream=stream))
     stream.flush()
 
 
 def above_live_lines(text: str) -> str:
-    """Return a text for a terminal, with the control characters that put it in place of any `LiveLines`."""
-    return _Guarded.live.above(text) if _Guarded.live else text
+    """Return a text with the control characters that make it replace the current `LiveLines`, if there are any."""
+    return _GuardedStream.live_lines.above(text) if _GuardedStream.live_lines else text
 
 
 class LiveLines:
@@ -158,31 +158,31 @@ class LiveLines:
 
         Args:
             renderables: the new lines.
-            above: what to print above the lines, where it stays.
+            above: strings and objects to print above the lines, where they stay.
         """
-        stream = _Guarded.of(sys.stdout)
+        stream = _GuardedStream.of(sys.stdout)
         text = styled(*renderables, stream=stream, crop=True)
         above_text = styled(*above, stream=stream, crop=True)
-        if _Guarded.line_is_open and not above:  # such as a progress bar of the user's code
+        if _GuardedStream.line_is_open and not above:  # such as a progress bar of the user's code
             return
-        stream.write_styled("\n" * _Guarded.line_is_open + above_text + text)
+        stream.write_styled("\n" * _GuardedStream.line_is_open + above_text + text)
         stream.flush()
-        self._text, _Guarded.live = text, self if text else None
+        self._text, _GuardedStream.live_lines = text, self if text else None
 
     def erase(self) -> None:
         """Remove the lines."""
-        if _Guarded.live is self:
-            _Guarded.of(sys.stdout).write_styled("")
+        if _GuardedStream.live_lines is self:
+            _GuardedStream.of(sys.stdout).write_styled("")
             sys.stdout.flush()
         self._text = ""
 
     def above(self, text: str) -> str:
-        """Return a text with the control characters that put it in place of the lines."""
+        """Return a text with the control characters that make it replace the lines."""
         height = self._text.count("\n")
-        removal = f"\r\x1b[{height}A\x1b[J"  # Ctrl-C has moved the cursor to the right
+        removal = f"\r\x1b[{height}A\x1b[J"  # Ctrl-C may have moved the cursor to the right
         if os.getpid() != self._process:  # a worker process: leave the cursor where the main process expects it
             return f"{removal}{text.rstrip()}\n{height * chr(10)}" if text.strip() else ""
-        _Guarded.live = None
+        _GuardedStream.live_lines = None
         return removal + text
 
 

@@ -12,7 +12,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 QUICK_SECONDS = 0.0003  # files that take less time are read faster in a loop than in threads
 MAX_DELAY = 0.1  # threads take over when the loop is this many seconds slower than `QUICK_SECONDS` a file
-FILES_IN_THREADS = 8192  # the number of files after which the loop is tried again, since only some may be slow
+FILES_IN_THREADS = 8192  # then the loop is tried again, since perhaps only some files are slow
 
 
 def available_cores() -> int:
@@ -21,22 +21,24 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def map_in_threads(work: Callable[[T], R], items: Iterable[T], per_task: int = 16, max_tasks: int = 64) -> Iterator[R]:
+def map_in_threads(
+    work: Callable[[T], R], items: Iterable[T], chunk_size: int = 16, max_chunks: int = 64
+) -> Iterator[R]:
     """Yield `work(item)` for each item, in the order of the items.
 
     There are more threads than cores, since a thread that reads files mostly waits.
 
     Args:
-        per_task: the number of items in a chunk. A thread takes a chunk at a time.
-        max_tasks: the maximum number of chunks that are computed ahead of the caller.
+        chunk_size: the number of items in a chunk. A thread takes a chunk at a time.
+        max_chunks: the maximum number of chunks that are computed ahead of the caller.
     """
     items = iter(items)
-    with ThreadPoolExecutor(min(32, 4 * available_cores(), max_tasks)) as pool:
+    with ThreadPoolExecutor(min(32, 4 * available_cores(), max_chunks)) as pool:
         waiting: deque[Future[list[R]]] = deque()
         try:
-            while chunk := list(islice(items, per_task)):
+            while chunk := list(islice(items, chunk_size)):
                 waiting.append(pool.submit(lambda chunk: [work(item) for item in chunk], chunk))
-                if len(waiting) >= max_tasks:
+                if len(waiting) >= max_chunks:
                     yield from waiting.popleft().result()
             while waiting:
                 yield from waiting.popleft().result()
@@ -51,11 +53,12 @@ def map_files(read: Callable[[T], R], files: Iterable[T]) -> Iterator[R]:
     decoding a small image. Large files, and files on a slow disk or network share, are read in threads.
     """
     files = iter(files)
-    delay, last = 0.0, time.perf_counter()  # delay: by how many seconds the loop is too slow
+    delay = 0.0  # by how many seconds the loop is too slow
     for file in files:
-        yield read(file)
-        now = time.perf_counter()
-        delay, last = max(0.0, delay + now - last - QUICK_SECONDS), now
+        began = time.perf_counter()
+        result = read(file)
+        delay = max(0.0, delay + time.perf_counter() - began - QUICK_SECONDS)
+        yield result
         if delay > MAX_DELAY:
             yield from map_in_threads(read, islice(files, FILES_IN_THREADS))
-            delay, last = 0.0, time.perf_counter()
+            delay = 0.0

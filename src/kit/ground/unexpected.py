@@ -13,14 +13,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from kit.ground.errors import Stopped, UserError
+from kit.ground.errors import UserError
 from kit.ground.files import write_text
 
 KIT = Path(__file__).resolve().parents[1]
 STANDARD_LIBRARY = Path(sysconfig.get_path("stdlib"))
 INSTALLED = {"site-packages", "dist-packages"}  # folders of installed packages
 FRAME = re.compile(r'^ *File "([^"<][^"]*)", line \d+', re.MULTILINE)
-# The error of another process, such as a data worker, contains a traceback. The error's own words come after it.
+# The error of another process, such as a data worker, contains a traceback. The error's own message comes after it.
 OTHER_PROCESS = re.compile(r'.*^ *File "[^\n]*\n(?: {4}[^\n]*\n)*', re.MULTILINE | re.DOTALL)
 
 run_folder: Path | None = None  # the folder of the current run, which gets the traceback
@@ -31,18 +31,17 @@ def doing(what: str) -> Iterator[None]:
     """Add what the program was doing, such as "training", to unexpected exceptions that this context raises."""
     try:
         yield
-    except (UserError, Stopped):
-        raise
     except Exception as error:
-        error.add_note(f"while {what}")
+        if not isinstance(error, UserError):
+            error.add_note(f"while {what}")
         raise
 
 
 def message_of(error: BaseException) -> str:
     """Return the message of an error, without the traceback of the process that raised it."""
     text = str(error)
-    words = OTHER_PROCESS.sub("", text).strip()
-    return words if words == text.strip() else words.partition(": ")[2]  # after the name of its class
+    message = OTHER_PROCESS.sub("", text).strip()
+    return message if message == text.strip() else message.partition(": ")[2]  # after the name of the error's class
 
 
 def is_from_owner(error: BaseException) -> bool:
@@ -66,7 +65,7 @@ def _is_installed(file: Path) -> bool:
 
 
 def notes(error: BaseException) -> str:
-    """Return what the process was doing, such as "process 1: while training: ". Process 0 has no number."""
+    """Return which process raised an error, unless it was process 0, and when: "process 1: while training: "."""
     process = [f"process {_rank()}"] if _rank() else []
     doing_what = getattr(error, "__notes__", [])[:1]  # only exceptions with notes have this attribute
     return "".join(f"{part}: " for part in (*process, *doing_what))
@@ -80,9 +79,9 @@ def _rank() -> int:
 def describe(error: BaseException) -> str:
     """Return the traceback of an error in the owner's code.
 
-    For any other error, return one line: what the program was doing, the error's words, and the file that has the
-    traceback. This file is in the folder of the run, or a temporary file if there is no run. If it cannot be written,
-    return the traceback.
+    For any other error, return one line: what the program was doing, the error's message, and the file that has the
+    traceback. This file is in the folder of the run or, if there is no run, a temporary file. If the file cannot be
+    written, return the traceback.
     """
     text = "".join(traceback.format_exception(error)).rstrip()
     if is_from_owner(error):
@@ -91,8 +90,8 @@ def describe(error: BaseException) -> str:
         file = _save(text)
     except (OSError, UserError):  # such as a full disk
         return text
-    words = " ".join(message_of(error).split())[:300]
-    return f"error: {notes(error)}{type(error).__name__}{words and ': '}{words} (the traceback is in {file})"
+    message = " ".join(message_of(error).split())[:300]
+    return f"error: {notes(error)}{type(error).__name__}{message and ': '}{message} (the traceback is in {file})"
 
 
 def _save(text: str) -> Path:

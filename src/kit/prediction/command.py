@@ -87,25 +87,25 @@ def predict(args: list[str]) -> None:
     names = parser.add_class_arguments(writer, skip={"folder", "class_names"})
     options_of_model = as_task(model.task).prediction_options
     parser.set_defaults({name: options_of_model[name] for name in names if name in options_of_model})
-    chosen = parser.read(options)
+    arguments = parser.read(options)
     if model.takes_images and not words[1:]:
         raise UserError(f"which images? {usage}")
     if words[1:] and not model.takes_images:
         raise UserError(f"{type(model.task).__name__} takes no images, but {words[1]} is given: {usage}")
     run = checkpoint.run_folder_of(source)
-    folder = Path(chosen.out) if chosen.out else run / "predictions"
-    if not chosen.out:
+    folder = Path(arguments.out) if arguments.out else run / "predictions"
+    if not arguments.out:
         refuse_links(folder, run)
     files = find_images(words[1:], [folder / name for name in writer.FOLDERS]) if model.takes_images else []
-    with doing(f"predicting with {source}"), allowing_pixels(chosen.max_pixels):
+    with doing(f"predicting with {source}"), allowing_pixels(arguments.max_pixels):
         try:
             folder.mkdir(parents=True, exist_ok=True)
             (folder / BROKEN).unlink(missing_ok=True)
-            results = writer(folder, model.class_names, **{name: chosen[name] for name in names})
+            results = writer(folder, model.class_names, **{name: arguments[name] for name in names})
             if model.takes_images:
-                _write(model, files, chosen.batch_size, results, folder)
+                _write(model, files, arguments.batch_size, results, folder)
             else:
-                print(f"made: {', '.join(map(str, results.make(model, chosen.batch_size)))}")
+                print(f"made: {', '.join(map(str, results.make(model, arguments.batch_size)))}")
         except OSError as error:
             why = error.strerror or one_line(error)
             raise UserError(f"{error.filename or folder} cannot be written: {why}") from None
@@ -136,7 +136,7 @@ def _write(model: Predictor, files: Sequence[Path], batch_size: int, results: Pr
         return name, file, prediction, ""
 
     stream = zip(output_names(files), model.stream(files, batch_size), strict=True)
-    written = map_in_threads(write_or_explain, stream, per_task=4, max_tasks=8)
+    written = map_in_threads(write_or_explain, stream, chunk_size=4, max_chunks=8)
     delays = {} if sys.stderr.isatty() else {"delay": SECONDS_BETWEEN_LINES, "mininterval": SECONDS_BETWEEN_LINES}
     predicted = 0
     for name, file, prediction, reason in tqdm(written, total=len(files), unit=" images", dynamic_ncols=True, **delays):
@@ -200,7 +200,7 @@ def output_names(files: Sequence[Path]) -> list[str]:
 def _absolute(file: Path) -> Path:
     """Return an absolute path without `..`.
 
-    Links are kept if the path has no `..`. Otherwise those to its folder are resolved, since `..` after a link means
-    the folder above the link's target.
+    If the path has `..`, the links in its folder's path are resolved, since `..` after a link means the folder above
+    the link's target. Other links are kept.
     """
     return file.parent.resolve() / file.name if ".." in file.parts else file.absolute()

@@ -25,7 +25,7 @@ ImageLike = str | Path | Image.Image | Tensor  # a tensor is uint8 [C H W]
 MAX_BYTES_AHEAD = 256 << 20  # for images that are decoded in advance; two batches may take more
 UNRESIZED_BYTES = 12 << 20  # the assumed size of a decoded image that is not resized
 MAX_CHUNK = 8  # the largest number of images that a thread decodes at a time
-LARGE = 1 << 24  # images with more pixels are large: the system gets their memory back at once
+LARGE_PIXELS = 1 << 24  # the memory of images with more pixels is returned to the system at once
 
 
 def load(run_or_checkpoint: str | Path, device: str | None = None, trust: Sequence[str] = ()) -> "Predictor":
@@ -101,11 +101,11 @@ class Predictor:
         if not self.takes_images:
             raise UserError(f"{type(self.task).__name__} takes no images: it has no method `predict`")
         batch_size = batch_size if self.preprocessing.size else 1  # images of different sizes cannot be in one batch
-        outcomes = map_in_threads(self._read, images, *self._ahead(batch_size))
+        outcomes = map_in_threads(self._read, images, *self._chunk_limits(batch_size))
         while batch := list(islice(outcomes, batch_size)):
             decoded = [outcome for _, outcome in batch if not isinstance(outcome, UserError)]
             pixels, sizes = [pixels for pixels, _ in decoded], [size for _, size in decoded]
-            if is_large := any(height * width > LARGE for height, width in sizes):
+            if is_large := any(height * width > LARGE_PIXELS for height, width in sizes):
                 return_freed_memory()  # the memory that decoding used
             predictions = iter(self.predict_pixels(torch.stack(pixels), sizes) if decoded else [])
             if is_large:
@@ -113,8 +113,8 @@ class Predictor:
             for image, outcome in batch:
                 yield image, outcome if isinstance(outcome, UserError) else next(predictions)
 
-    def _ahead(self, batch_size: int) -> tuple[int, int]:
-        """Return the number of images that a thread decodes at a time (a chunk), and of chunks to decode in advance."""
+    def _chunk_limits(self, batch_size: int) -> tuple[int, int]:
+        """Return how many images a thread decodes at a time (a chunk), and how many chunks are decoded in advance."""
         preprocessing, workers = self.preprocessing, available_cores() + 2
         image_bytes = preprocessing.channels * math.prod(preprocessing.size or ())
         max_images = MAX_BYTES_AHEAD // (image_bytes if preprocessing.size else UNRESIZED_BYTES)

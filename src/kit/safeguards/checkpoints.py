@@ -19,7 +19,7 @@ from kit.safeguards.overfitting.verdict import margin_of_error
 from kit.task import as_task
 from kit.training.monitor import NEVER, require_logged, resolve_monitor
 
-# The most by which the score may fall below that of the fitted head. With few validation images, the standard error can
+# The score may fall at most this much below the fitted head's score. With few validation images, the standard error can
 # be 0.1: such a tolerance would hide a real decline.
 HEAD_TOLERANCE = 0.02
 
@@ -29,18 +29,18 @@ class Checkpoint(ModelCheckpoint):
 
     With few validation images, values are often equal, and of two equal checkpoints the later one has learned more.
 
-    `FineTuning` causes a checkpoint before the first step, with only the head fitted. A later checkpoint replaces it
-    even if it is slightly worse: by the standard error of the metric, but at most by `HEAD_TOLERANCE`.
+    `FineTuning` causes a checkpoint before the first step, with only the head fitted. A later checkpoint replaces this
+    one even if its metric is slightly worse: by the metric's standard error, but at most by `HEAD_TOLERANCE`.
 
     Args:
         monitor: the log key of the metric; by default the task's `monitor`.
-        mode: whether a higher or a lower value is better; by default the task's.
+        mode: whether a higher (`max`) or a lower (`min`) value is better; by default see `resolve_monitor`.
     """
 
     def __init__(self, monitor: str | None = None, mode: Literal["min", "max"] | None = None) -> None:
         super().__init__(filename="best", enable_version_counter=False)
         self._arguments = monitor, mode
-        self.best_step: int | None = None  # of `best.ckpt`, if a validation chose it; 0 is before the first step
+        self.best_step: int | None = None  # the steps before `best.ckpt` if a validation chose it, else None
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         self.monitor, self.mode = resolve_monitor(pl_module, *self._arguments)
@@ -66,9 +66,9 @@ class Checkpoint(ModelCheckpoint):
             return
         batches, steps = trainer.num_training_batches, trainer.estimated_stepping_batches
         if trainer.val_check_batch is not None and math.isfinite(batches) and math.isfinite(steps):
-            accumulated = trainer.accumulate_grad_batches
-            epochs, rest = divmod(int(steps), math.ceil(batches / accumulated))  # an epoch's last step may be smaller
-            total = epochs * int(batches) + rest * accumulated
+            step_batches = trainer.accumulate_grad_batches
+            epochs, rest = divmod(int(steps), math.ceil(batches / step_batches))  # an epoch's last step may be smaller
+            total = epochs * int(batches) + rest * step_batches
             trainer.val_check_batch = total // max(1, math.ceil(total / trainer.val_check_batch))
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -92,9 +92,9 @@ class Checkpoint(ModelCheckpoint):
         return {**super().state_dict(), "best_step": self.best_step}
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Save the last weights if there was no validation. Print it if the fitted head has remained the best."""
+        """Save the last weights if there was no validation. Print it if the fitted head remained the best."""
         if self.best_step == 0:
-            message = "best.ckpt has only its head fitted, since no validation after the first step was better"
+            message = "best.ckpt has only its head fitted: no validation after the first step was better"
             log_message(trainer, "checkpoint", message)
         if not self.best_model_path and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             self._save_none_monitor_checkpoint(trainer, self._monitor_candidates(trainer))
@@ -133,11 +133,10 @@ def head_tolerance(pl_module: L.LightningModule, monitor: str) -> float:
 def monitored_metrics(trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, str]:
     """Return the mode, `min` or `max`, of each log key that a run monitors.
 
-    The keys are the task's `monitor` and the key that chooses the best checkpoint. The latter comes last, and may be
-    the same.
+    The last key chooses the best checkpoint. If it is not the task's `monitor`, the task's `monitor` comes first.
     """
-    ours = (callback for callback in trainer.checkpoint_callbacks if isinstance(callback, Checkpoint))
-    return dict([resolve_monitor(pl_module, None, None), *((c.monitor, c.mode) for c in ours if c.monitor)])
+    checkpoints = (callback for callback in trainer.checkpoint_callbacks if isinstance(callback, Checkpoint))
+    return dict([resolve_monitor(pl_module, None, None), *((c.monitor, c.mode) for c in checkpoints if c.monitor)])
 
 
 class EarlyStopping(callbacks.EarlyStopping):

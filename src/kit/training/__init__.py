@@ -2,7 +2,7 @@
 
 `schedule` makes the optimizer and the learning rate schedule. `weights` loads pretrained weights, and
 `finetuning` trains them further. `averaging` averages the weights over the steps. `precision` chooses between fp32 and
-`bfloat16`. `monitor` finds the metric that chooses the best checkpoint. `clustering` sets convolutions by k-means.
+`bfloat16`. `monitor` finds the metric that chooses the best checkpoint. `clustering` sets kernels by k-means.
 """
 
 from kit.training.averaging import EMA

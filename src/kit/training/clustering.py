@@ -1,4 +1,4 @@
-"""Set convolutions by k-means on patches of their input, as a start that is better than random kernels."""
+"""Set the kernels of convolutions by k-means on patches of their input, a better start than random kernels."""
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,7 @@ def cluster_patches(block: nn.Sequential, images: Tensor) -> Tensor:
     """Set a block's kernels to the centres of spherical k-means on whitened patches (Coates and Ng 2012, section 3).
 
     Krahenbuhl et al. (2016, Data-dependent Initializations of Convolutional Neural Networks) set all layers in this
-    way. The running statistics of the normalisation become those of the images. If there are fewer different patches
+    way. The running statistics of the normalisation are set to the images'. If there are fewer different patches
     than kernels, the last kernels keep their values.
 
     Args:
@@ -48,7 +48,7 @@ def cluster_patches(block: nn.Sequential, images: Tensor) -> Tensor:
     shares = torch.tensor([len(part) / len(images) for part in parts], device=device)
     mean = means @ shares
     variance = (variances + (means - mean[:, None]).square()) @ shares
-    if variance.max() > 0:  # it is 0 if there is one value
+    if variance.max() > 0:  # a single value has no variance
         norm.running_mean.copy_(mean)
         norm.running_var.copy_(variance)
     is_training = norm.training
@@ -68,7 +68,7 @@ def _kernels(patches: Tensor, count: int, generator: torch.Generator) -> Tensor:
         return points[:0]
     whitening = _whitening(points)
     points = F.normalize(points[is_far] @ whitening)
-    centres = _different(points[torch.randperm(len(points), generator=generator)[:STARTS].to(points.device)], count)
+    centres = _dissimilar(points[torch.randperm(len(points), generator=generator)[:STARTS].to(points.device)], count)
     for _ in range(ITERATIONS):
         similarities, nearest = (points @ centres.T).max(1)
         sums = torch.zeros_like(centres).index_add_(0, nearest, points)
@@ -80,14 +80,14 @@ def _kernels(patches: Tensor, count: int, generator: torch.Generator) -> Tensor:
     return F.normalize(kernels[lengths > 1e-6 * lengths.max()])
 
 
-def _different(points: Tensor, count: int) -> Tensor:
-    """Return the first at most `count` of points of length 1, Float[N D], that are not similar to an earlier one."""
+def _dissimilar(points: Tensor, count: int) -> Tensor:
+    """Return the first points of length 1, Float[N D], that are not similar to an earlier one: at most `count`."""
     is_left = torch.ones(len(points), dtype=torch.bool, device=points.device)
     chosen: list[int] = []
     while len(chosen) < count and is_left.any():
         chosen.append(int(is_left.int().argmax()))
         is_left &= points @ points[chosen[-1]] < MAX_SIMILARITY
-        is_left[chosen[-1]] = False  # also if rounding makes its similarity to itself lower
+        is_left[chosen[-1]] = False  # even if rounding makes its similarity to itself lower than the limit
     return points[chosen]
 
 

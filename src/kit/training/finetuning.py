@@ -43,7 +43,7 @@ class FineTuning(L.Callback):
     Args:
         fit_head: whether to fit the head before training.
         layer_decay: see above; 1 trains all layers with the full learning rate.
-        frozen_parts: the number of the parts, from the first, that are not trained. A step then takes less time.
+        frozen_parts: the number of parts, from the first, that are not trained. A step then takes less time.
         freeze_norms: keep the running statistics of pretrained batch normalisation layers, since the statistics of
             small batches are inaccurate.
     """
@@ -93,7 +93,7 @@ class FineTuning(L.Callback):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._message = ""
         if not self.pretrained:
-            rank_zero_only(print)("fine_tuning: the net has no pretrained weights: all of it learns at one rate")
+            rank_zero_only(print)("fine_tuning: the net has no pretrained weights: all layers learn at one rate")
             return
         if self.fit_head and not trainer.global_step and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             self._fit_head(trainer, pl_module)
@@ -160,7 +160,7 @@ class FineTuning(L.Callback):
                     with torch.no_grad(), trainer.precision_plugin.forward_context():
                         features += in_halves(pooled, batch.images, limit=limit)
                     targets.append(batch.targets.cpu())
-                    if features[0][0].numel() != features[0].shape[1]:  # a map of features
+                    if features[0][0].numel() != features[0].shape[1]:  # the inputs are maps, which are not pooled
                         return None, targets[0]
         finally:
             handle.remove()
@@ -227,7 +227,7 @@ def learning_rates(names: Sequence[str], pretrained: set[str], decay: float, fro
     Args:
         names: the names of all parameters, in the order of the layers.
         pretrained: the names of tensors with pretrained weights.
-        decay: the factor between two of the `PARTS` parts of the layers.
+        decay: the rate of each of the `PARTS` parts of the layers, as a fraction of the next part's rate.
         frozen_parts: the number of parts, from the first, whose rate is 0.
     """
     layers = list(dict.fromkeys(name.rpartition(".")[0] for name in names if name in pretrained))

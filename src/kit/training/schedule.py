@@ -97,18 +97,18 @@ def optimizer_and_schedule(
         monitor, filled_in["mode"] = resolve_monitor(task, None, None)
         epochs = task.trainer.check_val_every_n_epoch  # None if validations do not follow the epochs
         monitoring = {"monitor": monitor, "frequency": epochs or 1, "strict": epochs is not None}
-    given = {name for name, value in arguments.items() if value is not None}
+    given_names = {name for name, value in arguments.items() if value is not None}
     length_name = next((name for name in RUN_LENGTHS if name in parameters), "")
-    has_length = length_name in given or given >= {"epochs", "steps_per_epoch"}  # the latter for `OneCycleLR`
+    has_length = length_name in given_names or given_names >= {"epochs", "steps_per_epoch"}  # two of `OneCycleLR`
     needs_length = bool(length_name) and not has_length
     interval = interval or ("step" if needs_length or length_name == "total_steps" else "epoch")
     if needs_length:
         filled_in[length_name] = _run_length(task, interval)
-    if "max_lr" in parameters and "max_lr" not in given:
+    if "max_lr" in parameters and "max_lr" not in given_names:
         rates = [float(group["lr"]) for group in new_optimizer.param_groups]
-        filled_in["max_lr"] = rates if len(rates) > 2 else rates[0]
+        filled_in["max_lr"] = rates if len(rates) > 2 else rates[0]  # two groups have the same rate
     for name in ("max_lr", "base_lr"):
-        if len(groups) > 2 and name in given and isinstance(arguments[name], float | int):
+        if len(groups) > 2 and name in given_names and isinstance(arguments[name], float | int):
             filled_in[name] = [arguments[name] * rate for rate, _ in groups]
     scheduler = _call("model.schedule", schedule, new_optimizer, **filled_in)
     if isinstance(scheduler, torch_schedules.OneCycleLR) and scheduler.total_steps < _run_length(task, interval):
@@ -142,23 +142,21 @@ def _class_and_arguments(schedule: Callable[..., Any]) -> tuple[Callable[..., An
     arguments: dict[str, Any] = {}
     while isinstance(schedule, partial):
         arguments = {**schedule.keywords, **arguments}
-        # From the command line, `schedule.func` is a function of jsonargparse, and an argument of it is the class.
+        # From the command line, `schedule.func` is a function of jsonargparse, and the class is an argument.
         schedule = next((argument for argument in schedule.args if isinstance(argument, type)), schedule.func)
     return schedule, arguments
 
 
 def _call(key: str, function: Callable[..., Any], *arguments: Any, **filled_in: Any) -> Any:
-    """Call a function that makes an optimizer or a schedule.
+    """Call a function that makes the optimizer or the schedule at a config key.
 
     Raises:
-        UserError: a library raises an exception, which the arguments at the config key `key` have caused.
+        UserError: a library raises an exception, since it cannot use the arguments at this key.
     """
     try:
         return function(*arguments, **filled_in)
-    except UserError:
-        raise
     except Exception as error:  # the user may give any class, which may raise any exception
-        if is_from_owner(error):
+        if isinstance(error, UserError) or is_from_owner(error):
             raise
         raise UserError(f"{key} cannot be used: {type(error).__name__}: {one_line(error)}") from error
 

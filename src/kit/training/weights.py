@@ -64,8 +64,8 @@ class Weights:
 
     def trained_with(self, mean: Any, std: Any, image_size: Any = None) -> "Weights":
         """Return the same weights, with these values in place of unknown ones."""
-        known = {"mean": mean, "std": std} if self.mean is None else {}
-        return replace(self, **known, image_size=self.image_size or image_size)
+        normalisation = {"mean": mean, "std": std} if self.mean is None else {}
+        return replace(self, **normalisation, image_size=self.image_size or image_size)
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def read_weights(file_or_run: str) -> Weights:
     Args:
         file_or_run: a run's folder, or a file in the format of `torch.save` or safetensors. The file holds a state
             dict, or a dict that has a state dict under one of these keys: `state_dict`, as in checkpoints of runs, or
-            `model`, as in those of torchvision's reference scripts. A checkpoint of a run also states the mean, std
+            `model`, as in files of torchvision's reference scripts. A checkpoint of a run also states the mean, std
             and size of its images.
 
     Raises:
@@ -143,18 +143,18 @@ def load_weights(net: nn.Module, weights: Weights | str, head: str | tuple[str, 
         state[first_conv] = _for_channels(state[first_conv], net_state[first_conv].shape[1])
     shapes = {key: value.shape for key, value in net_state.items()}
     fitting = {key: value for key, value in state.items() if shapes.get(key) == value.shape}
-    unfit = [key for key in net_state if key not in fitting and (head is None or not key.startswith(head))]
-    unfit = [key for key in unfit if not key.endswith("num_batches_tracked")]  # missing in old files
+    misfits = [key for key in net_state if key not in fitting and (head is None or not key.startswith(head))]
+    misfits = [key for key in misfits if not key.endswith("num_batches_tracked")]  # missing in old files
     if head is None and not any(value.ndim > 1 for value in fitting.values()):
-        problem = f"does not fit: none of its tensors fits the net, which has for example {unfit[0]}"
+        problem = f"does not fit: none of its tensors fits the net, which has for example {misfits[0]}"
         raise UserError(f"{weights.source} {problem}; train both with the same model.net.widths and depth")
-    if head is not None and unfit:
-        problem = f"{len(unfit)} of {len(net_state)} tensors are missing or have another shape"
-        raise UserError(f"{weights.source} does not fit: {problem}, such as {unfit[0]}")
+    if head is not None and misfits:
+        problem = f"{len(misfits)} of {len(net_state)} tensors are missing or have another shape"
+        raise UserError(f"{weights.source} does not fit: {problem}, such as {misfits[0]}")
     net.load_state_dict(fitting, strict=False)
-    if unfit:
+    if misfits:
         problem = "not loaded, since they are missing or have another shape"
-        rank_zero_only(print)(f"{weights.source}: {len(fitting)} tensors loaded; {problem}: {', '.join(unfit)}")
+        rank_zero_only(print)(f"{weights.source}: {len(fitting)} tensors loaded; {problem}: {', '.join(misfits)}")
     set_start(net, weights, fitting)
 
 
@@ -182,7 +182,7 @@ def hash_tensors(tensors: Mapping[str, Tensor]) -> str:
 
 
 def _without_prefix(state: Mapping[str, Tensor], net_state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors whose names begin with a prefix, by their names without this prefix.
+    """Return the tensors whose names begin with a common prefix, by their names without this prefix.
 
     The prefix, which may be empty, is the one with which most names match those in `net_state`.
     """

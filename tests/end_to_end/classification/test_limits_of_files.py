@@ -61,7 +61,7 @@ TOO_LARGE = [
 @pytest.mark.parametrize("more", TOO_LARGE, ids=lambda more: str(more)[:40])
 def test_model_larger_than_its_tensors_is_refused(more):
     begun = time.monotonic()
-    with pytest.raises(UserError, match=r"some\.ckpt: the model that it names is much larger than its weights"):
+    with pytest.raises(UserError, match=r"some\.ckpt is refused: the model that it describes is much larger"):
         load(saved(**more))
     assert time.monotonic() - begun < 30  # a second on a quiet machine
 
@@ -135,5 +135,5 @@ def test_config_with_a_larger_model_than_the_checkpoint_is_refused():
     config = yaml.safe_load((run / "config.yaml").read_text())
     config["model"]["init_args"]["net"]["init_args"]["depth"] = 100_000
     (run / "config.yaml").write_text(yaml.safe_dump(config))
-    with pytest.raises(UserError, match=r"last\.ckpt: the model that it names is much larger than its weights"):
+    with pytest.raises(UserError, match=r"last\.ckpt is refused: the model that it describes is much larger"):
         verbs.fit(["--resume", str(run)])

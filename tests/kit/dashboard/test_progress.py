@@ -98,7 +98,7 @@ def screen(monkeypatch):
         return stream
 
     yield make
-    terminal._Guarded.live, terminal._Guarded.line_is_open = None, False
+    terminal._GuardedStream.live_lines, terminal._GuardedStream.line_is_open = None, False
 
 
 def visible(text: str) -> list[str]:

@@ -100,7 +100,7 @@ def test_page_says_what_the_run_was():
     assert rows["class"] == ["Drawn(lr=0.05)"] and rows["parameters"] == ["723"]  # 144 x 3 weights, 3 biases, BatchNorm
     assert rows["height and width"] == ["6x8"] and rows["channels"] == ["3"] and rows["classes"] == ["3"]
     assert rows["steps"] == ["10"] and rows["images in a step"] == ["8"] and rows["seed"] == ["0"]
-    assert rows["chosen checkpoint"] == ["that of step 10, with the highest val/accuracy"]
+    assert rows["chosen checkpoint"] == ["from step 10, with the highest val/accuracy"]
     assert "optimizer" not in rows and "initial weights" not in rows  # the tiny task has neither in its config
 
 
@@ -247,7 +247,7 @@ def test_error_in_the_card_changes_no_result(monkeypatch):
 
 def test_run_without_a_validation_chooses_the_last_step():
     rows = tables(card("tiny", "--trainer.limit_val_batches", "0"))
-    assert rows["chosen checkpoint"] == ["that of the last step"]
+    assert rows["chosen checkpoint"] == ["from the last step"]
 
 
 def test_many_images_with_boxes_have_no_interval(monkeypatch):

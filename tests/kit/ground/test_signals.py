@@ -13,7 +13,7 @@ from kit.ground.errors import Stopped
 
 @pytest.fixture(autouse=True)
 def handlers(monkeypatch):
-    before = {number: signal.getsignal(number) for number in signals.ENDING}
+    before = {number: signal.getsignal(number) for number in signals.STOP_SIGNALS}
     monkeypatch.setattr(signals, "_raised_at", -signals.SECONDS_OF_ONE_REQUEST)
     yield
     for number, handler in before.items():

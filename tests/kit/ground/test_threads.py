@@ -10,18 +10,18 @@ from kit.ground import threads
 from kit.ground.threads import map_files, map_in_threads
 
 
-@pytest.mark.parametrize(("per_task", "max_tasks"), [(1, 1), (1, 8), (3, 2), (16, 64)])
-def test_results_are_in_order(per_task, max_tasks):
+@pytest.mark.parametrize(("chunk_size", "max_chunks"), [(1, 1), (1, 8), (3, 2), (16, 64)])
+def test_results_are_in_order(chunk_size, max_chunks):
     def square(number: int) -> int:
         time.sleep(0.002 * (number % 3))
         return number * number
 
-    assert list(map_in_threads(square, range(50), per_task, max_tasks)) == [n * n for n in range(50)]
+    assert list(map_in_threads(square, range(50), chunk_size, max_chunks)) == [n * n for n in range(50)]
 
 
 def test_endless_input_is_read_as_needed():
     done = []
-    results = map_in_threads(lambda number: done.append(number) or number, itertools.count(), per_task=2, max_tasks=3)
+    results = map_in_threads(lambda number: done.append(number) or number, itertools.count(), 2, 3)
     assert [next(results) for _ in range(10)] == list(range(10))
     assert len(done) <= 10 + 2 * 3
 
@@ -37,7 +37,7 @@ def test_exception_stops_the_waiting_work():
         return number
 
     with pytest.raises(ValueError, match="0"):
-        list(map_in_threads(work, range(1000), per_task=1, max_tasks=200))
+        list(map_in_threads(work, range(1000), chunk_size=1, max_chunks=200))
     assert len(begun) < 200
 
 
@@ -60,3 +60,10 @@ def test_only_slow_files_are_read_in_threads(monkeypatch):
     monkeypatch.setattr(threads, "MAX_DELAY", -1)  # each file is too slow for the loop
     in_loop = [index for index, ident in map_files(read, range(150)) if ident == threading.get_ident()]
     assert in_loop == [0, 41, 82, 123]  # the loop is tried again
+
+
+def test_slow_caller_does_not_start_threads(monkeypatch):
+    monkeypatch.setattr(threads, "MAX_DELAY", 0.02)
+    for ident in map_files(lambda _: threading.get_ident(), range(30)):
+        time.sleep(0.005)
+        assert ident == threading.get_ident()

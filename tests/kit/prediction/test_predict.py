@@ -292,7 +292,7 @@ def test_fewer_large_images_are_decoded_in_advance(trained, monkeypatch, count, 
     monkeypatch.setattr(predictor, "available_cores", lambda: count)
     model = load(trained)
     monkeypatch.setattr(model, "preprocessing", Preprocessing(3, size, False, [0.5] * 3, [0.5] * 3))
-    chunk, times = model._ahead(batch_size)
+    chunk, times = model._chunk_limits(batch_size)
     height, width = size or (2000, 2000)
     assert 2 * batch_size <= chunk * times
     assert chunk * times * 3 * height * width <= max(256 << 20, 3 * batch_size * 3 * height * width)

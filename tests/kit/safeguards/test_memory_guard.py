@@ -219,7 +219,7 @@ def test_message_names_batch_normalisation_and_inexact_losses(capsys):
     task = Normed(**DATA, forward=4)
     trained(task, MemoryGuard())
     said = capsys.readouterr().out
-    assert "in micro-batches of 4, with a gradient close to that of the whole batch:" in said
+    assert "in micro-batches of 4, with nearly the gradient of the whole batch:" in said
     assert "; batch normalisation uses a micro-batch" in said
     assert task.net[1].momentum == 0.1
 

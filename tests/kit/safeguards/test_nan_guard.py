@@ -22,7 +22,7 @@ from kit.cli import verbs
 from kit.ground.errors import RunFailed, UserError
 from kit.safeguards import NanGuard
 from kit.safeguards.nan.report import rerun, suggestions
-from kit.safeguards.nan.step import MAX_HIGH_LOSSES, MIN_LOSSES, DivergenceDetector, cut_learning_rates
+from kit.safeguards.nan.step import MAX_HIGH_LOSSES, MIN_LOSSES, DivergenceDetector, scale_learning_rates
 from kit.training import EMA
 
 NAN = float("nan")
@@ -155,7 +155,7 @@ def test_learning_rates_of_nested_schedules_are_cut():
     outer = schedules.SequentialLR(optimizer, inner, [3])
     trainer = type("", (), {"optimizers": [optimizer], "lr_scheduler_configs": [type("", (), {"scheduler": outer})]})
     before = optimizer.param_groups[0]["lr"]
-    cut_learning_rates(trainer, 0.1)
+    scale_learning_rates(trainer, 0.1)
     assert optimizer.param_groups[0]["lr"] == pytest.approx(before * 0.1)
     assert optimizer.param_groups[0]["initial_lr"] == pytest.approx(0.001)
     assert [rate for schedule in inner for rate in schedule.base_lrs] == pytest.approx([0.001, 0.001])

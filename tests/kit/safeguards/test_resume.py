@@ -224,7 +224,7 @@ def test_another_config_needs_force(killed, capsys):
         verbs.fit(["--resume", str(run), "--model.lr", "0.5"])
     verbs.fit(["--resume", str(run), "--model.lr", "0.5", "--force", "true", "--early_stopping.patience", "null"])
     said = capsys.readouterr()
-    assert "another config is used from here on: model.lr was 0.01 and is now 0.5; early_stopping." in said.err
+    assert "although its config changed: model.lr was 0.01 and is now 0.5; early_stopping." in said.err
     highest = max(group["initial_lr"] for group in contents(run, "last")["optimizer_states"][0]["param_groups"])
     assert highest == 0.5
     saved = yaml.safe_load((run / "config.yaml").read_text())

@@ -7,7 +7,7 @@ import torch
 from torch.optim import lr_scheduler as schedules
 
 from kit.ground.errors import UserError
-from kit.safeguards.nan.step import cut_learning_rates
+from kit.safeguards.nan.step import scale_learning_rates
 from kit.safeguards.resume.schedules import InitialState
 from kit.training.schedule import WarmupCosine
 
@@ -64,7 +64,7 @@ def test_cut_learning_rate_is_kept_unless_the_optimizer_changes(name):
     maker = MAKERS[name]
     short = run(maker, 10)
     rates(short, 5)
-    cut_learning_rates(short, 0.5)
+    scale_learning_rates(short, 0.5)
     rates(short, 5)
     wanted = rates(run(maker, 20), 20)[10:]
     assert rates(resumed(short, maker, 20), 10) == pytest.approx([rate / 2 for rate in wanted])

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from kit.training.clustering import _different, _kernels, cluster_patches
+from kit.training.clustering import _dissimilar, _kernels, cluster_patches
 
 
 def block(in_channels: int, out_channels: int, kernel_size: int, stride: int = 1) -> nn.Sequential:
@@ -54,11 +54,11 @@ def test_plain_backgrounds_give_different_kernels():
 
 def test_different_points():
     points = torch.tensor([[1.0, 0.0, 0.0]] * 6 + [[0.0, 1.0, 0.0]] * 3 + [[0.0, 0.0, 1.0]])
-    assert torch.equal(_different(points, 5), torch.eye(3)) and torch.equal(_different(points, 2), torch.eye(3)[:2])
+    assert torch.equal(_dissimilar(points, 5), torch.eye(3)) and torch.equal(_dissimilar(points, 2), torch.eye(3)[:2])
 
 
 def test_an_empty_cluster_gets_a_point(monkeypatch):
-    monkeypatch.setattr("kit.training.clustering._different", lambda points, count: points[:1].repeat(count, 1))
+    monkeypatch.setattr("kit.training.clustering._dissimilar", lambda points, count: points[:1].repeat(count, 1))
     patches = torch.tensor([[1.0, 0.0, 0.0]] * 30 + [[0.0, 1.0, 0.0]] * 20) + 0.01 * torch.randn(50, 3)
     kernels = _kernels(patches, 2, torch.Generator().manual_seed(0))
     assert kernels[0] @ kernels[1] < -0.3  # relative to the mean, the two are about opposite

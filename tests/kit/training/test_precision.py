@@ -145,7 +145,7 @@ def test_test_takes_the_precision_of_the_run(config, option, expected, fit, meas
 def test_resumed_run_may_change_the_precision(other, fit, measurements, autocasts, capsys):
     run = fit(*ARGS)
     assert fit("--resume", str(run), "--trainer.max_epochs", "2", "--trainer.precision", other) == run
-    assert f"precision bf16-mixed before, {other} now" in capsys.readouterr().out
+    assert f"the precision was bf16-mixed and is now {other}" in capsys.readouterr().out
     assert autocasts == [True] * 4 + [False] * 4 and saved_precision(run) == other
     fit("--resume", str(run), "--trainer.max_epochs", "3")
     assert " before, " not in capsys.readouterr().out and autocasts[8:] == [False] * 4

@@ -17,7 +17,7 @@ from torch.optim import lr_scheduler as schedules
 from kit.cli import process, verbs
 from kit.config.parser import Parser
 from kit.ground.errors import UserError
-from kit.safeguards.nan.step import cut_learning_rates
+from kit.safeguards.nan.step import scale_learning_rates
 from kit.training.schedule import Interval, Schedule, WarmupCosine, optimizer_and_schedule
 
 TORCH = "torch.optim.lr_scheduler"
@@ -193,7 +193,7 @@ def test_cut_learning_rate_stays_with_every_schedule(name, arguments, interval, 
     cut = maker(adam([torch.nn.Parameter(torch.ones(1))]))
     rates(cut, 4)
     trainer: Any = SimpleNamespace(optimizers=[cut.optimizer], lr_scheduler_configs=[SimpleNamespace(scheduler=cut)])
-    cut_learning_rates(trainer, 0.5)
+    scale_learning_rates(trainer, 0.5)
     assert rates(cut, 6)[1:] == pytest.approx([rate / 2 for rate in wanted(maker, 10)[5:]])
 
 

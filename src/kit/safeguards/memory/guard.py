@@ -133,11 +133,11 @@ class MemoryGuard(L.Callback):
         loss.detach_()  # frees the activations, to which Lightning keeps a reference through the loss
         # The backward pass may have written some of the gradients before memory ran out. Compute only the others again.
         versions = zip(self._parameters, versions_before, _gradient_versions(self._parameters), strict=True)
-        without_new_gradient = [parameter for parameter, before, after in versions if before == after]
+        remaining = [parameter for parameter, before, after in versions if before == after]
         self._halve(message)
         precision = pl_module.trainer.precision_plugin
         with replace_method(pl_module, "log", lambda *_, **__: None), precision.train_step_context():
-            loss = self._compute(pl_module, without_new_gradient, size_before)
+            loss = self._compute(pl_module, remaining, size_before)
         return backward(loss / pl_module.trainer.accumulate_grad_batches, *args)
 
     def _compute(self, pl_module: L.LightningModule, parameters: list[nn.Parameter], size_before: int | None) -> Any:
@@ -170,7 +170,7 @@ class MemoryGuard(L.Callback):
         limit.halve(ceil(samples / limit.parts(samples)), torch_message)
 
     def _evaluate(self, trainer: L.Trainer, evaluate: Callable[[Batch], Any], batch: Batch) -> Any:
-        """Return the outputs of `evaluate` for a batch, which it gets in parts if memory runs out."""
+        """Return the outputs of `evaluate` for a batch. If memory runs out, call it for parts of the batch."""
         limit = self.limits["evaluation"]
         size_before = limit.size
         outputs = in_halves(lambda *fields: evaluate(Batch(*fields)), *batch, limit=limit)
@@ -209,5 +209,5 @@ def _describe_gradient(pl_module: L.LightningModule) -> str:
     if not task.has("loss_terms"):
         message += " if the loss is a mean over its samples"
     elif not task.additive:
-        message = "with a gradient close to that of the whole batch: the losses of the parts do not add up exactly"
+        message = "with nearly the gradient of the whole batch: the losses of the parts do not add up exactly"
     return f"{message}; batch normalisation uses a micro-batch" if batch_norms_in_training(pl_module) else message

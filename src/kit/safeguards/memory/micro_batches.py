@@ -57,8 +57,8 @@ def divide(batch: Any, parts: int) -> list[Any]:
                 raise _cannot_divide(f"a tensor of {list(value.shape)} in a batch of {samples} samples")
         elif has_item_per_sample(value):
             if all(isinstance(item, Tensor) and item.ndim and len(item) == samples for item in value):
-                raise _cannot_divide(f"a list of {samples} tensors of length {samples} (is it one for each sample?)")
-        elif isinstance(value, (dict, list, tuple)):  # of a subclass, which `tree_map` does not enter
+                raise _cannot_divide(f"a list of {samples} tensors of length {samples} is ambiguous and")
+        elif isinstance(value, (dict, list, tuple)):  # an instance of a subclass, which `tree_map` does not enter
             raise _cannot_divide(f"a {type(value).__name__} in a batch")
         else:
             return value
@@ -155,8 +155,8 @@ def add_up(loss_terms: LossTerms, batch: Any, parts: int, parameters: Parameters
 
 def _sum(gradients: Sequence[Tensor | None]) -> Tensor | None:
     """Return the sum of the gradients that are not None, or None if there are none."""
-    known = [gradient for gradient in gradients if gradient is not None]
-    return sum(known[1:], known[0]) if known else None
+    summands = [gradient for gradient in gradients if gradient is not None]
+    return sum(summands[1:], summands[0]) if summands else None
 
 
 class _KnownGradients(torch.autograd.Function):

@@ -11,22 +11,22 @@ from kit.ground.errors import RunFailed, UserError
 from kit.ground.ranges import NonNegativeInt, PositiveInt, Share
 from kit.safeguards.messages import log_message
 from kit.safeguards.nan.report import Reporter, is_finite
-from kit.safeguards.nan.step import DivergenceDetector, Snapshots, cut_learning_rates, measure_step, skip_step
+from kit.safeguards.nan.step import DivergenceDetector, Snapshots, measure_step, scale_learning_rates, skip_step
 
 
 class NanGuard(L.Callback):
     """Skip bad optimizer steps, whose loss or gradients are not finite, and restore an earlier state if needed.
 
     An earlier state is restored after `patience` bad steps in a row, if the loss diverges, or if weights are not
-    finite. This also lowers the learning rate, except if it is the first time and weights are not finite.
+    finite. This also lowers the learning rate, unless weights are not finite for the first time.
 
     Args:
         enabled: whether to use this guard.
         patience: the number of bad steps in a row after which an earlier state is restored.
         lr_factor: the factor by which the learning rate is multiplied to lower it, for the rest of the run.
         max_rollbacks: the number of times that a state may be restored. If this is needed once more, the run stops.
-        snapshot_every: the number of good steps between two snapshots of the training state. The last two snapshots are
-            kept, in the CPU's memory.
+        snapshot_every: the number of good steps between two snapshots of the training state. The last two are kept in
+            the CPU's memory.
 
     Attributes:
         skipped: the number of bad steps in the run, without those that fp16 needs to find its loss scale.
@@ -99,8 +99,8 @@ class NanGuard(L.Callback):
         skip_step(trainer, pl_module, self._buffers)
         if not is_alarm:
             return
-        # All steps that were taken had finite gradients. Steps like these rarely make weights infinite, even with a
-        # high learning rate. So keep the learning rate the first time.
+        # All steps that were not skipped had finite gradients. Such steps rarely make weights infinite, even
+        # with a high learning rate. So keep the learning rate the first time.
         if not trainer.strategy.reduce_boolean_decision(is_finite(list(pl_module.parameters()))):
             self._roll_back("the weights are not finite", trainer, pl_module, lower_lr=self.rollbacks > 0)
         elif self.streak >= self.patience:
@@ -120,7 +120,7 @@ class NanGuard(L.Callback):
         skip_step(trainer, pl_module, self._buffers)
         message = f"nan_guard: {why}: back to the state of step {self.snapshots.restore_trusted(trainer, pl_module)}"
         if lower_lr:
-            cut_learning_rates(trainer, self.lr_factor)
+            scale_learning_rates(trainer, self.lr_factor)
             message += f", with the learning rate times {self.lr_factor:g}"
         log_message(trainer, "nan_guard/roll_back", message)
 

@@ -71,7 +71,7 @@ def is_finite(tree: Any) -> bool:
 
 
 def examine(trainer: L.Trainer, pl_module: L.LightningModule, batch: Any) -> dict[str, Any]:
-    """Return the facts about a bad step in this process that need no forward pass, as values for JSON.
+    """Return facts about a bad step in this process, as values for JSON. They need no forward pass.
 
     `highest_rate` is the highest initial learning rate of all parameter groups. `rate_flag` is the option that sets the
     learning rate, or None if the module has no such option.
@@ -130,10 +130,10 @@ def rerun(trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, index: i
 
 
 def _facts_of_worst_process(facts: dict[str, Any]) -> dict[str, Any]:
-    """Return the facts of one process; all processes get the same.
+    """Return the facts of the process that shows the cause best. All processes get the same facts.
 
-    It is a process in which the input is not finite. If there is none, it is a process in which the output of a module
-    or else the loss is not finite.
+    This is a process whose input is not finite. If there is none, it is one in which a module's output, or else the
+    loss, is not finite.
     """
     all_facts = [facts]
     if torch.distributed.is_initialized():
@@ -162,7 +162,7 @@ def suggestions(facts: dict[str, Any]) -> list[str]:
     causes = (
         (not facts["input_finite"], "look at this input, and at the result of data.augment"),
         (facts["weights_not_finite"], lower_rate),
-        (facts["precision"].startswith(("16", "transformer")), "--trainer.precision bf16-mixed: fp16 ends at 65504"),
+        (facts["precision"].startswith(("16", "transformer")), "--trainer.precision bf16-mixed: fp16's limit is 65504"),
         (facts["module"], lower_rate),
         (isinstance(facts["loss"], str), "check the loss: a logarithm of 0, or a division by 0"),
     )

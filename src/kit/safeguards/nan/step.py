@@ -1,6 +1,6 @@
-"""Find out whether an optimizer step is bad, skip a step, and detect a loss that diverges.
+"""Take and restore snapshots of the training state, lower learning rates, and detect a loss that diverges.
 
-The rest of the file takes and restores snapshots of the training state, and lowers the learning rates.
+The last functions find out whether an optimizer step is bad, and skip a step.
 """
 
 from collections import deque
@@ -88,22 +88,22 @@ def restore(state: dict[str, Any], trainer: L.Trainer, pl_module: L.LightningMod
     trainer.precision_plugin.load_state_dict(state["precision"])
 
 
-def cut_learning_rates(trainer: L.Trainer, factor: float) -> None:
+def scale_learning_rates(trainer: L.Trainer, factor: float) -> None:
     """Multiply the optimizer's learning rates by a factor, and also the learning rates that schedules store."""
     for group in trainer.optimizers[0].param_groups:
         group.update({key: group[key] * factor for key in GROUP_RATES if group.get(key) is not None})
     for config in trainer.lr_scheduler_configs:
-        _cut_schedule(config.scheduler, factor)
+        _scale_schedule(config.scheduler, factor)
 
 
-def _cut_schedule(schedule: LRScheduler, factor: float) -> None:
+def _scale_schedule(schedule: LRScheduler, factor: float) -> None:
     for name in SCHEDULE_RATES:
         if name in vars(schedule):
             rates = vars(schedule)[name]
             scaled = [rate * factor for rate in rates] if isinstance(rates, list) else rates * factor
             setattr(schedule, name, scaled)
     for inner in inner_schedules(schedule):
-        _cut_schedule(inner, factor)
+        _scale_schedule(inner, factor)
 
 
 # The losses of detectors and of small batches vary by a factor of three, and a wrong label can cause any loss in one
@@ -175,7 +175,7 @@ def measure_step(trainer: L.Trainer, losses: list[Tensor]) -> Tensor | None:
 
 
 def skip_step(trainer: L.Trainer, pl_module: L.LightningModule, buffers: dict[str, Tensor]) -> None:
-    """Make the coming optimizer step leave weights, optimizer state and averaged weights unchanged; restore buffers.
+    """Make the coming optimizer step leave weights, optimizer and averaged weights unchanged, and restore buffers.
 
     Args:
         buffers: copies of the module's buffers, such as BatchNorm's statistics, from before the step's first forward

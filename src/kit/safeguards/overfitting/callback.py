@@ -130,7 +130,7 @@ class Overfitting(L.Callback):
         Call this in a validation: the module is then in evaluation mode, without gradients.
         """
         if torch.distributed.is_initialized():
-            for buffer in pl_module.buffers():  # copy those of the first process, as DDP does in a validation step
+            for buffer in pl_module.buffers():  # copy the first process's buffers, as DDP does in a validation step
                 torch.distributed.broadcast(buffer, src=0)
         evaluation = self._task.evaluation("train")
         with isolate_rng():  # the iterator of a loader draws a random number

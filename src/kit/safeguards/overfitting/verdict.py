@@ -57,21 +57,21 @@ class Verdict(NamedTuple):
     kind: the verdict.
     evidence: the scores at the validation that shows the verdict.
     best: the scores at the validation of the best checkpoint.
-    since: the epoch in which overfitting began, or None if the run does not overfit.
+    first_epoch: the epoch in which overfitting began, or None if the run does not overfit.
     """
 
     kind: Kind
     evidence: Scores
     best: Scores
-    since: int | None = None
+    first_epoch: int | None = None
 
     def __str__(self) -> str:
         evidence = self.evidence
-        since = f" since epoch {self.since}" if self.since else ""
-        earlier = f"; the best checkpoint, of epoch {self.best.epoch}, is from before" if evidence != self.best else ""
+        since = f" since epoch {self.first_epoch}" if self.first_epoch else ""
+        earlier = f"; the best checkpoint, of epoch {self.best.epoch}, does not" if evidence != self.best else ""
         epoch = f" at epoch {evidence.epoch}" if earlier else ""
         scores = f"train {evidence.train:.2f}, val {evidence.val:.2f} +- {evidence.val_margin:.2f}{epoch}"
-        reason = f": the validation set is too small for a gap of {GAP_THAT_MATTERS}"
+        reason = f": the validation set is too small to show a gap of {GAP_THAT_MATTERS}"
         return f"{self.kind}{since} ({scores}){earlier}{reason if self.kind == 'too small to tell' else ''}"
 
 
@@ -96,16 +96,16 @@ def decide(history: Sequence[Scores], best: int, has_known_maximum: bool = True)
     Returns:
         the verdict, or None if a score of the best checkpoint is unknown or not finite.
     """
-    chosen = history[best]
-    if not math.isfinite(chosen.gap + chosen.gap_margin):
+    scores = history[best]
+    if not math.isfinite(scores.gap + scores.gap_margin):
         return None
     for validations, min_count in ((history[: best + 1], 1), (history, 2)):
-        overfitted = list(takewhile(lambda scores: scores.overfits, reversed(validations)))
+        overfitted = list(takewhile(lambda validation: validation.overfits, reversed(validations)))
         if len(overfitted) >= min_count:
-            return Verdict("overfits", overfitted[0], chosen, since=overfitted[-1].epoch)
-    if chosen.train + chosen.train_margin < (1 - LOW_SCORE if has_known_maximum else LOW_SCORE):
-        return Verdict("underfits", chosen, chosen)
-    return Verdict("too small to tell" if chosen.gap_margin > GAP_THAT_MATTERS else "fits well", chosen, chosen)
+            return Verdict("overfits", overfitted[0], scores, overfitted[-1].epoch)
+    if scores.train + scores.train_margin < (1 - LOW_SCORE if has_known_maximum else LOW_SCORE):
+        return Verdict("underfits", scores, scores)
+    return Verdict("too small to tell" if scores.gap_margin > GAP_THAT_MATTERS else "fits well", scores, scores)
 
 
 def margin_of_error(shares: Tensor, seed: int = 0) -> float:
@@ -139,13 +139,13 @@ MAX_CHANGES = 3  # with more changes at a time, it would be unclear which one he
 REGULARIZERS = {"net.dropout": 0.3, "net.drop_rate": 0.3, "net.drop_path_rate": 0.1, "label_smoothing": 0.1}
 
 
-def advice(verdict: Verdict, model: Mapping[str, Any], augmented: bool) -> list[str]:
+def advice(verdict: Verdict, model: Mapping[str, Any], is_augmented: bool) -> list[str]:
     """Return suggestions for the next run, with the most promising one first.
 
     Args:
         verdict: the verdict about this run.
         model: the task's arguments in the form of a config: an object is a dict of `class_path` and `init_args`.
-        augmented: whether training images are augmented.
+        is_augmented: whether training images are augmented.
     """
     net = model.get("net")
     net_arguments = net.get("init_args", {}) if isinstance(net, Mapping) else {}
@@ -153,11 +153,11 @@ def advice(verdict: Verdict, model: Mapping[str, Any], augmented: bool) -> list[
     regularizers = {key: value for key, value in REGULARIZERS.items() if key in values}
     if verdict.kind == "overfits":
         flip = "--data.augment+=torchvision.transforms.v2.RandomHorizontalFlip (if a mirrored image keeps its label)"
-        changes = [] if augmented else [flip]
+        changes = [] if is_augmented else [flip]
         if "mixing" in values and values["mixing"] is None:
             changes.append("--model.mixing+=torchvision.transforms.v2.MixUp")
         changes += [f"--model.{key} {value}" for key, value in regularizers.items() if not values[key]]
-        if augmented:
+        if is_augmented:
             changes.append("stronger augmentation (data.augment)")
         return [*changes[:MAX_CHANGES], "more training images"]
     if verdict.kind == "underfits":

@@ -82,16 +82,16 @@ def refuse_exception_checkpoints(trainer: L.Trainer) -> None:
         raise UserError(f"leave out OnExceptionCheckpoint, since the next run would start from its file: {instead}")
 
 
-def config_differences(before: Namespace, now: Namespace) -> list[str]:
+def config_differences(old_config: Namespace, new_config: Namespace) -> list[str]:
     """Return the differences between two flat configs, except in values that may change: see `CHANGEABLE`.
 
     The file of the weights that the net starts from may be elsewhere, but it must have the same weights.
 
     Args:
-        before: the config of the stopped run.
-        now: the config of the resumed run.
+        old_config: the config of the stopped run.
+        new_config: the config of the resumed run.
     """
-    old, new = vars(before), vars(now)
+    old, new = vars(old_config), vars(new_config)
     weights = f"{NET}.weights"
     has_moved = old.get(weights) and new.get(weights) and old[weights] != new[weights]
     if has_moved and old.get("weights_sha256"):
@@ -104,10 +104,11 @@ def config_differences(before: Namespace, now: Namespace) -> list[str]:
     ]
 
 
-def precision_change(before: Namespace, now: Namespace) -> str:
+def precision_change(old_config: Namespace, new_config: Namespace) -> str:
     """Return a sentence about a changed precision, or "" if it is the same. The arguments are flat configs."""
-    old, new = (vars(config).get("trainer.precision") or "32-true" for config in (before, now))
-    return f"precision {old} before, {new} now: the weights differ from here on" if str(old) != str(new) else ""
+    old, new = (vars(config).get("trainer.precision") or "32-true" for config in (old_config, new_config))
+    change = f"the precision was {old} and is now {new}: the weights differ from those of an uninterrupted run"
+    return change if str(old) != str(new) else ""
 
 
 def refuse_other_data(content: dict[str, Any], datamodule: Any, force: bool) -> None:
@@ -116,14 +117,14 @@ def refuse_other_data(content: dict[str, Any], datamodule: Any, force: bool) -> 
     Args:
         content: the content of the checkpoint, or an empty dict if there is none yet.
     """
-    before = content.get(type(datamodule).__qualname__) or {}
-    if "fingerprint" not in before:  # there is no checkpoint yet, or the data module is not an `ImageDataModule`
+    state = content.get(type(datamodule).__qualname__) or {}
+    if "fingerprint" not in state:  # there is no checkpoint yet, or the data module is not an `ImageDataModule`
         return
-    now = {"classes": {"names": datamodule.class_names}, **datamodule.fingerprint}
-    then = {"classes": {"names": before["class_names"]}, **before["fingerprint"]}
+    new_splits = {"classes": {"names": datamodule.class_names}, **datamodule.fingerprint}
+    old_splits = {"classes": {"names": state["class_names"]}, **state["fingerprint"]}
     differences = []
-    for split in now | then:
-        old, new = then.get(split, {"samples": 0}), now.get(split, {"samples": 0})
+    for split in new_splits | old_splits:
+        old, new = old_splits.get(split, {"samples": 0}), new_splits.get(split, {"samples": 0})
         changed = [key for key in old | new if old.get(key) != new.get(key)]
         if "samples" in changed:
             differences.append(f"{split} had {old['samples']} samples and now has {new['samples']}")
@@ -132,34 +133,34 @@ def refuse_other_data(content: dict[str, Any], datamodule: Any, force: bool) -> 
     refuse("data", differences, force)
 
 
-def check(trainer: L.Trainer, datamodule: Any, last: Path | None, force: bool) -> None:
-    """Check that a run can continue from the checkpoint `last`, and limit the number of workers to the cores.
+def check(trainer: L.Trainer, datamodule: Any, file: Path | None, force: bool) -> None:
+    """Check that a run can continue from a checkpoint, if there is one, and limit the number of workers to the cores.
 
     Raises:
         UserError: the machine has too few devices, the data differ, the checkpoint cannot be resumed, or the run is
             complete.
     """
     cores = available_cores()
-    if trainer.num_devices > (most := max(cores, torch.cuda.device_count())):
-        raise UserError(f"the run has {trainer.num_devices} devices, this machine has {most}: add --trainer.devices N")
+    if trainer.num_devices > (limit := max(cores, torch.cuda.device_count())):
+        raise UserError(f"the run has {trainer.num_devices} devices, this machine has {limit}: add --trainer.devices N")
     if isinstance(datamodule, ImageDataModule) and (datamodule.num_workers or 0) > cores:
         _warn(f"the run had {datamodule.num_workers} workers: it continues with {cores}, one for each core")
         datamodule.num_workers = cores
-    content = checkpoint.read(last) if last else {}
-    if last and KEY not in content:  # the entry of `ExactResume`
-        raise UserError(f"{last} was written without exact_resume: it can be tested, but not resumed")
+    content = checkpoint.read(file) if file else {}
+    if file and KEY not in content:  # the entry of `ExactResume`
+        raise UserError(f"{file} was written without exact_resume: it can be tested, but not resumed")
     refuse_other_data(content, datamodule, force)
     if isinstance(datamodule, ImageDataModule):  # Lightning loads its state after the images have been resized
         datamodule.use_size((content.get(type(datamodule).__qualname__) or {}).get("size"))
     if any(isinstance(count, float) for count in tree_leaves(content.get("loops"))):
-        raise UserError(f"{last} cannot be resumed: its numbers of steps are not whole numbers")
-    if last and ((run := checkpoint.run_folder_of(last.absolute())) / "results.json").is_file():
+        raise UserError(f"{file} cannot be resumed: its numbers of steps are not whole numbers")
+    if file and ((run := checkpoint.run_folder_of(file.absolute())) / "results.json").is_file():
         loop = content["loops"]["fit_loop"]
         epochs = loop["epoch_progress"]["current"]["processed"] + loop["epoch_loop.batch_progress"]["is_last_batch"]
-        for limit, count in {"max_epochs": epochs, "max_steps": content["global_step"]}.items():
-            if 0 < (getattr(trainer, limit) or 0) <= count:
-                again = f"`--trainer.{limit} N` trains on, `{app.command('test')} {run}` measures it again"
-                raise UserError(f"{run} is complete ({epochs} epoch{'s' * (epochs != 1)}): {again}")
+        for key, count in {"max_epochs": epochs, "max_steps": content["global_step"]}.items():
+            if 0 < (getattr(trainer, key) or 0) <= count:
+                options = f"`--trainer.{key} N` trains on, `{app.command('test')} {run}` measures it again"
+                raise UserError(f"{run} is complete ({epochs} epoch{'s' * (epochs != 1)}): {options}")
 
 
 def limit_file_removal(trainer: L.Trainer, run: Path) -> None:
@@ -186,9 +187,9 @@ def refuse(kind: str, differences: list[str], force: bool) -> None:
     """Refuse to continue if there are differences.
 
     Args:
-        kind: what differs, "config" or "data".
+        kind: what differs, "config", "data" or "weights".
         differences: a text for each difference.
-        force: whether the user has added `--force true`. Then differences are only printed, as a warning.
+        force: whether the user has added `--force true`. If so, only print the differences, as a warning.
 
     Raises:
         UserError: there are differences, and `force` is False.
@@ -197,7 +198,7 @@ def refuse(kind: str, differences: list[str], force: bool) -> None:
         remedy = "Start a new run, or continue anyway with --force true"
         raise UserError(f"--resume needs the same {kind}: {'; '.join(differences)}. {remedy}")
     if differences:
-        _warn(f"another {kind} is used from here on: {'; '.join(differences)}")
+        _warn(f"the run continues, although its {kind} changed: {'; '.join(differences)}")
 
 
 def _warn(text: str) -> None:

@@ -9,7 +9,7 @@ from torch.optim.lr_scheduler import ChainedScheduler, LRScheduler, ReduceLROnPl
 
 from kit.ground._torch import inner_schedules
 from kit.ground.errors import UserError
-from kit.safeguards.nan.step import cut_learning_rates
+from kit.safeguards.nan.step import scale_learning_rates
 
 MAX_STEPS = 10_000_000  # steps of a schedule, which take about a minute
 
@@ -28,8 +28,8 @@ class InitialState:
         """Reset the schedules to their new arguments, and repeat as many steps as the run has made.
 
         Args:
-            with_optimizer: whether the optimizers also get their new arguments. This undoes the NaN guard's cuts of
-                the learning rate. Otherwise, the cuts are applied to the new schedules.
+            with_optimizer: whether the optimizers also get their new arguments. This undoes all scaling of the
+                learning rate, such as by the NaN guard. Otherwise, the new schedules are scaled in the same way.
             epoch_length_changed: whether the number of steps in an epoch has changed. A schedule that steps with
                 the optimizer then continues at the start of the current epoch.
 
@@ -42,9 +42,9 @@ class InitialState:
             if not isinstance(config.scheduler, ReduceLROnPlateau)  # it does not depend on the run's length
         ]
         scheduled = {config.scheduler.optimizer for config, _ in schedules}
-        first, cut = trainer.optimizers[0], 1.0  # cut: the product of the NaN guard's cuts
+        first, factor = trainer.optimizers[0], 1.0  # factor: the product of all scaling of the learning rate
         if not with_optimizer and first in scheduled:
-            cut = first.param_groups[0]["initial_lr"] / self._groups[0][0]["initial_lr"]
+            factor = first.param_groups[0]["initial_lr"] / self._groups[0][0]["initial_lr"]
         for optimizer, groups in zip(trainer.optimizers, self._groups, strict=True):
             if with_optimizer or optimizer in scheduled:
                 for group, new in zip(optimizer.param_groups, groups, strict=True):
@@ -58,8 +58,8 @@ class InitialState:
                 config.scheduler.load_state_dict(state)
                 for _ in range(steps):  # many schedules compute each rate from the one before it
                     config.scheduler.step()
-        if cut != 1:
-            cut_learning_rates(trainer, cut)
+        if factor != 1:
+            scale_learning_rates(trainer, factor)
 
 
 def _steps_before_epoch(trainer: L.Trainer) -> int:

@@ -20,11 +20,11 @@ class Signals:
 
     def __init__(self) -> None:
         self.received: int | None = None
-        self._before: dict[int, Any] = {}  # the handlers that `restore` sets again
+        self._old_handlers: dict[int, Any] = {}  # by signal number, until `restore` sets them again
 
     def listen(self, trainer: L.Trainer) -> None:
         """Store signals until `restore` is called."""
-        if self._before:
+        if self._old_handlers:
             return
         launcher = trainer.strategy.launcher
 
@@ -38,21 +38,21 @@ class Signals:
             if launcher is not None:
                 launcher.kill(signal.SIGTERM)  # sends the signal to the processes that this one has started
 
-        numbers = [*signals.ENDING]
+        numbers = [*signals.STOP_SIGNALS]
         if SLURMEnvironment.detect() and os.name == "posix":
             numbers += [signal.SIGUSR1, signal.SIGUSR2]
-        self._before = signals.listen(handle, numbers)
+        self._old_handlers = signals.listen(handle, numbers)
 
     def restore(self) -> None:
         """Restore the handlers from before `listen`."""
-        for number, handler in self._before.items():
-            if handler is not None:  # it was not set by Python
+        for number, handler in self._old_handlers.items():
+            if handler is not None:  # else it was not set by Python
                 signal.signal(number, handler)
-        self._before = {}
+        self._old_handlers = {}
 
 
 class Agreement:
-    """Share requests among all processes without waiting: the answer comes at the next call, on all processes."""
+    """Share requests among all processes without waiting: the next call returns the answer, in all processes."""
 
     def __init__(self, processes: int) -> None:
         self._group: Any = torch.distributed.new_group(backend="gloo") if processes > 1 else None
@@ -61,7 +61,7 @@ class Agreement:
     def __call__(self, *requests: bool) -> list[bool]:
         """Return for each request whether any process made it at the previous call.
 
-        All processes must call this equally often, and with the same number of requests.
+        With one process, return the requests. All processes must call this equally often, with as many requests.
         """
         if self._group is None:
             return list(requests)

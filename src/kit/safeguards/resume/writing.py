@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 
-from kit.ground.checkpoint_limits import require_stored
+from kit.ground.checkpoint_limits import require_uncompressed
 from kit.ground.errors import one_line
 from kit.ground.files import replacing
 from kit.ground.memory import copy_to_cpu
@@ -49,13 +49,13 @@ class Writer(TorchCheckpointIO):
         return super().load_checkpoint(path, *arguments, **options)
 
     def remove_checkpoint(self, path: Any) -> None:
-        """Remove a file that the latest one replaces. If the latest could not be written, keep the file."""
+        """Remove a file that the latest checkpoint replaces, unless the latest checkpoint could not be written."""
         self._wait()
         if not self._failed:
             super().remove_checkpoint(path)
 
     def teardown(self) -> None:
-        """Wait for the last file."""
+        """Wait until the last file is written."""
         self._wait()
 
     def _wait(self) -> None:
@@ -101,7 +101,7 @@ def find_damage(file: Path) -> str | None:
     counts as damaged as well: torch never writes them, and could return uninitialised memory for this member.
     """
     try:
-        require_stored(file)
+        require_uncompressed(file)
         with zipfile.ZipFile(file) as archive:
             members = archive.infolist()
             bad = archive.testzip() or next((member.filename for member in members if member.external_attr), None)
