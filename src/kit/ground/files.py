@@ -44,11 +44,11 @@ NOT_FETCHED = "a Git LFS pointer in place of the file; fetch the file with `git 
 FILE_TYPES = {"d": "a folder", "p": "a named pipe", "c": "a device", "b": "a device"}  # by `stat.filemode`
 
 
-def require_regular(path: Path, most: int | None = None) -> int:
+def require_regular(path: Path, max_bytes: int | None = None) -> int:
     """Raise an error unless a path is a regular file within a size limit. Return its size, without opening it.
 
     Args:
-        most: the maximum size in bytes; by default, any size is allowed.
+        max_bytes: the maximum size in bytes; by default, any size is allowed.
 
     Raises:
         OSError: the file does not exist or is too large, a permission is missing, or the path is not a regular file.
@@ -60,8 +60,8 @@ def require_regular(path: Path, most: int | None = None) -> int:
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):
         raise OSError(f"{FILE_TYPES.get(stat.filemode(status.st_mode)[0], 'a socket')}, not a regular file")
-    if most is not None and status.st_size > most:
-        raise OSError(f"{status.st_size:,} bytes, but such a file has at most {most:,}")
+    if max_bytes is not None and status.st_size > max_bytes:
+        raise OSError(f"{status.st_size:,} bytes, but such a file has at most {max_bytes:,}")
     return status.st_size
 
 
@@ -70,17 +70,17 @@ def is_file(path: Path) -> bool:
     return os.path.isfile(path)  # noqa: PTH113
 
 
-def read_bytes(file: Path, most: int) -> bytes:
+def read_bytes(file: Path, max_bytes: int) -> bytes:
     """Return a file's content.
 
     Args:
-        most: the maximum size of the file, in bytes.
+        max_bytes: the maximum size of the file, in bytes.
 
     Raises:
         BrokenFiles: the file is not a regular file, is too large, is a Git LFS pointer, or cannot be read.
     """
     try:
-        require_regular(file, most)
+        require_regular(file, max_bytes)
         content = file.read_bytes()
     except OSError as error:
         raise BrokenFiles(f"{file}: {error.strerror or error}") from None
@@ -100,16 +100,16 @@ def read_ends(file: Path, count: int) -> bytes:
     return b""
 
 
-def read_text(file: Path, most: int) -> str:
+def read_text(file: Path, max_bytes: int) -> str:
     """Return the text of a file in UTF-8, or in UTF-16 with a byte order mark. The mark is left out.
 
     Args:
-        most: the maximum size of the file, in bytes.
+        max_bytes: the maximum size of the file, in bytes.
 
     Raises:
         BrokenFiles: the file cannot be read (see `read_bytes`) or decoded (see `decode_text`).
     """
-    return decode_text(file, read_bytes(file, most))
+    return decode_text(file, read_bytes(file, max_bytes))
 
 
 def decode_text(file: Path, content: bytes, encoding: str = "utf-8") -> str:

@@ -49,7 +49,7 @@ def listen(handle: Callable[[int, Any], None], numbers: Iterable[int] = STOP_SIG
 
 def end_at_once(number: int, _: Any) -> None:
     """End the process without cleaning up."""
-    stopped = stop(number)
+    stopped = stop_exception(number)
     if str(stopped):
         write_line(str(stopped))
     os._exit(stopped.exit_code)
@@ -60,7 +60,7 @@ def raise_stopped(number: int, _: Any) -> None:
     global _raised_at
     if time.monotonic() - _raised_at >= SECONDS_OF_ONE_REQUEST:
         _raised_at = time.monotonic()
-        raise stop(number)
+        raise stop_exception(number)
 
 
 def stop_listening() -> None:
@@ -72,7 +72,7 @@ def stop_listening() -> None:
         signal.signal(number, signal.SIG_DFL)
 
 
-def stop(number: int) -> Stopped:
+def stop_exception(number: int) -> Stopped:
     """Return the exception that ends this process. Only the first process on a machine has a message."""
     name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
     return Stopped(f"stopped by {name}" if os.environ.get("LOCAL_RANK", "0") == "0" else "", number)

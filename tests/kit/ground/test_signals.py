@@ -25,10 +25,10 @@ CODES = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129), (sig
 
 @pytest.mark.parametrize(("number", "code"), CODES)
 def test_first_process_has_the_message_and_the_exit_code(number, code, monkeypatch):
-    assert signals.stop(number).exit_code == code
-    assert str(signals.stop(number))
+    assert signals.stop_exception(number).exit_code == code
+    assert str(signals.stop_exception(number))
     monkeypatch.setenv("LOCAL_RANK", "1")
-    assert (str(signals.stop(number)), signals.stop(number).exit_code) == ("", 0)
+    assert (str(signals.stop_exception(number)), signals.stop_exception(number).exit_code) == ("", 0)
 
 
 def test_signal_raises_once_within_two_seconds(monkeypatch):
@@ -74,7 +74,7 @@ def test_forked_process_ignores_signals():
 
 
 def test_exception_of_a_clean_up_gives_way():
-    stopped = signals.stop(signal.SIGTERM)
+    stopped = signals.stop_exception(signal.SIGTERM)
     try:
         try:
             raise stopped

@@ -20,7 +20,7 @@ from tiny_task import Judge, Shades
 
 from kit.cli import process, verbs
 from kit.ground.errors import Stopped, UserError
-from kit.ground.signals import stop
+from kit.ground.signals import stop_exception
 
 PARTS = Path(__file__).resolve().parent.parent / "parts"
 
@@ -320,7 +320,7 @@ def test_signal_before_the_first_step_is_not_lost(whole, monkeypatch):
 
 def test_signal_while_the_data_are_read_leaves_no_folder(monkeypatch):
     def interrupted(self, split):
-        raise stop(signal.SIGTERM)
+        raise stop_exception(signal.SIGTERM)
 
     monkeypatch.setattr(Shades, "load_split", interrupted)
     with pytest.raises(Stopped, match=r"^stopped by SIGTERM$"):

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from kit.data.loading import ignore_signals
-from kit.ground.signals import stop
+from kit.ground.signals import stop_exception
 from kit.safeguards.resume import signals
 from kit.safeguards.resume.signals import Agreement, Signals
 
@@ -30,7 +30,7 @@ def test_slurm_signals_stop_a_run(number, monkeypatch):
     received.listen(TRAINER)
     os.kill(os.getpid(), number)
     assert received.received == number
-    assert (str(stop(number)), stop(number).exit_code) == (f"stopped by {number.name}", 143)
+    assert (str(stop_exception(number)), stop_exception(number).exit_code) == (f"stopped by {number.name}", 143)
 
 
 def test_slurm_signals_are_ignored_without_slurm():

@@ -184,7 +184,7 @@ class ExactResume(L.Callback):
 
     def stop_exception(self) -> Stopped:
         """Return the exception that ends a run after a signal. Only the first process has a message."""
-        stopped = signals.stop(self.signals.received or signal.SIGTERM)
+        stopped = signals.stop_exception(self.signals.received or signal.SIGTERM)
         return Stopped("", stopped.number) if rank_zero_only.rank else stopped  # type: ignore[attr-defined]
 
     def _save_or_stop(self, trainer: L.Trainer, save: bool, stop: bool) -> None:
