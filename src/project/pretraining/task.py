@@ -20,6 +20,7 @@ from kit.ground.ranges import NonNegativeInt, PositiveInt, Share
 from kit.labels.features import FeatureEvaluation
 from kit.task import Task
 from kit.training.schedule import Interval, Schedule, WarmupCosine, optimizer_and_schedule
+from kit.training.weights import find_start
 from project.pretraining.model import views_loss
 from project.pretraining.views import RandomViews
 
@@ -32,7 +33,8 @@ MAX_FALL = 20.0  # a rank below highest / MAX_FALL is also a collapse
 class Pretrainer(Task):
     """LeJEPA (Balestriero and LeCun 2025): the views of an image have the same projection, a normal distribution.
 
-    The kernels of all convolutions are first set to cluster centres of patches from `clustered_images` images.
+    The kernels of all convolutions are first set to cluster centres of patches from `clustered_images` images, unless
+    the net starts from weights.
     `kit.labels.features` has the metrics.
 
     Args:
@@ -45,7 +47,8 @@ class Pretrainer(Task):
         num_views: the number of views of each image in a step, at least 2.
         weight: the weight of the distance from a normal distribution in the loss.
         hidden, projection_size: the widths of the projector's two layers.
-        clustered_images: the number of images for k-means; 0 starts from random weights.
+        clustered_images: the number of images for k-means; 0 starts from random weights. It is not used if the net
+            starts from weights.
     """
 
     monitor, mode = "val/loss", "min"
@@ -96,12 +99,12 @@ class Pretrainer(Task):
         self.highest_rank, self.is_restored = checkpoint.get("highest_rank", 0.0), True
 
     def on_fit_start(self) -> None:
-        """Set the convolutions by k-means, unless the weights are those of a checkpoint.
+        """Set the convolutions by k-means, unless the net starts from weights or the run is resumed.
 
         `on_train_start` would be too late: the callbacks run first, and `NanGuard` then copies the weights.
         """
         trainer, data = self.trainer, data_module(self.trainer)
-        is_trained = self.is_restored or self.global_step > 0
+        is_trained = self.is_restored or self.global_step > 0 or find_start(self.net) is not None
         if is_trained or not self.clustered_images or not isinstance(data, ImageDataModule):
             return
         keys = evenly_spaced_part(range(len(data.samples["train"])), self.clustered_images)
