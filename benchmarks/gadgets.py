@@ -59,8 +59,8 @@ WEIGHTS = ("weights", "checkpoint", "ckpt", "inception")
 FOLDERS = ("path", "dir", "file", "root", "folder", "run", "cache", "judge", "style", "log", "out", "name", "version")
 FLAGS = ("download", "pretrained", "force", "overwrite", "delete", "save")
 MADE_ONCE = ("torch.", "torchvision.transforms.")
-# docs/predict.md names this exception: a painter's features are no part of its checkpoint.
-FETCHES, SERVER = "kit.samples.TorchvisionFeatures", "download.pytorch.org"
+# docs/predict.md names these exceptions: a painter's features are no part of its checkpoint.
+SERVERS = {"kit.samples.TorchvisionFeatures": "download.pytorch.org", "kit.samples.TimmFeatures": "huggingface.co"}
 
 Config = dict[str, Any]
 
@@ -512,7 +512,8 @@ def walk(stage: Path) -> int:
         gadget, place = done.job, done.job.place.key.replace(".init_args", "")
         result = done.result if isinstance(done.result, Use) else Use(gadget.path, False, [str(done.result)])
         uses.setdefault(id(gadget.thing), []).append(result)
-        effects = [one for one in done.effects if gadget.path != FETCHES or SERVER not in one]
+        server = SERVERS.get(gadget.path)
+        effects = [one for one in done.effects if not server or server not in one]
         if effects:
             harmful_classes.add(gadget.path)
         if effects or os.environ.get("VERBOSE"):

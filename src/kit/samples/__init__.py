@@ -6,7 +6,7 @@
 `predictions` writes files, and has the modules to export.
 """
 
-from kit.samples.features import ClassifierFeatures, TorchvisionFeatures
+from kit.samples.features import ClassifierFeatures, TimmFeatures, TorchvisionFeatures
 from kit.samples.images import SignedImages
 
-__all__ = ["ClassifierFeatures", "SignedImages", "TorchvisionFeatures"]
+__all__ = ["ClassifierFeatures", "SignedImages", "TimmFeatures", "TorchvisionFeatures"]

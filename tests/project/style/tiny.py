@@ -34,14 +34,14 @@ def photos(root: Path, count: int, size: tuple[int, int] = (30, 26)) -> None:
         Image.fromarray(pixels.astype(np.uint8)).save(root / f"{number}.png")
 
 
-def classifier(file: Path, steps: int = 5, channels: int = 3) -> Trunk:
+def classifier(file: Path, steps: int = 5, channels: int = 3, stem_stride: int = 2) -> Trunk:
     """What features are taken of, of a checkpoint as a run of a classifier leaves it; its trunk is returned."""
     torch.manual_seed(0)
-    trunk = Trunk(channels, [4, 6, 8], depth=[2, 1, 2], stem_stride=2).eval()
+    trunk = Trunk(channels, [4, 6, 8], depth=[2, 1, 2], stem_stride=stem_stride).eval()
     for norm in (module for module in trunk.modules() if isinstance(module, torch.nn.BatchNorm2d)):
         torch.nn.init.uniform_(norm.running_mean, -0.1, 0.1)
     tensors = {f"net.trunk.{name}": tensor for name, tensor in trunk.state_dict().items()}
-    net = {"class_path": "its_own.Net", "init_args": {"stem_stride": 2}}
+    net = {"class_path": "its_own.Net", "init_args": {"stem_stride": stem_stride}}
     taught = {"in_channels": channels, "mean": [0.4] * channels, "std": [0.2] * channels}
     content = {
         "state_dict": tensors,
