@@ -8,5 +8,5 @@ Images are uint8, 0 to 255, until they are on the device, where they become floa
 import os
 
 # Limit the busy waiting of torch's threads (GNU OpenMP), before torch is imported. By default, idle threads keep
-# cores busy that the workers that load images need, and other runs on the same machine.
+# cores busy. The workers that load images, and other runs on the same machine, need these cores.
 os.environ.setdefault("GOMP_SPINCOUNT", "100000")

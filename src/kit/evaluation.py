@@ -134,7 +134,7 @@ class Evaluation(ABC):
     def class_counts(self) -> tuple[str, Tensor] | None:
         """Return a noun for the counted objects, such as "images", and their number in each class, Long[K].
 
-        Return None if it is unknown.
+        Return None if the numbers are unknown.
         """
         return None
 

@@ -227,7 +227,10 @@ class ExportedModule(nn.Module):
         return 1
 
     def example(self, preprocessing: Preprocessing, count: int) -> tuple[Tensor, ...]:
-        """Return inputs for `count` images of the training images' size. The inputs for an image ignore `count`."""
+        """Return inputs for `count` images of the training images' size.
+
+        The inputs for an image do not depend on `count`.
+        """
         raise NotImplementedError(f"{type(self).__name__} does not define example(preprocessing, count)")
 
     def expected(self, task: Any, *inputs: Tensor) -> Any:

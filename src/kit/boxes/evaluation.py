@@ -49,8 +49,8 @@ class BoxEvaluation(Evaluation):
 
     Args:
         class_names: the names of the labels 1 to K.
-        max_detections: the number of detections of a class in an image that count: those with the highest scores.
-        threshold: the lowest score of the detections that are drawn and that may be errors, 0 to 1. By default, it is
+        max_detections: the largest number of detections of a class in an image that count, highest scores first.
+        threshold: detections with a lower score, 0 to 1, are not drawn, and do not count as errors. By default, it is
             the threshold with the highest F1 score of all classes in these samples. The metrics do not depend on it.
     """
 
@@ -92,7 +92,7 @@ class BoxEvaluation(Evaluation):
 
     @property
     def threshold(self) -> float:
-        """The lowest score of the detections that are drawn and that may be errors, 0 to 1."""
+        """Detections with a lower score, 0 to 1, are not drawn, and do not count as errors."""
         return self.once(self._best_threshold) if self._given_threshold is None else self._given_threshold
 
     def badness(self) -> tuple[str, Tensor]:
@@ -201,7 +201,7 @@ def coco_summary(images: Sequence[ImageBoxes], max_detections: int) -> dict[str,
 
     Args:
         images: the boxes of all images.
-        max_detections: the number of detections of a class in an image that count: those with the highest scores.
+        max_detections: the largest number of detections of a class in an image that count, highest scores first.
     """
     metric = MeanAveragePrecision(
         backend="faster_coco_eval",

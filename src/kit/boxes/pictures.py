@@ -16,8 +16,8 @@ from kit.ground import drawing
 from kit.ground.drawing import BLACK, GREEN, GREY, RED, Colour
 
 MIN_SIDE = 240  # the approximate length of a picture's shorter side, in pixels: boxes need room for their names
-MAX_NAMES = 4  # the largest number of objects that a label names; a number such as `+3` stands for others
-MAX_LABELS = 100  # if there are more objects, only errors have labels, and only where they cover no other label
+MAX_NAMES = 4  # the largest number of objects that a label names; `+3` stands for three others
+MAX_LABELS = 100  # if there are more objects, only errors have labels, which do not overlap
 MIN_TEXT = 0.7  # a legend in one row may shrink to this share of its size
 SAMPLE, GAP = 1.5, 0.6  # the length of a legend's lines and of its gaps, in text sizes
 AMBER = (255, 190, 0)  # the colour of false detections

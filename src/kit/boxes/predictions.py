@@ -15,7 +15,7 @@ from kit.ground import drawing
 from kit.ground.ranges import Share
 from kit.task import ExportedModule
 
-SCORE_MARGIN = 0.01  # a box within this of the net's threshold may be missing in one of two compared outputs
+SCORE_MARGIN = 0.01  # a box may be missing in one output if its score is this close to the net's threshold
 
 
 def to_original(detected: Mapping[str, Tensor], size: Sequence[Any], content_size: Sequence[Any]) -> dict[str, Tensor]:

@@ -134,7 +134,7 @@ def tensor_faults(images: ImageList) -> list[Fault]:
 
 
 def similar_images(files: Sequence[CheckedImage], statistics: ImageStatistics, indices: np.ndarray) -> dict[int, Match]:
-    """Return the best match of each image that resembles an earlier one. A match in another split is the best.
+    """Return the best match of each image that resembles an earlier one. Matches in other splits come first.
 
     Args:
         indices: the images to compare, ascending.

@@ -71,7 +71,8 @@ def quick_survey(data: ImageDataModule, all_files: bool = False) -> Survey:
 
 def full_survey(data: ImageDataModule, size_is_known: bool = True) -> Survey:
     """Run all checks, including those that decode every image. size_is_known: see `Contents.describe`."""
-    started, faults = time.monotonic(), list[Fault]()
+    started = time.monotonic()
+    faults: list[Fault] = []
     images, description = ImageList([], [], {}, []), ""
     try:
         with warnings.catch_warnings():

@@ -107,7 +107,7 @@ ORDER: tuple[tuple[type[L.Callback], tuple[type[L.Callback], ...], str], ...] = 
 
 
 def sort_callbacks(callbacks: Iterable[L.Callback]) -> list[L.Callback]:
-    """Return callbacks in an order that `ORDER` allows. `Overfitting` and `Speed` must precede those that read them."""
+    """Return callbacks in an order that `ORDER` allows: callbacks that read `Overfitting` or `Speed` follow them."""
     first_kinds = [kind for kind, others, _ in ORDER if others == (L.Callback,)]
 
     def ranks(callback: L.Callback) -> list[bool]:

@@ -40,7 +40,7 @@ def parser_annotations(parser: ArgumentParser) -> Annotations:
 
 @functools.cache
 def parameter_annotations(target: Any) -> Annotations:
-    """Return the annotations of the parameters of a class or a function, also of its `**kwargs`."""
+    """Return the annotations of the parameters of a class or a function, including those in its `**kwargs`."""
     parser = ArgumentParser(exit_on_error=False)
     add = parser.add_class_arguments if isinstance(target, type) else parser.add_function_arguments
     add(target, fail_untyped=False)

@@ -71,7 +71,7 @@ class PlainParser(ArgumentParser):
                     raise UserError(f"{option} cannot be set: {target} gets the value of {source}")
         groups = [key for key, annotation in parser_annotations(self).items() if isinstance(annotation, dict)]
         for file in configs:
-            content = read_yaml(Path(file))  # refuses a large file, which the parser would read
+            content = read_yaml(Path(file))  # has limits that the parser does not have
             if isinstance(content, dict) and any(isinstance(content.get(key), (list, str)) for key in groups):
                 raise UserError(explain("", self, configs, others))  # the parser ignores a list in place of a group
         try:

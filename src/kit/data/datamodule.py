@@ -70,7 +70,7 @@ class ImageDataModule(Contents):
         self.cache, self.cache_dir, self.balanced, self.seed = cache, Path(cache_dir), balanced, seed
         self.mean, self.std = mean, std
         self.levels: Levels | None = None  # set by `setup`
-        self._size: tuple[int, int] | None = None  # of all images, if they have the same; set by `setup`
+        self._size: tuple[int, int] | None = None  # of all images, if it is the same; set by `setup`
         self.samples: dict[str, Samples | None] = {}  # the splits, set by `setup`
         self.left_out, self._loaded = {}, {}
         self.description = ""  # the result of `describe` without the size, set by `setup` for a fit

@@ -182,7 +182,7 @@ def _reduce_storage(storage: torch.UntypedStorage) -> tuple[Any, ...]:
     try:
         return reduce_storage(storage)
     except RuntimeError:  # /dev/shm is full; in a container, it has 64 MB by default
-        ForkingPickler.register(torch.UntypedStorage, _copy_storage)  # for all batches: each failure leaves a file
+        ForkingPickler.register(torch.UntypedStorage, _copy_storage)  # for later batches: each failure leaves a file
         return _copy_storage(storage)
 
 

@@ -20,7 +20,7 @@ from kit.formats.text import joined_class_faults
 from kit.ground.errors import UserError, did_you_mean
 from kit.ground.faults import Fault, fault
 
-NOT_USED = "not used, since its name is none of train, val and test; rename or remove it"  # of a folder beside splits
+NOT_USED = "not used, since its name is none of train, val and test; rename or remove it"  # a folder beside the splits
 
 
 class ClassFolders:

@@ -82,7 +82,7 @@ def _files_by_split(root: Path) -> dict[str | None, list[Path]]:
 
 
 def find_evidence(root: Path, pattern: re.Pattern[bytes] = LISTS) -> Evidence:
-    """Return the JSON files that `find` considers as evidence. `pattern` must match a part of a file's content."""
+    """Return the JSON files that `find` searches, as evidence. `pattern` must match a part of a file's content."""
     files = [file for files in _files_by_split(root).values() for file in files]
     return Evidence(files, "JSON file", lambda file: _has_format(file, pattern))
 

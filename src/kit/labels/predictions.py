@@ -99,7 +99,10 @@ class MultiLabelPredictions(PredictionTable):
 
 
 class ExportedClassifier(ExportedModule):
-    """Convert images to `probabilities`, Float[B K]. An exported file's may differ from PyTorch's by 0.005."""
+    """Convert images to `probabilities`, Float[B K].
+
+    The probabilities of an exported file may differ from PyTorch's by 0.005.
+    """
 
     task = "classification"
     outputs: ClassVar = {"probabilities": {0: "batch"}}

@@ -188,7 +188,7 @@ def _overlay(image: Tensor, mask: Tensor, colours: Mapping[int, drawing.Colour])
         mask: class numbers [H W].
         colours: the colour of a class by its number. Classes without a colour are not tinted.
     """
-    tints, weights = torch.zeros(IGNORED + 1, 3), torch.ones(IGNORED + 1, 1)  # the weights are the image's
+    tints, weights = torch.zeros(IGNORED + 1, 3), torch.ones(IGNORED + 1, 1)  # weights: how much of the image remains
     for k, colour in (*colours.items(), (IGNORED, BLACK)):
         tints[k], weights[k] = torch.tensor(colour) * ALPHA, 1 - ALPHA
     drawn = torch.empty_like(image)

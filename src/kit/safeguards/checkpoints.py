@@ -40,7 +40,8 @@ class Checkpoint(ModelCheckpoint):
     def __init__(self, monitor: str | None = None, mode: Literal["min", "max"] | None = None) -> None:
         super().__init__(filename="best", enable_version_counter=False)
         self._arguments = monitor, mode
-        self.best_step: int | None = None  # the steps before `best.ckpt` if a validation chose it, else None
+        # The number of steps before `best.ckpt` (0: only the head is fitted), or None if no validation chose it.
+        self.best_step: int | None = None
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         self.monitor, self.mode = resolve_monitor(pl_module, *self._arguments)

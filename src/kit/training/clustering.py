@@ -19,8 +19,8 @@ def cluster_patches(block: nn.Sequential, images: Tensor) -> Tensor:
     """Set a block's kernels to the centres of spherical k-means on whitened patches (Coates and Ng 2012, section 3).
 
     Krahenbuhl et al. (2016, Data-dependent Initializations of Convolutional Neural Networks) set all layers in this
-    way. The running statistics of the normalisation are set to the images'. If there are fewer different patches
-    than kernels, the last kernels keep their values.
+    way. The running statistics of the normalisation are set to those of the images. If there are fewer
+    different patches than kernels, the last kernels keep their values.
 
     Args:
         block: a convolution without bias, a batch normalisation, and perhaps further layers.

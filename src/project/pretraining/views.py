@@ -24,10 +24,10 @@ class RandomViews:
         scale: the smallest and the largest area of the part, as a share of the image's area, above 0.
         angle_deg: the largest angle that a view is turned by, clockwise or anticlockwise.
         mirror: whether to mirror views left to right, each with a probability of 0.5.
-        brightness: the largest value that is added to all values of an image or subtracted, in standard deviations.
+        brightness: the largest change of all values of an image by the same number, in standard deviations.
         contrast: the largest relative change of the differences from the mean value.
         saturation: the largest relative change of the differences between the channels.
-        tint: the largest value that is added to all values of a channel or subtracted, in standard deviations.
+        tint: the largest change of all values of a channel by the same number, in standard deviations.
         grey: the probability that a view loses its colours.
     """
 

@@ -62,8 +62,7 @@ def test_only_slow_files_are_read_in_threads(monkeypatch):
     assert in_loop == [0, 41, 82, 123]  # the loop is tried again
 
 
-def test_slow_caller_does_not_start_threads(monkeypatch):
-    monkeypatch.setattr(threads, "MAX_DELAY", 0.02)
+def test_slow_caller_does_not_start_threads():
     for ident in map_files(lambda _: threading.get_ident(), range(30)):
         time.sleep(0.005)
         assert ident == threading.get_ident()

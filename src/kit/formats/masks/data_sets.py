@@ -41,7 +41,7 @@ class MaskFormat(Protocol):
         """Return the images of train, or of the first split if there is no train."""
 
     def read(self, split: str, class_names: Sequence[str]) -> MaskSplit | None:
-        """Return the usable images of a split, or None if there are none. class_names: of the data module.
+        """Return the usable images of a split, or None if there are none. class_names: the names in the data module.
 
         Raises:
             UserError: the split cannot be used.
@@ -55,7 +55,7 @@ class MaskFormat(Protocol):
         """Read masks with the pixel values that a checkpoint has stored. An empty list changes nothing."""
 
     def faults(self, class_names: Callable[[], Sequence[str]]) -> Iterable[Fault]:
-        """Yield the faults of all splits. class_names: returns the data module's, or raises a `UserError`."""
+        """Yield the faults of all splits. class_names: returns the names, or raises a `UserError`."""
 
 
 def find_masks(

@@ -69,7 +69,8 @@ class ExactResume(L.Callback):
                 callback.dirpath = str(checkpoints if is_ours else checkpoints.absolute() / type(callback).__name__)
         if self.enabled:
             trainer.strategy.checkpoint_io = self.writer
-            # Listen before the workers start: a signal would otherwise raise an exception then, and leave some running.
+            # Listen before the workers start. Otherwise a signal could raise an exception while they start, and leave
+            # some of them running.
             self.signals.listen(trainer)
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:

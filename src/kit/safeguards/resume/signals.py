@@ -61,7 +61,8 @@ class Agreement:
     def __call__(self, *requests: bool) -> list[bool]:
         """Return for each request whether any process made it at the previous call.
 
-        With one process, return the requests. All processes must call this equally often, with as many requests.
+        With one process, return the requests. All processes must call this equally often, with the same number of
+        requests.
         """
         if self._group is None:
             return list(requests)
