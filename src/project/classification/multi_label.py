@@ -25,7 +25,7 @@ class MultiLabelClassifier(Classifier):
     Label smoothing moves the targets 0 and 1 towards 0.5.
 
     thresholds: Float[K]. A label is predicted if its probability is at least its threshold. Each validation of a run
-        chooses the thresholds with the highest F1 scores, and a checkpoint holds them.
+        sets them to the thresholds with the highest F1 scores. They are saved in checkpoints.
     """
 
     monitor, mode = "val/map", "max"

@@ -49,7 +49,7 @@ class CnnUnet(nn.Module):
 
 
 class Up(nn.Module):
-    """A level of the decoder: map Float[B deeper_width h w] and a skip connection to Float[B width H W], its shape."""
+    """A level of the decoder: map Float[B deeper_width h w] and a skip connection, Float[B width H W], to its shape."""
 
     def __init__(self, deeper_width: int, width: int) -> None:
         super().__init__()
