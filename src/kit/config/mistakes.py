@@ -53,7 +53,8 @@ def explain(message: str, parser: ArgumentParser, configs: Sequence[str] = (), a
         if text is None:
             return f"{option} needs a value: {option} VALUE"
         for name, value, _ in leaves(text or "''", key):  # an empty text is not null
-            if mistake := checker.check(name, value, text):
+            nested_text = value if isinstance(value, str) else json.dumps(value, default=str)
+            if mistake := checker.check(name, value, text if name == key else nested_text):
                 return mistake
     parents = re.findall(r'Parser key "([\w.]+)"', message)
     if missing := re.search(r"arguments are required: ([\w.]*\w)", message):

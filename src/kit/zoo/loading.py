@@ -128,11 +128,12 @@ def downloading_from_hub(name: str) -> Iterator[None]:
 
 
 def _is_reachable(url: str) -> bool:
-    if {"https", "all"} & {*getproxies()}:  # the connection goes to a proxy
-        return True
     address = urlsplit(url)
+    if {address.scheme, "all"} & {*getproxies()}:  # the connection goes to a proxy
+        return True
+    port = address.port or (80 if address.scheme == "http" else 443)
     try:
-        with socket.create_connection((address.hostname, address.port or 443), HUB_SECONDS):
+        with socket.create_connection((address.hostname, port), HUB_SECONDS):
             return True
     except OSError:
         return False

@@ -51,7 +51,9 @@ class MultiLabelClassifier(Classifier):
         self.thresholds.copy_(self.measured.thresholds)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["state_dict"]["thresholds"] = self.thresholds  # `EMA` would save an average of this buffer
+        # Save the thresholds that the latest validation has chosen. `EMA` would save an average of this buffer.
+        thresholds = self.measured.thresholds if self.measured else self.thresholds
+        checkpoint["state_dict"]["thresholds"] = thresholds.to(self.thresholds)
 
     def predict(self, images: Tensor, sizes: Sizes, content_sizes: Sizes) -> list[MultiLabelClassification]:
         """Find the labels of images, Float[B C H W]. The sizes are not used."""

@@ -116,8 +116,8 @@ class Detector(Task):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         # Save the threshold that the latest validation has chosen. `EMA` would save an average of this buffer.
-        threshold = torch.tensor(self.measured.threshold) if self.measured else self.threshold
-        checkpoint["state_dict"]["threshold"] = threshold
+        threshold = self.measured.threshold if self.measured else self.threshold
+        checkpoint["state_dict"]["threshold"] = torch.as_tensor(threshold).to(self.threshold)
 
     @property
     def prediction_options(self) -> dict[str, Any]:
