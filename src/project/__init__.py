@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def _require_own_library() -> None:
-    """Raise an error unless Python finds the `kit` beside this package, and not another project's or none."""
+    """Stop unless Python finds the `kit` beside this package. It may find another project's `kit`, or none."""
     required = Path(__file__).resolve().parents[1] / "kit" / "__init__.py"
     spec = find_spec("kit")
     kit_file = spec.origin if spec else None

@@ -242,6 +242,11 @@ def test_net_of_a_library_is_given_by_its_class(refused, monkeypatch):
         assert "--model.net.name resnet18" in refused("--config", str(file), "--model.net", "resnet18")
 
 
+def test_suggestion_for_a_nested_key_has_its_own_value(refused):
+    message = refused("--config", RUN, "--trainer", '{"max_epoch": 3}')
+    assert message.endswith("did you mean --trainer.max_epochs 3?")
+
+
 @pytest.mark.parametrize("text", ["x" * 1_000_000, "x." * 50_000, "'" * 1_000_000])
 def test_long_value_is_cut(text, refused):
     for option in ("--model", "--trainer.max_epochs"):

@@ -71,9 +71,10 @@ def read(file: Path) -> dict[str, Any]:
 
 
 def load(file: Path, trusted: Sequence[str] = ()) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return a checkpoint's content and config, if building its model and data module runs no foreign code.
+    """Return a checkpoint's content and config. Raise an error if building its objects would run untrusted code.
 
-    The config is changed: arguments of `FROM_DATA` that a class does not have are removed, and nothing is downloaded.
+    The config differs from the checkpoint's: arguments of `FROM_DATA` that a class does not have are removed, and
+    `download` is set to False.
 
     Args:
         file: the checkpoint.
@@ -83,7 +84,8 @@ def load(file: Path, trusted: Sequence[str] = ()) -> tuple[dict[str, Any], dict[
         the result of `read`, and the result of `config_of` with the changes above.
 
     Raises:
-        UserError: see `read`; also, the file names something that is not trusted, or lacks the model or the data.
+        UserError: the file cannot be read (see `read`), names something that is not trusted, or does not name its model
+            or its data module.
     """
     content = read(file)
     trust.check_checkpoint(content, file, trusted)
@@ -104,8 +106,9 @@ def load(file: Path, trusted: Sequence[str] = ()) -> tuple[dict[str, Any], dict[
 def config_of(content: dict[str, Any]) -> dict[str, Any]:
     """Return the config of the model and the data module in a checkpoint, `{"model": ..., "data": ...}`.
 
-    Arguments that depend on the machine are left out. The nets in the arguments load no pretrained weights, since the
-    checkpoint has all weights. An argument `pretrained` of the model itself is kept.
+    Arguments that depend on the machine are left out. In nested arguments, such as `net`, `pretrained` becomes False
+    and `weights` None, since the checkpoint has these weights. `features` is not changed, and neither are `pretrained`
+    and `weights` of the model itself.
     """
     config = {}
     for part, key in (("model", "hyper_parameters"), ("data", "datamodule_hyper_parameters")):

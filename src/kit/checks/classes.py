@@ -30,7 +30,8 @@ def class_faults(names: Sequence[str], counts: dict[str, list[int]]) -> list[Fau
         known_numbers = [max(number, 0) for number in numbers]
         for name, number in zip(names, numbers, strict=True):
             if number == 0:
-                message = f"{split} has no example of '{name}'; its metrics leave the class out"
+                effect = "the model cannot learn it" if split == "train" else f"the {split} metrics leave it out"
+                message = f"{split} has no example of '{name}'; {effect}"
                 faults.append(fault("class-missing", "", message))
             elif split == "train" and 0 < number < max(MIN_EXAMPLES, max(known_numbers) / MAX_RATIO):
                 note = ", which is not split off for validation" if number == 1 and "val" not in counts else ""

@@ -19,6 +19,7 @@ from kit.config.suggestions import configs_without_pretraining
 from kit.dashboard.report import log_report, report, require_measured
 from kit.data import ImageDataModule, reading
 from kit.data.contents import SPLITS
+from kit.data.datamodule import evaluated_split
 from kit.data.loading import lost_worker
 from kit.exporting.model_card import write_card
 from kit.formats.recognition import OtherOptions
@@ -266,7 +267,7 @@ def evaluate(cli: CLI, ckpt_path: Path | None = None) -> dict[str, float] | None
     """
     data, trainer = cli.datamodule, cli.trainer
     data.setup("test")
-    split = data.evaluated_split if isinstance(data, ImageDataModule) else "test"
+    split = evaluated_split(data)
     if (trainer.limit_test_batches if split == "test" else trainer.limit_val_batches) == 0:
         rank_zero_only(print)(f"nothing is tested: trainer.limit_{split}_batches is 0")
         return None

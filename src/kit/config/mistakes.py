@@ -18,9 +18,9 @@ from kit.config.arguments import scan, split_words
 from kit.ground.files import MAX_CONFIG_BYTES, read_text
 from kit.ground.yaml_files import leaves
 
-PARAMS = "params"  # an argument of optimizers that no config gives
-MAX_VALUE = 60  # characters of a value in an error message
-MAX_NAME = 200  # characters of the name of a class or a file
+PARAMS = "params"  # the optimizers' argument that the task passes, so that no config sets it
+MAX_VALUE = 60  # the largest number of characters of a value in an error message
+MAX_NAME = 200  # the largest number of characters of the name of a class or a file
 # Parts of the parser's messages that describe its internals.
 INTERNAL = re.compile(
     r"Parser key|Union|NoneType|Namespace|<class|Subtypes:|Errors:|Given value|Problem with given|implicit class_path|"
@@ -47,12 +47,14 @@ def explain(message: str, parser: ArgumentParser, configs: Sequence[str] = (), a
         return suggestions.for_word(word, value, checker.known_keys(), checker.classes.get("model"))
     for option, text, _ in scan(args):
         key = option.removeprefix("--").removesuffix("+")
-        if not option or (key not in checker.keys and option in parser._option_string_actions):  # or --print_config
+        # a word, or an option that is no key, such as --print_config
+        if not option or (key not in checker.keys and option in parser._option_string_actions):
             continue
         if text is None:
             return f"{option} needs a value: {option} VALUE"
         for name, value, _ in leaves(text or "''", key):  # an empty text is not null
-            if mistake := checker.check(name, value, text):
+            nested_text = value if isinstance(value, str) else json.dumps(value, default=str)
+            if mistake := checker.check(name, value, text if name == key else nested_text):
                 return mistake
     parents = re.findall(r'Parser key "([\w.]+)"', message)
     if missing := re.search(r"arguments are required: ([\w.]*\w)", message):
@@ -98,7 +100,8 @@ class KeyChecker:
             hint = suggestions.for_key(key, text, self.known_keys(), self.classes.get("model"))
             return f"no key '{key}'{f' of {kind.__name__}' if kind else ''}{hint}"
         if isinstance(annotation, dict):
-            if (key and value is None) or (text and Path(text[:MAX_NAME]).is_file()):  # its keys are read from a file
+            # a group may be null, or its keys may be read from a file
+            if (key and value is None) or (text and Path(text[:MAX_NAME]).is_file()):
                 return None
             example = f"{key}.{next(iter(annotation))}".lstrip(".")
             return f"{key or 'the config'} is {_as_text(value)}, but must be keys with values, such as {example}"
@@ -117,7 +120,11 @@ class KeyChecker:
         return f"{key} is {_as_text(value)}, but must be {annotations.describe(annotation)}{hint}"
 
     def _find(self, key: str) -> Any:
-        """Return the annotation of a key, or the annotations of a group; None if there is no such key."""
+        """Return the annotation of a key, or the annotations of a group; None if there is no such key.
+
+        Return `Any` for a key of an unknown class or of a mapping. Also record default classes in `classes`, and keys
+        whose class is missing in `keys_without_class`.
+        """
         annotation, owner, path = self.annotations, None, ""
         for name in filter(None, key.split(".")):
             if not isinstance(annotation, dict):  # `name` is an argument of the class at `path`

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from lightning.pytorch import LightningDataModule
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch import Tensor
@@ -194,11 +195,6 @@ class ImageDataModule(Contents):
         noun, texts = self.object_noun or "images", {name: f"{count:,}" for name, count in bars.items()}
         return {"labels": Bars(f"Training {noun} of each class", noun, bars, texts)}
 
-    @property
-    def evaluated_split(self) -> Literal["test", "val"]:
-        """The split that reports describe: test, or val if the data have no test split."""
-        return "test" if self.samples.get("test") is not None else "val"
-
     def _dataset(self, samples: Samples, augment: Sequence[Transform] = ()) -> loading.SplitDataset:
         return loading.SplitDataset(samples, augment, self.sample, self.collate)
 
@@ -273,3 +269,8 @@ class ImageDataModule(Contents):
         self.levels = state.get("levels")
         self.use_size(state.get("size"))
         _ = self.preprocessing  # raises an error if a value is invalid
+
+
+def evaluated_split(data: LightningDataModule) -> Literal["test", "val"]:
+    """Return the split that reports describe: test, or val if the data are images without a test split."""
+    return "val" if isinstance(data, ImageDataModule) and data.samples.get("test") is None else "test"

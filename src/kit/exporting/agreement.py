@@ -17,6 +17,7 @@ from kit.checkpoints import checkpoint
 from kit.config.parser import build
 from kit.data import ImageDataModule, Preprocessing, Samples
 from kit.data.contents import SPLITS
+from kit.data.datamodule import evaluated_split
 from kit.data.decode import decode
 from kit.exporting.graph import Run
 from kit.ground.errors import UserError, one_line
@@ -67,7 +68,8 @@ def read_images(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # training has shown the warnings about these data
             data = _load_data(file, trusted)
-        samples = data.samples.get(data.evaluated_split)
+        split = evaluated_split(data)
+        samples = data.samples.get(split)
         if not samples:
             raise UserError("neither test nor val has an image")
         indices = sorted({i * len(samples) // count for i in range(count)})
@@ -76,7 +78,7 @@ def read_images(
         why = one_line(error)
         print(f"warning: compared on noise, since the run's data cannot be read ({why})", file=sys.stderr, flush=True)
         return noise(preprocessing), f"{NUM_NOISE} images of noise"
-    return images, f"{len(images)} image{'s' * (len(images) > 1)} of {data.evaluated_split}"
+    return images, f"{len(images)} image{'s' * (len(images) > 1)} of {split}"
 
 
 def noise(preprocessing: Preprocessing) -> list[Tensor]:

@@ -20,6 +20,7 @@ from kit.checks.report import by_kind, describe
 from kit.checks.survey import Survey
 from kit.config.annotations import default_of, import_path
 from kit.data import ImageDataModule
+from kit.data.datamodule import evaluated_split
 from kit.evaluation import Evaluation, worst_and_best
 from kit.ground import app
 from kit.ground._lightning import data_module
@@ -85,7 +86,7 @@ def write_card(
         notes: lines about files that were left out.
     """
     task, data, config = as_task(model), data_module(trainer), read_yaml(folder / "config.yaml")
-    kind, split = _exported_task(task), data.evaluated_split if isinstance(data, ImageDataModule) else "test"
+    kind, split = _exported_task(task), evaluated_split(data)
     folders = folders_in([str(Path.home()), str(Path.cwd()), str(folder.absolute()), *tree_leaves(config)])
     pages = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     pages.loader, pages.finalize = FileSystemLoader(Path(__file__).parent), partial(markdown, folders=folders)

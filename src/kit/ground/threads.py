@@ -11,8 +11,9 @@ from typing import TypeVar
 T = TypeVar("T")
 R = TypeVar("R")
 QUICK_SECONDS = 0.0003  # files that take less time are read faster in a loop than in threads
-MAX_DELAY = 0.1  # threads take over when the loop is this many seconds slower than `QUICK_SECONDS` a file
-FILES_IN_THREADS = 8192  # then the loop is tried again, since perhaps only some files are slow
+MAX_DELAY = 0.1  # the total of seconds beyond `QUICK_SECONDS` per file after which threads take over
+# The number of files that threads read before the loop is tried again: perhaps only some are slow.
+FILES_IN_THREADS = 8192
 
 
 def available_cores() -> int:
@@ -26,7 +27,7 @@ def map_in_threads(
 ) -> Iterator[R]:
     """Yield `work(item)` for each item, in the order of the items.
 
-    There are more threads than cores, since a thread that reads files mostly waits.
+    There may be more threads than cores, since a thread that reads files mostly waits.
 
     Args:
         chunk_size: the number of items in a chunk. A thread takes a chunk at a time.

@@ -16,7 +16,7 @@ class Ranking(NamedTuple):
     """The scores of N samples in descending order, for one class or for K classes, each with an order of its own.
 
     scores: Float[N] or Float[N K].
-    hits: the number of positive samples among the first 1 to N, Float64, of the same shape.
+    hits: the number of positive samples among the first n, for n = 1 to N, Float64, of the same shape.
     is_last: whether a sample is the last one with its score, Bool, of the same shape.
     """
 

@@ -63,7 +63,8 @@ def load_pretrained(
         weights: the file or the run, or None.
         pretrained: whether to load torchvision's weights if no file is given. They are downloaded once.
         head: the beginnings of the names of the head's tensors, which may have other shapes than in the weights.
-        part: the part whose weights a file may have alone, such as the backbone, or `net`.
+        part: the part of the net, such as the backbone, that is loaded if the weights do not fit the whole net; `net`
+            if there is no such part.
     """
     if not weights and not pretrained:
         return
@@ -71,8 +72,8 @@ def load_pretrained(
     if weights:
         loaded = read_weights(weights)
     else:
-        with downloading(name):
-            tensors = models.get_model(name, weights=default).state_dict()  # torchvision renames some tensors
+        with downloading(name):  # build the net, since torchvision renames some tensors of the file as it loads them
+            tensors = models.get_model(name, weights=default).state_dict()
         loaded = Weights(tensors, f"torchvision's {name} ({default.name})", default.meta.get("license", ""))
     if hasattr(net, "transform"):  # a detector, which would normalise the images itself
         loaded = loaded.trained_with(net.transform.image_mean, net.transform.image_std)
@@ -127,11 +128,12 @@ def downloading_from_hub(name: str) -> Iterator[None]:
 
 
 def _is_reachable(url: str) -> bool:
-    if {"https", "all"} & {*getproxies()}:  # the connection goes to a proxy
-        return True
     address = urlsplit(url)
+    if {address.scheme, "all"} & {*getproxies()}:  # the connection goes to a proxy
+        return True
+    port = address.port or (80 if address.scheme == "http" else 443)
     try:
-        with socket.create_connection((address.hostname, address.port or 443), HUB_SECONDS):
+        with socket.create_connection((address.hostname, port), HUB_SECONDS):
             return True
     except OSError:
         return False

@@ -38,7 +38,7 @@ class CNN(nn.Module):
 
 
 class TextbookCNN(nn.Module):
-    """A minimal net: convolution, ReLU, pooling and a linear layer. Pooling to 4x4 pixels allows any image size."""
+    """A minimal net: convolution, ReLU, pooling and a linear layer. It takes images of any size from 2x2 pixels."""
 
     def __init__(self, num_classes: int, in_channels: int = 3) -> None:
         super().__init__()

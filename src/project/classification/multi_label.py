@@ -25,7 +25,7 @@ class MultiLabelClassifier(Classifier):
     Label smoothing moves the targets 0 and 1 towards 0.5.
 
     thresholds: Float[K]. A label is predicted if its probability is at least its threshold. Each validation of a run
-        chooses the thresholds with the highest F1 scores, and a checkpoint holds them.
+        sets them to the thresholds with the highest F1 scores. They are saved in checkpoints.
     """
 
     monitor, mode = "val/map", "max"
@@ -51,7 +51,9 @@ class MultiLabelClassifier(Classifier):
         self.thresholds.copy_(self.measured.thresholds)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["state_dict"]["thresholds"] = self.thresholds  # `EMA` would save an average of this buffer
+        # Save the thresholds that the latest validation has chosen. `EMA` would save an average of this buffer.
+        thresholds = self.measured.thresholds if self.measured else self.thresholds
+        checkpoint["state_dict"]["thresholds"] = thresholds.to(self.thresholds)
 
     def predict(self, images: Tensor, sizes: Sizes, content_sizes: Sizes) -> list[MultiLabelClassification]:
         """Find the labels of images, Float[B C H W]. The sizes are not used."""

@@ -89,8 +89,8 @@ class Classifier(Task):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         if self.mix:  # the targets become Float[B K]
-            is_one_hot = batch.targets.ndim == 2
-            targets = batch.targets if is_one_hot else F.one_hot(batch.targets, self.num_classes).float()
+            is_multi_hot = batch.targets.ndim == 2
+            targets = batch.targets if is_multi_hot else F.one_hot(batch.targets, self.num_classes).float()
             images, targets = self.mix(batch.images, targets)
             batch = batch._replace(images=images, targets=targets)
         return super().training_step(batch, batch_idx)
@@ -134,7 +134,7 @@ class Classifier(Task):
 
 
 def _class_weights(counts: list[int] | None) -> Tensor:
-    """Return class weights, Float[K]: number of labels / (K * number of the class); 0 for a class without labels."""
+    """Return class weights, Float[K]: sum of the counts / (K * count of the class); 0 for a class with the count 0."""
     if not counts:
         raise UserError("model.weighted needs model.class_counts, the number of training images of each class")
     label_counts = torch.tensor(counts, dtype=torch.float)

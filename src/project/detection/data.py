@@ -92,8 +92,8 @@ class BoxFolder(BoxDataModule):
             the training images and their objects, see `kit.data.image_size`.
         group: a regular expression such as `^(patient\\d+)_`. The text that its first capture group matches in a file
             name is the group of the image. If a validation part is split off from train, each group stays in one part.
-        channels: 1 (grey), 3 (RGB) or 4 (RGBA). By default, up to 63 images, evenly spaced in the list, are read: 1 if
-            all are grey, else 3.
+        channels: 1 (grey), 3 (RGB) or 4 (RGBA). By default, 3 if one of up to 63 images, evenly spaced in the list, is
+            coloured, else 1.
         train, val, test: COCO's JSON files, relative to `root`; by default they are found by their names.
         images: the folder of COCO's images, relative to `root`; by default it is found.
         crowds: `ignore` ignores the regions of crowds, which are COCO's annotations with `iscrowd` 1 and Pascal VOC's
@@ -143,7 +143,10 @@ class BoxFolder(BoxDataModule):
         self._box_splits: dict[str, BoxSplit] = {}
 
     def reading(self, split: str) -> Reading:
-        """Return the annotations of a split that exists. They are read only once. `box_split` deletes their boxes."""
+        """Return the annotations of a split that exists, and read them only once.
+
+        `box_split` empties their `boxes` to save memory.
+        """
         if split not in self._readings:
             self._readings[split] = self.reader.read(split)
             if self.crowds == "objects":
@@ -161,11 +164,12 @@ class BoxFolder(BoxDataModule):
         return names
 
     def find_in_channels(self) -> int:
-        reading = self.reading(next(iter(self.reader.sources)))  # of train, if there is one
-        return self.channels or find_channels([annotation.image for annotation in reading.annotations])
+        split = next(iter(self.reader.sources))  # train, if there is one
+        return self.channels or find_channels([annotation.image for annotation in self.reading(split).annotations])
 
     def find_image_size(self) -> tuple[int, int]:
-        box_targets = self.box_split(next(iter(self.reader.sources))).targets  # of train, if there is one
+        split = next(iter(self.reader.sources))  # train, if there is one
+        box_targets = self.box_split(split).targets
         readable_sizes = box_targets.sizes[box_targets.sizes.prod(1) > 1]  # the size of an unreadable image is 1 x 1
         return choose_image_size(readable_sizes, targets.object_shares(box_targets), BOXES)
 

@@ -38,8 +38,8 @@ class CnnFcos(FCOS):
         convs: the number of convolutions before the last layer of the head.
         score_thresh: detections with a lower score are dropped.
         nms_thresh: if two detections of a class overlap by more than this IoU, the one with the lower score is dropped.
-        class_agnostic_nms: whether `nms_thresh` also applies to detections of different classes. Choose True if two
-            objects never share a place.
+        class_agnostic_nms: whether `nms_thresh` also applies to detections of different classes. Choose True if
+            objects never overlap.
         weights: a run or a checkpoint file from which the trunk is loaded; see `kit.training.weights`.
     """
 

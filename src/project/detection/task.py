@@ -35,8 +35,9 @@ class Detector(Task):
             `horizontal`, `vertical` or `both` (rotated by 180 degrees). Each costs one more forward pass.
         compile: `torch.compile` the backbone of the net. The first step then takes a minute.
 
-    threshold: Float[], the lowest score of the detections that are drawn. Each validation of a run chooses the one with
-        the highest F1 score of all classes. A checkpoint holds it. The metrics and `predictions.json` do not use it.
+    threshold: Float[]. Pictures show only detections with at least this score. Each validation of a run sets it to the
+        threshold with the highest F1 score over all classes. It is saved in checkpoints. The metrics and
+        `predictions.json` do not use it.
     """
 
     monitor, mode = "val/map", "max"
@@ -115,8 +116,8 @@ class Detector(Task):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         # Save the threshold that the latest validation has chosen. `EMA` would save an average of this buffer.
-        threshold = torch.tensor(self.measured.threshold) if self.measured else self.threshold
-        checkpoint["state_dict"]["threshold"] = threshold
+        threshold = self.measured.threshold if self.measured else self.threshold
+        checkpoint["state_dict"]["threshold"] = torch.as_tensor(threshold).to(self.threshold)
 
     @property
     def prediction_options(self) -> dict[str, Any]:

@@ -113,7 +113,7 @@ def add_noise(x: Tensor, time: float, churn: float, noise: Tensor) -> tuple[Tens
     The noise level at time t is (1 - t) / t. It is raised by the factor 1 + churn.
     """
     earlier = time / (time + (1 + churn) * (1 - time))  # (1 - earlier) / earlier = (1 + churn) * (1 - time) / time
-    scale = earlier / time  # an image has the weight `time` in a point; after scaling, `earlier`
+    scale = earlier / time  # x contains time * image, and scale * x contains earlier * image
     # Variances add up: the new noise has the required variance less the variance of the noise that is there already.
     variance = (1 - earlier) ** 2 - (scale * (1 - time)) ** 2
     return scale * x + math.sqrt(variance) * noise, earlier

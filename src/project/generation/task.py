@@ -39,7 +39,7 @@ class Generator(Task):
         solver: generates samples; by default `Heun`.
         guidance: see `flow.guided_velocity`. 1 is no guidance; a higher value makes samples clearer and more alike.
         unlabelled: the share of training images that the net sees without their class; guidance needs a share above 0.
-        samples: the number of samples in the final report. It uses at most as many as there are training images.
+        samples: the number of samples in the final report, limited to the number of training images.
         inception: a file with Inception's weights, for the standard FID: see `kit.samples.inception`.
         compile: `torch.compile` the net. The first step then takes a minute.
     """
@@ -77,7 +77,7 @@ class Generator(Task):
 
     def setup(self, stage: str) -> None:
         if self.inception:
-            load_inception(self.inception)  # so that an error is raised before training
+            load_inception(self.inception)  # load it here, so that errors are raised before training
         if self.compiled:
             self.net.compile()
 

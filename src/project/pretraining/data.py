@@ -29,15 +29,15 @@ class Digits(DigitsDataModule):
 class ImageFolder(ImageDataModule):
     """All images in a folder, at any depth. If it has folders `train`, `val` and `test`, these are the splits.
 
-    If several folders in `root` (or in `train`) have images, the names of these folders are the classes. The target of
-    an image that is in none of them is -1. Otherwise, all images are of the class `image`.
+    If several folders in `root` (or in `train`) have images, the names of these folders are the classes, and an image
+    in none of them has the target -1. If at most one folder has images, all images are of the class `image`.
 
     Args:
         root: the folder of the images.
         image_size: the height and width to which every image is resized; by default, they are chosen from the sizes of
             the training images: see `kit.data.image_size`.
-        channels: 1 (grey), 3 (RGB) or 4 (RGBA). By default, up to 63 images, evenly spaced in the list, are read: 1 if
-            all are grey, else 3.
+        channels: 1 (grey), 3 (RGB) or 4 (RGBA). By default, 3 if one of up to 63 images, evenly spaced in the list, is
+            coloured, else 1.
     """
 
     format_name = "images in folders"

@@ -36,7 +36,7 @@ class Encoder(nn.Module):
         return self.trunk(images)[-1].mean((2, 3))
 
     def cluster(self, images: Tensor) -> None:
-        """Set each convolution to the cluster centres of its input's patches. images: Float[N C H W]."""
+        """Set the kernels of each convolution to cluster centres of its input's patches. images: Float[N C H W]."""
         for level in self.trunk.levels:
             for block in level:
                 images = cluster_patches(block, images)
@@ -74,7 +74,9 @@ def gaussian_distance(values: Tensor, directions: Tensor, num_images: int | None
 def _epps_pulley(values: Tensor, directions: Tensor) -> Tensor:
     """Return the mean statistic of `gaussian_distance`, divided by the number of images: Float[]."""
     points = torch.linspace(0, 3, 17, device=values.device)
-    weights = torch.full_like(points, 2 * 3 / 16)  # of the trapezoidal rule from -3 to 3; the integrand is even
+    # The weights of the trapezoidal rule. The integral from -3 to 3 is twice the integral from 0 to 3, since the
+    # integrand is even.
+    weights = torch.full_like(points, 2 * 3 / 16)
     weights[[0, -1]] /= 2
     target = torch.exp(-points.square() / 2)
     angles = (values @ directions)[..., None] * points  # [V B S 17]

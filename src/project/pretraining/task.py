@@ -24,7 +24,7 @@ from kit.training.weights import find_start
 from project.pretraining.model import views_loss
 from project.pretraining.views import RandomViews
 
-DIRECTIONS = 256  # in which the projections are compared with a normal distribution
+DIRECTIONS = 256  # the number of directions in which the projections are compared with a normal distribution
 MIN_IMAGES = 20  # the effective rank of fewer images is low in any case
 MIN_RANK = 2.0  # a lower effective rank is a collapse
 MAX_FALL = 20.0  # a rank below the highest rank / MAX_FALL is also a collapse
@@ -179,5 +179,5 @@ def collapse_message(rank: float, highest_rank: float) -> str:
     if rank >= max(MIN_RANK, highest_rank / MAX_FALL):
         return ""
     earlier = f", after {highest_rank:.1f} before" if highest_rank else ""
-    remedy = "give a larger --model.weight, or a lower learning rate"
-    return f"the features have collapsed: all images get almost the same (effective rank {rank:.1f}{earlier}); {remedy}"
+    problem = f"the features have collapsed: they are nearly equal for all images (effective rank {rank:.1f}{earlier})"
+    return f"{problem}; give a larger --model.weight, or a lower learning rate"

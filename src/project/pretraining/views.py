@@ -16,8 +16,8 @@ ASPECT = 4 / 3  # the largest aspect ratio of a cut part, relative to the image'
 class RandomViews:
     """Cut a random part out of each image, turn and mirror it, resize it to a square, and change its colours.
 
-    The colours are changed as in SimCLR (Chen et al. 2020, section 3), without blur. The images are normalised: one
-    standard deviation is 1. Opacity, the fourth channel, is not changed.
+    The colours are changed as in SimCLR (Chen et al. 2020, section 3), without blur. The images must already
+    be normalised, so that the value 1 is one standard deviation. Opacity, the fourth channel, is not changed.
 
     Args:
         size: the height and width of a view in pixels.
@@ -55,7 +55,6 @@ class RandomViews:
         Args:
             generator: the generator of the random numbers, on the CPU; None for the default one.
         """
-
         with torch.autocast(images.device.type, enabled=False):
             views = self._views(images.float(), generator)
         return views.to(images.dtype, memory_format=torch.channels_last)
@@ -81,7 +80,7 @@ class RandomViews:
     def _shrink(self, images: Tensor) -> Tensor:
         """Shrink large images until the smallest part that may be cut has about the size of a view: Float[B C h w].
 
-        Otherwise `grid_sample` would skip pixels even of small parts.
+        `grid_sample` does not smooth: in a large image, it would skip pixels even of the smallest part.
         """
         side = math.ceil(self.size / math.sqrt(self.scale[0]))
         size = [min(length, side) for length in images.shape[2:]]

@@ -73,8 +73,8 @@ class MaskFolder(MaskDataModule):
         keep_aspect: whether to fit images into `image_size` and pad them, instead of stretching them.
         group: a regular expression such as `^(patient\\d+)_`. The text that its first capture group matches in a file
             name is the group of the image. If a validation part is split off from train, each group stays in one part.
-        channels: 1 (grey), 3 (RGB) or 4 (RGBA). By default, up to 63 images, evenly spaced in the list, are read: 1 if
-            all are grey, else 3.
+        channels: 1 (grey), 3 (RGB) or 4 (RGBA). By default, 3 if one of up to 63 images, evenly spaced in the list, is
+            coloured, else 1.
         images: the folder of the images; by default it is found. With mask files, give its name, in `root` or in the
             folder of each split. With COCO, give its path relative to `root`.
         masks: the name of the folder of the mask files; by default it is found.

@@ -75,7 +75,7 @@ class Stylizer(Task):
         self._style_statistics: list[Statistics] = []
 
     def setup(self, stage: str) -> None:
-        self._extractor(self.device)  # loaded here so that errors are raised before training
+        self._extractor(self.device)  # load it here, so that errors are raised before training
 
     def _extractor(self, device: torch.device) -> FeatureExtractor:
         """Return the feature extractor. The first call loads it and computes the statistics of the style image."""

@@ -5,6 +5,7 @@ import torch
 from torchvision.transforms import v2
 
 from kit.data import ImageDataModule, Tensors, loading
+from kit.data.datamodule import evaluated_split
 from kit.data.preprocessing import mean_and_std
 from kit.ground.errors import UserError
 
@@ -35,7 +36,7 @@ def test_tenth_of_train_is_split_off_for_validation():
     assert (len(train), len(val)) == (36, 4)
     assert data.samples["val"].targets.tolist().count(0) == 2
     assert len(torch.cat([train, val]).flatten(1).unique(dim=0)) == 40
-    assert data.evaluated_split == "val"
+    assert evaluated_split(data) == "val"
 
 
 def test_bars_of_labels_have_the_most_frequent_class_first():

@@ -1,10 +1,12 @@
+from contextlib import nullcontext
+
 import pytest
 import timm
 import torch
 
 from kit.ground.errors import UserError
 from kit.training.weights import NotDownloaded
-from kit.zoo import TimmDetector, TimmNet
+from kit.zoo import TimmDetector, TimmNet, loading
 from kit.zoo.timm_models import PACKAGED, packaged_weights, weights_info
 
 DINO = {"embed_dim": 16, "depth": 3, "num_heads": 2}
@@ -145,3 +147,26 @@ def test_message_without_a_network_names_weights_in_an_installed_package(monkeyp
         packaged_weights("tf_efficientnet_lite0.in1k", NotDownloaded("no route"))
     with pytest.raises(NotDownloaded, match=r"^no route$"):
         packaged_weights("resnet18", NotDownloaded("no route"))
+
+
+@pytest.mark.parametrize(
+    ("url", "proxies", "expected"),
+    [
+        ("https://hub", {}, ("hub", 443)),
+        ("http://mirror", {}, ("mirror", 80)),
+        ("http://mirror:8080/hf", {}, ("mirror", 8080)),
+        ("http://mirror", {"https": "proxy"}, ("mirror", 80)),
+        ("http://mirror", {"http": "proxy"}, None),
+        ("https://hub", {"all": "proxy"}, None),
+    ],
+)
+def test_hub_is_reached_at_the_port_of_its_scheme_or_through_a_proxy(url, proxies, expected, monkeypatch):
+    connections = []
+
+    def connect(address, timeout):
+        connections.append(address)
+        return nullcontext()
+
+    monkeypatch.setattr(loading, "getproxies", lambda: proxies)
+    monkeypatch.setattr(loading.socket, "create_connection", connect)
+    assert loading._is_reachable(url) and connections == ([] if expected is None else [expected])

@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from kit.data import Preprocessing
+from kit.data.datamodule import evaluated_split
 from kit.ground.errors import BrokenFiles, UserError
 from project.classification import Digits, ImageFolder, TorchvisionDataset
 
@@ -57,7 +58,7 @@ def test_folders_with_splits_and_a_class_missing_in_val(image_folder):
 @pytest.mark.parametrize("val", ["valid", "validation", "Val"])
 def test_other_names_of_splits(image_folder, val):
     data = ready(ImageFolder(root=str(image_folder({"Train": {"a": 3, "b": 3}, val: {"a": 1, "b": 1}}))))
-    assert len(data.samples["val"]) == 2 and data.samples["test"] is None and data.evaluated_split == "val"
+    assert len(data.samples["val"]) == 2 and data.samples["test"] is None and evaluated_split(data) == "val"
 
 
 def test_folder_without_splits_is_split_by_seed(image_folder):

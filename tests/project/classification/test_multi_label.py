@@ -77,10 +77,20 @@ def test_validation_chooses_thresholds_that_prediction_and_test_use():
     task.trainer.state.fn = "validate"  # such as on other data
     validate(task, -logits)
     assert torch.equal(task.thresholds, chosen) and torch.equal(task.evaluation("test").thresholds, chosen)
+    assert task.exported().metadata == {"thresholds": chosen.tolist()}
+
+
+def test_checkpoint_has_the_chosen_thresholds_even_if_the_buffer_is_averaged():
+    """At the end of training, `EMA` replaces the buffer by its average."""
+    task = classifier()
     checkpoint = {"state_dict": {"thresholds": torch.zeros(3)}}
     task.on_save_checkpoint(checkpoint)
+    assert checkpoint["state_dict"]["thresholds"].tolist() == [0.5] * 3  # before the first validation
+    validate(task, torch.tensor([[3.0, -1, -2], [-3, -2, -4], [-1, 2, -3], [2, 1, -1], [-2, -3, -2]]))
+    chosen = task.thresholds.clone()
+    task.thresholds.fill_(0.25)
+    task.on_save_checkpoint(checkpoint)
     assert torch.equal(checkpoint["state_dict"]["thresholds"], chosen)
-    assert task.exported().metadata == {"thresholds": chosen.tolist()}
 
 
 def test_task_for_the_other_kind_of_data_is_named():

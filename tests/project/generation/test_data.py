@@ -4,6 +4,7 @@ import pytest
 import torch
 from PIL import Image
 
+from kit.data.datamodule import evaluated_split
 from kit.ground.errors import UserError
 from project.generation import Digits, ImageFolder
 
@@ -60,7 +61,7 @@ def test_images_without_class_folders(below):
     data.setup("fit")
     assert data.class_names == ["image"]
     assert len(data.samples["train"]) == 8 and len(data.samples["val"]) == 1
-    assert data.evaluated_split == "val"
+    assert evaluated_split(data) == "val"
 
 
 def test_invalid_folders_are_one_line():
