@@ -1,6 +1,7 @@
 """Start a verb: print its page of help, or import what it needs and run it."""
 
 import gc
+import logging
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -27,6 +28,8 @@ def start(module: str, verb: str) -> NoReturn:
             sys.exit(0)
         del sys.argv[index + 1]
     gc.disable()  # saves a fifth of the time of the imports, which create no garbage; `main` enables it again
+    # torchmetrics imports matplotlib, which warns if it must keep its cache in a temporary folder.
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
     from kit.cli.process import main
 
     main(getattr(import_module(module), verb))

@@ -3,7 +3,8 @@
 `tensorboard` defines the logger, and a callback for TensorBoard's table of runs. `dashboard` is the callback that logs
 curves, pictures of samples and a confusion matrix during training; `pictures` draws them. `speed` measures the run's
 speed, and `progress` shows it with the metrics on the terminal. At the end, `report` reports the metrics, and
-`report_page` writes a page with pictures.
+`report_page` writes a page with pictures. `history` keeps the run's curves for the page and for `comparison_page`,
+which compares runs.
 """
 
 from kit.dashboard.dashboard import Dashboard

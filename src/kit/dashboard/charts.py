@@ -82,14 +82,15 @@ def _draw(chart: Chart, axes) -> None:
 def _(chart: Curves, axes) -> None:
     many = len(chart.curves.keys() - {chart.main}) > MAX_LINES
     axes.set_prop_cycle(color=COLOURS * len(DASHES), linestyle=[dash for dash in DASHES for _ in COLOURS])
-    named = []
+    named: list[Any] = []
     for name, (x_values, y_values) in sorted(chart.curves.items(), key=lambda item: item[0] == chart.main):
         look: dict[str, Any] = {"marker": "o", "markersize": 3} if len(x_values) <= MAX_MARKED else {}
         if name == chart.main:
             look |= {"color": "black", "linestyle": "-", "linewidth": 2.2}
         elif many:
             look |= {"color": "0.75", "linestyle": "-", "linewidth": 1}
-        named += axes.plot(x_values.numpy(), y_values.numpy(), label=_name(name), **look)
+        drawn = axes.plot(x_values.numpy(), y_values.numpy(), label=_name(name), **look)
+        named += drawn if len(x_values) else []
     if many:
         named = [line for line in named if line.get_color() == "black"]
     if chart.diagonal:
@@ -139,7 +140,8 @@ def _(chart: Bars, axes) -> None:
     values = _ends(chart.values)
     names, size = [_name(name, MAX_PAIR) for name in values], min(9, 160 / len(values))
     bars = axes.barh(range(len(names)), list(values.values()), color=BLUE)
-    numbers = {name: f"{value:.3g}" if value % 1 else f"{value:,.0f}" for name, value in values.items()}
+    are_whole = not any(value % 1 for value in values.values())
+    numbers = {name: f"{value:,.0f}" if are_whole else f"{value:.3f}" for name, value in values.items()}
     texts = [drawable(chart.texts.get(name, number)) for name, number in numbers.items()]
     axes.bar_label(bars, texts, padding=3, size=size)
     axes.set_yticks(range(len(names)), names, size=size)

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from kit.dashboard.charts import draw_chart
+from kit.dashboard.history import Curve, History, line_chart
 from kit.dashboard.report import FIGURES, is_of_class
-from kit.dashboard.report_page import Curve, History, curves_chart
 from kit.dashboard.tensorboard import encode
 from kit.ground import app
 from kit.ground.errors import BrokenFiles, UserError, one_line
@@ -17,8 +17,9 @@ from kit.ground.html import PAGES
 from kit.ground.yaml_files import leaves, read_yaml
 
 # Metrics whose best value is known although no run monitors them, by a part of their names.
-HIGHER_IS_BETTER = re.compile(r"(^|/)(accuracy|f1|map|miou|iou|agreement|explained|pixel_accuracy)")
-LOWER_IS_BETTER = re.compile(r"loss|distance")
+HIGHER_IS_BETTER = re.compile(r"(^|/)(accuracy|knn_accuracy|f1|map|miou|iou|agreement|explained|pixel_accuracy)")
+# `nearest_distance` is low if a model copies images. `frechet_distance_noise` does not depend on the model.
+LOWER_IS_BETTER = re.compile(r"loss|(^|/)fid$|(?<!nearest_)distance(/|$)")
 
 
 class Run(NamedTuple):
@@ -68,8 +69,8 @@ def comparison_page(runs: Sequence[Run]) -> str:
     names = [f"{number}: {name}" for number, name in enumerate(names, 1)]  # charts cut off names, but not the numbers
     modes = {key.partition("/")[2] or key: mode for run in runs for key, mode in run.history.modes.items()}
     figures: dict[str, list[tuple[str, bool]]] = {}  # by log key, of each run
-    keys = dict.fromkeys(key for run in runs for key in run.results)
-    for key in sorted(keys, key=lambda key: not key.startswith(("test/", "val/"))):  # metrics first
+    measured = dict.fromkeys(key for run in runs for key in run.results)
+    for key in sorted(measured, key=lambda key: not key.startswith(("test/", "val/"))):  # metrics first
         values = [run.results.get(key) for run in runs]
         figures[key] = list(zip([_number(key, value) for value in values], _are_best(key, values, modes), strict=True))
     configs = {}
@@ -78,8 +79,9 @@ def comparison_page(runs: Sequence[Run]) -> str:
     curves: dict[str, dict[str, Curve]] = {}  # by log key, then by the name of the run
     for name, run in zip(names, runs, strict=True):
         for key, curve in run.history.curves.items():
-            curves.setdefault(key, {})[name] = curve
-    charts = [curves_chart(key, lines) for key, lines in sorted(curves.items())]
+            curves.setdefault(key, {name: [] for name in names})[name] = curve
+    keys = sorted(curves, key=lambda key: (not key.startswith("val/"), key))
+    charts = [line_chart(key, curves[key]) for key in keys]
     return PAGES.get_template("dashboard/comparison_page.html").render(
         title=f"Comparison of {len(runs)} runs",
         names=names,

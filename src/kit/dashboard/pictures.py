@@ -133,9 +133,9 @@ def predict_samples(task: Any, data: ImageDataModule, keys: Sequence[int], split
     return samples
 
 
-def fixed_samples(task: Any, data: ImageDataModule, max_count: int) -> list[Sample]:
-    """Return evenly spaced validation samples with predictions. Every call returns the same samples."""
-    return predict_samples(task, data, evenly_spaced(len(data.samples["val"] or ()), max_count))
+def fixed_samples(task: Any, data: ImageDataModule, max_count: int, split: str = "val") -> list[Sample]:
+    """Return evenly spaced samples of a split with predictions. Every call returns the same samples."""
+    return predict_samples(task, data, evenly_spaced(len(data.samples[split] or ()), max_count), split)
 
 
 def has_whole_net(trainer: L.Trainer) -> bool:

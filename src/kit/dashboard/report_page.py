@@ -4,13 +4,11 @@ The page needs no other file. It has the verdict, the metrics, the pictures, the
 template is `report_page.html`.
 """
 
-import json
-import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import lightning as L
 import torch
@@ -18,32 +16,25 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
 from torchvision.transforms.v2.functional import resize
 
-from kit.charts import Chart, Curves
 from kit.checks.report import faults_values
 from kit.checks.survey import Survey
 from kit.dashboard.charts import draw_chart
-from kit.dashboard.pictures import (
-    batch_samples,
-    draw_samples,
-    evenly_spaced,
-    has_whole_net,
-    predict_samples,
-    sample_pictures,
-)
-from kit.dashboard.report import figure_texts, grouped
+from kit.dashboard.history import Curve, History, add_point, training_and_validation
+from kit.dashboard.pictures import batch_samples, draw_samples, fixed_samples, has_whole_net, sample_pictures
+from kit.dashboard.report import figure_texts, grouped, is_of_class
 from kit.dashboard.tensorboard import encode
 from kit.data import Batch, ImageDataModule
 from kit.ground._lightning import data_module
-from kit.ground.errors import BrokenFiles, UserError, one_line
-from kit.ground.files import MiB, read_bytes, read_json, replacing, write_text
+from kit.ground.errors import one_line
+from kit.ground.files import MiB, read_bytes, replacing, write_text
 from kit.ground.html import PAGES
 from kit.safeguards import Overfitting
 from kit.safeguards.checkpoints import monitored_metrics
 from kit.task import as_task
 
 MAX_PHOTOGRAPH_BYTES = 250_000  # of a picture of samples, so that all pictures have less than 2 MB
+MAX_METRICS = 8  # of a validation that have curves
 FROM_TRAINING = re.compile(r"(first_batch|data_.*)\.(png|jpg)")  # pictures that are drawn when training begins
-MAX_POINTS = 500  # if a curve has more points, every second point is removed, but not the first and the last
 HEADINGS = {  # of the page, by the beginning of a picture's name
     "curves_": "Training and validation",
     "worst.": "Worst images",
@@ -52,49 +43,6 @@ HEADINGS = {  # of the page, by the beginning of a picture's name
     "first_batch.": "First training batch, augmented",
     "data_": "Labels",
 }
-Curve = list[tuple[int, float]]  # the step and the value at each validation
-
-
-class History(NamedTuple):
-    """The part of a run's page that the verb `report` cannot measure again.
-
-    conclusion: the verdict and suggestions, see `Overfitting.conclusion`.
-    modes: whether the lowest or the highest value of a monitored metric is the best, `min` or `max` by log key.
-    curves: the curves by log key.
-    """
-
-    conclusion: str
-    modes: Mapping[str, str]
-    curves: Mapping[str, Curve]
-
-    @classmethod
-    def read(cls, folder: Path) -> "History":
-        """Read `folder/history.json`. If there is no such file, return an empty history.
-
-        Raises:
-            UserError: the file is damaged.
-        """
-        file = folder / "history.json"
-        if not file.is_file():
-            return cls("", {}, {})
-        try:
-            conclusion, modes, curves = (read_json(file)[key] for key in cls._fields)
-            points = {
-                key: [(int(step), math.nan if value is None else float(value)) for step, value in curve]
-                for key, curve in curves.items()
-            }
-            return cls(str(conclusion), {key: str(mode) for key, mode in modes.items()}, points)
-        except (BrokenFiles, KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-            raise UserError(f"{file} is damaged ({one_line(error)}); runs can be compared without it") from None
-
-    def write(self, folder: Path) -> None:
-        """Write `folder/history.json`, with null for a value that is not finite."""
-        curves = {
-            key: [(step, value if math.isfinite(value) else None) for step, value in curve]
-            for key, curve in self.curves.items()
-        }
-        content = json.dumps({**self._asdict(), "curves": curves}, allow_nan=False)
-        write_text(folder / "history.json", content + "\n")
 
 
 class ReportPage(L.Callback):
@@ -176,38 +124,24 @@ class ReportPage(L.Callback):
         self._draw(trainer, pl_module, "test")
 
     def _add_points(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Add a point to each curve: the metrics of a validation, and the training loss since the last one."""
-        keys = {"val/loss", *monitored_metrics(trainer, pl_module)}
-        values = {key: float(value) for key, value in trainer.callback_metrics.items() if key in keys}
+        """Add a point to each curve: the metrics of a validation, and the training loss since the one before."""
+        logged = trainer.callback_metrics
+        others = (key for key in logged if key.startswith("val/") and not is_of_class(key))
+        keys = [*dict.fromkeys(["val/loss", *monitored_metrics(trainer, pl_module), *others])][:MAX_METRICS]
         loss_sum, loss_count = self._losses.tolist()
-        if loss_count:
-            values["train/loss"] = loss_sum / loss_count
+        values = {"train/loss": loss_sum / loss_count} if loss_count else {}  # first, as its chart on the page
+        values |= {key: float(logged[key]) for key in keys if key in logged}
         values |= {key: v for key, v in self.overfitting.figures(-1).items() if "/train_" in key}
         self._losses.zero_()  # in place: a tensor made in this hook, in inference mode, could not be added to
         self._drawn_curves = {}
         for key, value in values.items():
-            curve = self._curves.setdefault(key, [])
-            curve.append((trainer.global_step, value))
-            if len(curve) > MAX_POINTS:
-                del curve[1:-1:2]
-
-    def curve_charts(self) -> dict[str, Chart]:
-        """Return a chart for each metric by its name, such as `loss`, with a line for training and one for validation.
-
-        A line needs two finite values.
-        """
-        by_metric: dict[str, dict[str, Curve]] = {}
-        for key, curve in sorted(self._curves.items()):
-            name = key.partition("/")[2] or key
-            line = "training" if key.startswith("train/") or name.startswith("train_") else "validation"
-            by_metric.setdefault(name.removeprefix("train_"), {})[line] = curve
-        charts = {metric: curves_chart(metric, curves) for metric, curves in by_metric.items()}
-        return {metric: chart for metric, chart in charts.items() if chart}
+            add_point(self._curves.setdefault(key, []), trainer.global_step, value)
 
     def curve_pictures(self) -> dict[str, Tensor]:
-        """Return a picture of each of the `curve_charts`, uint8 [3 H W]. They are drawn once after each validation."""
+        """Return a picture of each chart of curves, uint8 [3 H W]. They are drawn once after each validation."""
         if not self._drawn_curves:
-            self._drawn_curves = {name: draw_chart(chart) for name, chart in self.curve_charts().items()}
+            charts = training_and_validation(self._curves)
+            self._drawn_curves = {metric: draw_chart(chart) for metric, chart in charts.items()}
         return self._drawn_curves
 
     @contextmanager
@@ -234,8 +168,7 @@ class ReportPage(L.Callback):
         with self._drawing("pictures of samples"):
             pictures = sample_pictures(task, data, self.samples, split)
             if task.has("predict") and task.has("draw"):
-                keys = evenly_spaced(len(data.samples[split] or ()), self.samples)
-                pictures["samples"] = draw_samples(task, predict_samples(task, data, keys, split))
+                pictures["samples"] = draw_samples(task, fixed_samples(task, data, self.samples, split))
             for name, picture in pictures.items():
                 self._pictures[f"{name}.jpg"] = encode_picture(f"{name}.jpg", picture)
 
@@ -274,21 +207,6 @@ class ReportPage(L.Callback):
             **(faults_values(self.survey) if self.survey else {}),
         )
         write_text(folder / "report.html", page)
-
-
-def curves_chart(title: str, curves: Mapping[str, Curve]) -> Curves | None:
-    """Return a chart of values over steps, or None if no curve has two finite values.
-
-    Args:
-        curves: the curves by the names of their lines. Those with fewer than two finite values are left out.
-    """
-    lines = {}
-    for name, curve in curves.items():
-        finite = [point for point in curve if math.isfinite(point[1])]
-        if len(finite) > 1:
-            steps, values = torch.tensor(finite, dtype=torch.double).unbind(1)
-            lines[name] = (steps, values)
-    return Curves(title, "step", "", lines) if lines else None
 
 
 def file_name(chart: str) -> str:

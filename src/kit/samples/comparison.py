@@ -2,14 +2,14 @@
 
 - `frechet_distance` is the Frechet distance between samples and the images of the reported split, in the features of
   the judge. The judge is a classifier that is trained on the training images. For comparison, the distance is also
-  reported for as many training images (`frechet_distance/train_images`, which hardly any model beats) and for noise
-  (`frechet_distance/noise`).
+  reported for as many training images (`frechet_distance_train_images`, which hardly any model beats) and for noise
+  (`frechet_distance_noise`).
 - `agreement` is the share of samples for which the judge predicts the class that they were generated for. It may be
   high for blurred samples, too. `judge_accuracy` is the judge's accuracy on the images of the split.
 - `nearest_distance` is the mean distance between a sample and the nearest training image.
-  `nearest_distance/real_images` is the mean distance between an image of the split and the nearest training image. If
+  `nearest_distance_real_images` is the mean distance between an image of the split and the nearest training image. If
   `nearest_distance` is much smaller, the model copies training images.
-- `fid` is the standard FID of the samples, and `fid/train_images` is the FID of as many training images.
+- `fid` is the standard FID of the samples, and `fid_train_images` is the FID of as many training images.
 
 The judge's results are left out if there is only one class, and FID if the task has no weights of Inception.
 """
@@ -76,12 +76,12 @@ def compare(
     classes = train_labels[subset]
     samples = task.sample(classes, range(len(classes)), images.shape[2:])
     indices, distances = nearest_images(samples, train_images)
-    image_sets = {"": samples, "/train_images": train_images[subset]}  # key: the end of a result's name
+    image_sets = {"": samples, "_train_images": train_images[subset]}  # key: the end of a result's name
     results: dict[str, float] = {}
     if task.num_classes > 1:  # with one class, there is nothing to classify
         judge = train_judge(train_images, train_labels, task.num_classes, task.device)
         real_features, real_predictions = judge.classify(images)
-        judged_sets = {**image_sets, "/noise": to_uint8(noise([0], samples.shape)[0])}
+        judged_sets = {**image_sets, "_noise": to_uint8(noise([0], samples.shape)[0])}
         judgements = {name: judge.classify(judged_images) for name, judged_images in judged_sets.items()}
         for name, (features, _) in judgements.items():
             results[f"frechet_distance{name}"] = frechet_distance(features, real_features)
@@ -91,7 +91,7 @@ def compare(
         fid = inception.distances(task.inception, images, image_sets, task.device)
         results |= {f"fid{name}": value for name, value in fid.items()}
     results["nearest_distance"] = _mean(distances)
-    results["nearest_distance/real_images"] = _mean(nearest_images(images, train_images)[1])
+    results["nearest_distance_real_images"] = _mean(nearest_images(images, train_images)[1])
     nearest = distances.argsort()[:NUM_PAIRS]
     names = [f"{task.class_names[classes[i]]}: {distances[i]:.3f}" for i in nearest.tolist()]
     pairs = torch.cat([samples[nearest], train_images[indices[nearest]]], 3)

@@ -98,7 +98,7 @@ def test_report_has_fid(weights, fit, monkeypatch, capsys):
         fit(*short, "--model.inception", "gone.pth")
     run = fit(*short, "--model.inception", str(weights))
     results = json.loads((run / "results.json").read_text())
-    assert results["test/fid"] > 0 and results["test/fid/train_images"] > 0
+    assert results["test/fid"] > 0 and results["test/fid_train_images"] > 0
     capsys.readouterr()
     verbs.test([str(run), "--trainer.limit_test_batches", "1"])
     said = capsys.readouterr().out

@@ -1,8 +1,10 @@
 """The setup and the end of a process that runs a verb."""
 
+import os
 import platform
 import resource
 import runpy
+import subprocess
 import sys
 import tempfile
 from multiprocessing import get_context
@@ -35,6 +37,15 @@ def test_memory_of_a_step_is_used_by_the_next():
     run.start()
     run.join()
     assert run.exitcode == 0 and counted.get() < 1000, "ten times 120 MB came from the system again: 290,000 pages"
+
+
+@pytest.mark.slow
+def test_unwritable_cache_of_matplotlib_causes_no_warning(tmp_path):
+    (tmp_path / "file").write_text("")
+    line = "import sys; sys.argv = ['fit', '--wrong']; from kit.cli.start import start; start('kit.cli.verbs', 'fit')"
+    environment = {**os.environ, "MPLCONFIGDIR": str(tmp_path / "file" / "folder")}
+    ended = subprocess.run([sys.executable, "-c", line], env=environment, capture_output=True, text=True)
+    assert ended.returncode == 2 and "matplotlib" not in ended.stderr.lower(), ended.stderr
 
 
 WORKER = 'Traceback (most recent call last):\n  File "kit/a.py", line 1, in f\n    read()\n    ^^^^^^\n'

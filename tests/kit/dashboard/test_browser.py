@@ -189,8 +189,11 @@ def test_pages_of_runs_show_all_pictures_and_are_not_wider_than_the_window(brows
         browser.get(page.absolute().as_uri())
         widths = browser.execute_script("return [...document.images].map((image) => image.naturalWidth)")
         assert len(widths) >= 2 and all(widths)
-        root = "document.documentElement"
-        assert browser.execute_script(f"return {root}.scrollWidth <= {root}.clientWidth"), page
+        for width in (1400, 500, 390):
+            size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+            browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+            assert browser.execute_script("return document.documentElement.scrollWidth") <= width, page
+    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
 def best(run: Path) -> float:

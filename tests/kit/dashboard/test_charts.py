@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from kit.charts import Bars, Curves, Density, Matrix, precision_recall
-from kit.dashboard.charts import MAX_BARS, confused_pairs, draw_chart
+from kit.dashboard.charts import COLOURS, MAX_BARS, confused_pairs, draw_chart
+from kit.dashboard.history import line_chart
 
 
 def names(count: int) -> list[str]:
@@ -86,3 +87,12 @@ def test_wrong_cells_have_another_colour_than_right_ones():
     drawn = draw_chart(Matrix("", torch.tensor([[5, 5], [5, 5]]), ["", ""], "images")).float()
     right, wrong = drawn[:, 100, 150], drawn[:, 100, 650]
     assert right[2] > right[0] and wrong[0] > wrong[2]
+
+
+def test_run_without_a_curve_leaves_the_colours_of_the_others():
+    chart = line_chart("loss", {"none": [], "short": [(1, 0.5)], "some": [(1, 1.0), (2, 0.5)]})
+    assert [len(x) for x, _ in chart.curves.values()] == [0, 0, 2]
+    pixels = draw_chart(chart).flatten(1).T.tolist()
+    blue, orange, green = ([int(colour[k : k + 2], 16) for k in (1, 3, 5)] for colour in COLOURS[:3])
+    assert green in pixels and blue not in pixels and orange not in pixels  # neither as lines nor in the legend
+    assert line_chart("loss", {"short": [(1, 0.5)]}) is None

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from kit.dashboard.comparison_page import Run, comparison_page
-from kit.dashboard.report_page import History
+from kit.dashboard.history import History
 from kit.ground.errors import UserError
 
 CONFIG = {
@@ -58,6 +58,15 @@ def test_mode_of_a_monitored_metric_decides_and_an_unknown_one_has_no_best():
     table = rows(comparison_page([Run.read(write(str(k), results=r, history=modes)) for k, r in enumerate(results)]))
     assert table["test/odd"] == ["<b>1.0000</b>", "2.0000"]
     assert table["test/even"] == ["1.0000", "2.0000"]
+
+
+def test_reference_values_of_generated_images_have_no_best():
+    keys = ("frechet_distance", "frechet_distance_noise", "nearest_distance", "fid", "knn_accuracy")
+    runs = [Run.read(write(str(value), results={f"test/{key}": value for key in keys})) for value in (1.0, 2.0)]
+    table = rows(comparison_page(runs))
+    assert table["test/frechet_distance"] == table["test/fid"] == ["<b>1.0000</b>", "2.0000"]
+    assert table["test/knn_accuracy"] == ["1.0000", "<b>2.0000</b>"]
+    assert table["test/frechet_distance_noise"] == table["test/nearest_distance"] == ["1.0000", "2.0000"]
 
 
 def test_only_config_keys_that_differ_are_listed():

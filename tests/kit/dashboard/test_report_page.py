@@ -15,7 +15,8 @@ from PIL import Image
 from tiny_run import killed_at, write_config
 
 from kit.cli import verbs
-from kit.dashboard import ReportPage, report_page
+from kit.dashboard import ReportPage, history, report_page
+from kit.dashboard.history import History
 
 
 @pytest.fixture(autouse=True)
@@ -30,8 +31,9 @@ def page(name: str, *args: str) -> str:
 
 def lines(page: ReportPage) -> dict[str, list[list[float]]]:
     """The steps and the values of each line of the page's charts."""
-    charts = page.curve_charts().items()
-    return {f"{metric} {name}": [x.tolist(), y.tolist()] for metric, c in charts for name, (x, y) in c.curves.items()}
+    charts = history.training_and_validation(page._curves).items()
+    drawn = {f"{metric} {name}": line for metric, chart in charts for name, line in chart.curves.items()}
+    return {name: [x.tolist(), y.tolist()] for name, (x, y) in drawn.items() if len(x)}
 
 
 @pytest.fixture
@@ -154,20 +156,30 @@ def test_charts_are_drawn_without_a_whole_net(monkeypatch):
 
 
 def test_curves_that_cannot_be_drawn_lose_no_history(tmp_path, monkeypatch):
-    def fail(self):
+    def fail(curves):
         raise RuntimeError("no curve today")
 
-    monkeypatch.setattr(ReportPage, "curve_charts", fail)
+    monkeypatch.setattr(report_page, "training_and_validation", fail)
     with pytest.warns(match="no curve today"):
         ReportPage(None).write(tmp_path, {"test/map": 0.25}, {}, "verdict: fits well", [])
-    assert report_page.History.read(tmp_path).conclusion == "verdict: fits well"
+    assert History.read(tmp_path).conclusion == "verdict: fits well"
     assert (tmp_path / "report.html").is_file()
 
 
 def test_curves_have_a_limited_number_of_points(monkeypatch, written):
-    monkeypatch.setattr(report_page, "MAX_POINTS", 3)
+    monkeypatch.setattr(history, "MAX_POINTS", 3)
     page("limited", "--trainer.max_epochs", "5")
     assert all(len(x) == 3 and (x[0], x[-1]) == (5.0, 25.0) for x, _ in lines(written[0]).values())
+
+
+def test_curves_of_a_validation_begin_with_the_loss_and_are_few(monkeypatch):
+    monkeypatch.setattr(report_page, "monitored_metrics", lambda *_: {"val/map": "max"})
+    logged = {f"val/{k}": k for k in range(20)} | {"val/map/cat": 1, "val/map": 0.5, "val/loss": 2, "train/f1": 1}
+    one = ReportPage(SimpleNamespace(figures=lambda index: {"overfitting/train_map": 0.75, "overfitting/gap": 0.25}))
+    one._losses += 3
+    one._add_points(SimpleNamespace(callback_metrics=logged, global_step=7), None)
+    keys = ["train/loss", "val/loss", "val/map", *(f"val/{k}" for k in range(6)), "overfitting/train_map"]
+    assert [*one._curves] == keys and one._curves["val/map"] == [(7, 0.5)] and one._curves["train/loss"] == [(7, 1.0)]
 
 
 def test_page_of_many_classes_is_small(tmp_path):
