@@ -106,10 +106,10 @@ PRETRAINED_CASE = Case(
 )
 CASES = {
     "kangaroo": [
-        Case("kangaroo", "detection_folder", BOXES, BOX_PEERS, CELLS, arguments=steps(2500), variants=BOX_VARIANTS)
+        Case("kangaroo", "detection_folder", BOXES, BOX_PEERS, CELLS, arguments=steps(1800), variants=BOX_VARIANTS)
     ],
     "pennfudan_boxes": [
-        Case("pennfudan", "detection_folder", BOXES, BOX_PEERS, CELLS, arguments=steps(2000), variants=BOX_VARIANTS)
+        Case("pennfudan", "detection_folder", BOXES, BOX_PEERS, CELLS, arguments=steps(1450), variants=BOX_VARIANTS)
     ],
     "pennfudan_masks": [
         Case(
