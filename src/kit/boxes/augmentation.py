@@ -97,7 +97,7 @@ def predict_with_flips(
 
 def _flip_boxes(detected: dict[str, Tensor], flip: Flip, size: Sequence[int]) -> dict[str, Tensor]:
     boxes, (height, width) = detected["boxes"], size
-    is_flipped = boxes.new_tensor([flip != "vertical", flip != "horizontal"] * 2).bool()  # x and y, twice
+    is_flipped = boxes.new_tensor([flip != "vertical", flip != "horizontal"] * 2).bool()  # for x1, y1, x2 and y2
     mirrored = boxes.new_tensor([width, height] * 2) - boxes[:, [2, 3, 0, 1]]
     return {**detected, "boxes": torch.where(is_flipped, mirrored, boxes)}
 

@@ -103,9 +103,9 @@ class BoxEvaluation(Evaluation):
         """
         matches, count = self.once(self._matches), len(self)
         matches = matches.select(matches.scores >= self.threshold)
-        right = matches.images[matches.boxes >= 0].bincount(minlength=count)
-        objects = matches.images.bincount(minlength=count) + self._num_annotated() - right
-        return "wrong", 1 - (right / objects).nan_to_num(1)  # an image without objects has no errors
+        num_right = matches.images[matches.boxes >= 0].bincount(minlength=count)
+        objects = matches.images.bincount(minlength=count) + self._num_annotated() - num_right
+        return "wrong", 1 - (num_right / objects).nan_to_num(1)  # an image without objects has no errors
 
     def charts(self) -> dict[str, Chart]:
         if not self._num_annotated().any():
@@ -166,14 +166,14 @@ class BoxEvaluation(Evaluation):
         return (rows * size + columns).bincount(minlength=size**2).view(size, size)
 
     def _rates(self, thresholds: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return precision, recall and F1 for each threshold, Float[T] each. Detections below it do not count.
+        """Return precision, recall and F1 for each threshold, Float[T] each. Detections below a threshold do not count.
 
         The precision is NaN if no detection counts.
         """
         matches, annotated = self.once(self._matches), self._num_annotated().sum()
         counts = len(matches.scores) - torch.searchsorted(matches.scores.flip(0), thresholds)
-        right = F.pad((matches.boxes >= 0).cumsum(0), (1, 0))[counts]
-        return right / counts, right / annotated, 2 * right / (counts + annotated)
+        num_right = F.pad((matches.boxes >= 0).cumsum(0), (1, 0))[counts]
+        return num_right / counts, num_right / annotated, 2 * num_right / (counts + annotated)
 
     def _best_threshold(self) -> float:
         scores = self.once(self._matches).scores

@@ -19,7 +19,7 @@ class Matches(NamedTuple):
     scores: Float[N].
     labels: Long[N].
     images: Long[N], the index of each detection's image.
-    boxes: Long[N], the index of the annotated box among those of all images; `UNMATCHED` for a false detection, and
+    boxes: Long[N], the index of the annotated box among all images' boxes; `UNMATCHED` for a false detection, and
         `IN_CROWD` for an unmatched detection in a crowd, which is neither right nor wrong.
     """
 
@@ -60,8 +60,8 @@ def match_boxes(
             matches[index] = IN_CROWD
         elif matches[index] < 0 and is_free[box]:
             matches[index], is_free[box] = box, False
-    matched = Matches(scores, detections["labels"], detections["images"], torch.tensor(matches, dtype=torch.long))
-    return matched.select(scores.argsort(descending=True, stable=True))
+    result = Matches(scores, detections["labels"], detections["images"], torch.tensor(matches, dtype=torch.long))
+    return result.select(scores.argsort(descending=True, stable=True))
 
 
 def _join(images: Sequence[Boxes], keys: Sequence[str]) -> dict[str, Tensor]:
@@ -96,7 +96,7 @@ def _close_pairs(detected: Boxes, annotated: Boxes, any_class: bool) -> tuple[Te
 
 
 def _overlap(boxes: Tensor, others: Tensor, is_crowd: Tensor) -> Tensor:
-    """Return the IoU of each pair of boxes, or the share of the first box that lies in the other if this is a crowd."""
+    """Return the IoU of each pair of boxes, or the first box's share that lies in the second if this is a crowd."""
     sides = (torch.minimum(boxes[:, 2:], others[:, 2:]) - torch.maximum(boxes[:, :2], others[:, :2])).clamp(min=0)
     area, other_area = ((part[:, 2] - part[:, 0]) * (part[:, 3] - part[:, 1]) for part in (boxes, others))
     common = sides[:, 0] * sides[:, 1]

@@ -53,9 +53,10 @@ def draw_boxes(
     """Draw annotated or detected boxes in the colours of their classes; or both, with the errors and a legend.
 
     If there are both, detections are matched with annotated boxes, see `match_boxes`. Detections with a match have thin
-    green lines, detections without one dashed amber lines, and annotated boxes without one thick red lines. Boxes at
-    one place share one label. A label is where it covers the least of the objects. The label of a right detection is
-    left out if it would cover any object. Of more than 100 objects, only errors have labels, and at most 100 of them.
+    green lines. Detections without a match have dashed amber lines. Annotated boxes without a match have thick red
+    lines. Boxes at one place share one label. A label is where it covers the least of the objects. The label of a right
+    detection is left out if it would cover any object. If there are more than 100 objects, only errors have labels, and
+    there are at most 100 labels.
 
     Args:
         image: uint8 [C H W].
@@ -156,7 +157,7 @@ def _draw_labels(pen: ImageDraw.ImageDraw, size: tuple[int, int], objects: Seque
 
     Args:
         size: the width and height of the picture.
-        text_size: in pixels.
+        text_size: the height of the text, in pixels.
     """
     boxes = np.array([item.box for item in objects], np.float32).reshape(-1, 4)
     labels = np.empty((0, 4), np.float32)

@@ -19,7 +19,7 @@ SCORE_MARGIN = 0.01  # a box may be missing in one output if its score is this c
 
 
 def to_original(detected: Mapping[str, Tensor], size: Sequence[Any], content_size: Sequence[Any]) -> dict[str, Tensor]:
-    """Convert detections to pixels of the original image, clip them to it, and drop those in the padding.
+    """Convert detections to pixels of the original image, clip them to it, and drop detections in the padding.
 
     Args:
         detected: `boxes` Float[N 4] XYXY, `scores` Float[N] and `labels` Long[N].
@@ -61,9 +61,10 @@ class BoxPredictions:
         self.class_names, self.score = class_names, score
         self.pictures = folder / "pictures" if pictures else None
         self.path, self.part = folder / "predictions.json", folder / "predictions.json.part"
-        self.file = self.part.open("w", encoding="utf-8", errors="backslashreplace")  # JSON has the same escapes
+        # Bytes of file names that are not UTF-8 become escapes such as `\udce9`, which are valid in JSON.
+        self.file = self.part.open("w", encoding="utf-8", errors="backslashreplace")
         self.names_by_number: dict[int, str] = {}
-        self.separator = "["  # what to write before the next result
+        self.separator = "["  # the text to write before the next result
 
     def write_files(self, file: Path, name: str, prediction: dict[str, Tensor]) -> None:
         if self.pictures is not None:
@@ -107,7 +108,7 @@ class ExportedDetector(ExportedModule):
     difference_name = "largest difference between matching boxes (1 - IoU, or the difference of their scores)"
     tolerance = 0.01
     other_cause = (
-        "a barely trained net gives many boxes the same score, and rounding decides which it returns: train longer"
+        "many boxes of a barely trained net have the same score, so rounding decides which remain: train longer"
     )
     counted = "boxes"
 
@@ -127,7 +128,7 @@ class ExportedDetector(ExportedModule):
         return float(max(self.distances(outputs, predicted), default=0.0))
 
     def distances(self, outputs: Mapping[str, Tensor], predicted: Mapping[str, Tensor]) -> Tensor:
-        """Return the distance of each box to its counterpart: those of `outputs`, then those of `predicted`, Float[N].
+        """Return the distance of each box to its counterpart: the boxes of `outputs`, then of `predicted`, Float[N].
 
         The distance is 1 - IoU or the difference of the scores, whichever is larger. It is 1 if no box of its class
         overlaps. Boxes whose scores are not clearly above the threshold are left out.

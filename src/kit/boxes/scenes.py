@@ -14,7 +14,7 @@ MAX_DIGITS = 6
 SIZES = range(14, 37)  # the height and width of an enlarged digit, in pixels
 MAX_OVERLAP = 0.1  # the largest overlap of two boxes, as a share of the smaller box's area
 MIN_INK = 0.3  # a digit's box just encloses the pixels with more ink than this, on a scale of 0 to 1
-TRIES = 20  # the number of random positions for each digit: the first free one is used
+TRIES = 20  # the number of random positions for each digit; the first free position is used
 
 # For each split, the number of training scenes divided by the number of its scenes, and the seed of its scenes.
 SPLITS = {"train": (1, 0), "val": (10, 1), "test": (5, 2)}

@@ -21,7 +21,8 @@ from kit.data.decode import decode
 from kit.ground.faults import Fault, fault
 from kit.ground.threads import map_in_threads
 
-TAIL = 16384  # bytes; JPEGs of equal length differ at their end, but often not at their beginning
+# The number of bytes that are compared first. JPEGs of equal length differ at their end, but often not before.
+TAIL = 16384
 MAX_DISTANCE = 6  # the largest Hamming distance between the 64-bit hashes of similar images
 # Thousands of images may be similar, for example if the camera does not move. So an image is compared with only a few
 # earlier ones. Its thumbnail is compared with the `MAX_PARTNERS` images in the same split that have the nearest hashes,
@@ -174,7 +175,7 @@ def near_hashes(hashes: np.ndarray, splits: np.ndarray, later: int) -> tuple[np.
 
 
 def thumbnail_difference(a: np.ndarray, b: np.ndarray, distances: np.ndarray) -> np.ndarray:
-    """Return the mean absolute differences of P grey thumbnails from another one, Float[P]; infinite if dissimilar.
+    """Return the mean absolute differences of P grey thumbnails from another, Float[P]; infinite if dissimilar.
 
     Similar thumbnails have a high correlation, which does not depend on brightness and contrast. The limits accept the
     pairs in BCCD and CamVid that are known to be similar, and reject different objects in CIFAR-10 and Fashion-MNIST.
@@ -182,7 +183,7 @@ def thumbnail_difference(a: np.ndarray, b: np.ndarray, distances: np.ndarray) ->
     Args:
         a: the P thumbnails, uint8[P 16 16].
         b: the other thumbnail, uint8[16 16].
-        distances: Long[P], the Hamming distances of the P hashes from the other one.
+        distances: Long[P], the Hamming distances of the P images' hashes from the other image's hash.
     """
     a, b = a.astype(np.float32), b.astype(np.float32)
     difference = np.abs(a - b).mean((1, 2))
@@ -207,7 +208,7 @@ def compare_files(one: Path, other: Path, compare_pixels: bool) -> str:
 
 
 def _colours(path: Path) -> np.ndarray:
-    """Return the Cb and Cr channels (colour without brightness) of the thumbnail, Float[2 16 16]."""
+    """Return the Cb and Cr channels (colour without brightness) of an image's thumbnail, Float[2 16 16]."""
     red, green, blue = decode(path, 3, (THUMBNAIL_SIDE, THUMBNAIL_SIDE)).float().numpy()
     brightness = 0.299 * red + 0.587 * green + 0.114 * blue
     return np.stack([0.564 * (blue - brightness), 0.713 * (red - brightness)])

@@ -87,9 +87,9 @@ def read_header(file: CheckedImage) -> Header | Fault:
 
 def header_of(image: Pillow.Image, file: CheckedImage, file_size: int) -> Header:
     """Return the header of an image that was opened from a file and is not decoded yet."""
-    alpha = image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info
-    mode = f"{image.mode}+alpha" if alpha else image.mode
-    # Some of PIL's formats lack the attribute. In MPO files, the further images are previews.
+    has_alpha = image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info
+    mode = f"{image.mode}+alpha" if has_alpha else image.mode
+    # Some of PIL's formats lack `is_animated`. In MPO files, the further images are previews.
     has_frames = getattr(image, "is_animated", False) and image.format != "MPO"
     suffix = file.path.suffix.lower()
     return Header(file_size, suffix, image.format or "", mode, image.height, image.width, has_frames)

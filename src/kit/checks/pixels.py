@@ -24,8 +24,8 @@ CHUNK = 32  # the number of files that a worker reads at a time
 _DCT = np.cos(np.pi / 32 * (np.arange(32) + 0.5) * np.arange(8)[:, None]).astype(np.float32)
 
 # The statistics of an image, in about 300 bytes, so that a million images fit into memory.
-# p1, p5, p99: percentiles of the brightness, 0 to 255. entropy: of the grey values, in bits.
-# sharpness: see `sharpness`. hash: see `perceptual_hash`. thumbnail: in grey. file_hash: of all bytes.
+# p1, p5 and p99 are percentiles of the brightness, 0 to 255. The entropy of the grey values is in bits. The
+# functions `sharpness` and `perceptual_hash` return `sharpness` and `hash`. `file_hash` is a hash of the file's bytes.
 FLOATS = [(name, "f4") for name in ("p1", "p5", "p99", "entropy", "sharpness")]
 STATISTICS = np.dtype([*FLOATS, ("hash", "u8"), ("thumbnail", "u1", (THUMBNAIL_SIDE,) * 2), ("file_hash", "u8")])
 
@@ -93,7 +93,7 @@ def statistics_of(picture: Pillow.Image) -> tuple:
 
 
 def sharpness(picture: Pillow.Image) -> float:
-    """Return the standard deviation of the Laplacian over eight neighbours, with values cut to 0 to 255.
+    """Return the standard deviation of the Laplacian over eight neighbours, with values clipped to 0 to 255.
 
     Blurred images have low values (after Pech-Pacheco et al., Diatom autofocusing in brightfield microscopy, 2000).
     """

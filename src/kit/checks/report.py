@@ -95,7 +95,7 @@ Box = tuple[float, float, float, float]
 
 
 def survey_page(survey: Survey) -> str:
-    """Return the HTML page."""
+    """Return the result of a check as an HTML page."""
     title = f"Check of {survey.root}" if survey.root else "Check of the data"
     return PAGES.get_template("checks/page.html").render(title=title, **faults_values(survey))
 

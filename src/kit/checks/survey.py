@@ -20,7 +20,7 @@ from kit.ground.errors import UserError
 from kit.ground.faults import Fault, fault
 
 MAX_FILES = 10_000  # the number of files that the quick survey checks, in about a second
-MAX_SECONDS = 5.0  # the time after which the quick survey reads no more headers, such as from a slow network share
+MAX_SECONDS = 5.0  # the time after which the quick survey reads no more headers: a network share may be slow
 MIN_SIDE = 16  # pixels; images with a shorter side are not compared
 
 
@@ -92,12 +92,12 @@ def full_survey(data: ImageDataModule, size_is_known: bool = True) -> Survey:
         faults += statistics.faults + header_faults(images.files, statistics.headers)
         faults += pixel_faults(images.files, statistics)
         groups = group_equal(statistics.headers, lambda i: statistics.table["file_hash"][i])
-        similar = similar_images(images.files, statistics, _comparable(statistics, groups))
+        similar = similar_images(images.files, statistics, _indices_to_compare(statistics, groups))
         faults += duplicate_faults(images.files, groups, similar, images.class_names)
     return _survey(faults + tensor_faults(images), data, images, started, [])._replace(description=description)
 
 
-def _comparable(statistics: ImageStatistics, groups: list[list[int]]) -> np.ndarray:
+def _indices_to_compare(statistics: ImageStatistics, groups: list[list[int]]) -> np.ndarray:
     """Return the indices of the images to compare: not tiny, not of one colour, and no copy of an earlier file.
 
     Args:

@@ -76,9 +76,9 @@ def scale_side(side: int, new_side: int, factor: float, position: float) -> Scal
         side: the length of the side, in pixels.
         new_side: the length after cropping or padding, in pixels.
         factor: the factor of scaling.
-        position: where the crop lies in the image, or the image in the padding: 0 (top or left) to 1.
+        position: where the crop lies in the image, or the image in the padding: from 0 (top or left) to 1.
     """
-    window = max(1, round(new_side / factor))  # the pixels of the side that the result spans, with padding
+    window = max(1, round(new_side / factor))  # the length of the result before scaling, in pixels
     start = round(position * (side - window))  # negative if the side is shorter than the window
     crop_start, crop_end = max(0, start), min(side, start + window)
     length = min(new_side, max(1, round((crop_end - crop_start) * new_side / window)))

@@ -51,7 +51,7 @@ class Contents(L.LightningDataModule):
     left_out: dict[str, dict[str, str]]  # for each split, the files that cannot be decoded, with their problems
     _loaded: dict[str, Samples | None]  # the results of `load_split`, until `setup` ends
 
-    # Subclasses define `find_class_names`, `find_in_channels` and `load_split`, and override the others if needed.
+    # Subclasses define `find_class_names`, `find_in_channels` and `load_split`, and override other methods if needed.
 
     def find_class_names(self) -> list[str]:
         """Return the names of the classes, in the order of their numbers."""
@@ -226,7 +226,7 @@ class Contents(L.LightningDataModule):
         The command line calls this before `setup`. See `kit.training.weights.Weights` for the arguments.
 
         Returns:
-            the arguments that were set, by name. The image size is not among them: it sets `input_size`.
+            the arguments that were set, by name. The image size is not one of them: it changes `input_size`.
         """
         matched: dict[str, Any] = {}
         if self.mean is None and mean is not None and std is not None:

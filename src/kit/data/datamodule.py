@@ -24,7 +24,7 @@ from kit.ground.errors import BrokenFiles, UserError
 from kit.ground.ranges import NonNegativeInt, PositiveInt
 from kit.ground.threads import map_in_threads
 
-VAL_FRACTION = 0.1
+VAL_FRACTION = 0.1  # the fraction of train that is split off for validation if there is no val
 
 
 class ImageDataModule(Contents):
@@ -71,7 +71,7 @@ class ImageDataModule(Contents):
         self.cache, self.cache_dir, self.balanced, self.seed = cache, Path(cache_dir), balanced, seed
         self.mean, self.std = mean, std
         self.levels: Levels | None = None  # set by `setup`
-        self._size: tuple[int, int] | None = None  # of all images, if it is the same; set by `setup`
+        self._size: tuple[int, int] | None = None  # the size of all images, or None if sizes differ; set by `setup`
         self.samples: dict[str, Samples | None] = {}  # the splits, set by `setup`
         self.left_out, self._loaded = {}, {}
         self.description = ""  # the result of `describe` without the size, set by `setup` for a fit
@@ -179,7 +179,7 @@ class ImageDataModule(Contents):
         return list(map_in_threads(dataset.__getitems__, parts))
 
     def images(self, split: str, keys: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Return images as in evaluation, uint8 [N C H W], and their class numbers, Long[N]. All have the same size."""
+        """Return images as in evaluation, uint8 [N C H W], and their class numbers, Long[N]. Sizes must be equal."""
         batches = self.examples(split, keys, self.batch_size)
         return torch.cat([batch.images for batch in batches]), torch.cat([batch.targets for batch in batches])
 
@@ -272,5 +272,5 @@ class ImageDataModule(Contents):
 
 
 def evaluated_split(data: LightningDataModule) -> Literal["test", "val"]:
-    """Return the split that reports describe: test, or val if the data are images without a test split."""
+    """Return the split that is evaluated in reports: test, or val if the data are images without a test split."""
     return "val" if isinstance(data, ImageDataModule) and data.samples.get("test") is None else "test"

@@ -190,8 +190,8 @@ def find_channels(paths: Sequence[Path]) -> int:
 
 
 def upright_size(image: Image.Image) -> tuple[int, int]:
-    """Return the height and width of the image when it is upright."""
-    on_its_side = orientation_of(image) > 4 and image.format != "TIFF"  # PIL has turned the size of a TIFF
+    """Return the height and width that the image has after it is turned upright."""
+    on_its_side = orientation_of(image) > 4 and image.format != "TIFF"  # PIL turns the size of a TIFF when it opens it
     return (image.width, image.height) if on_its_side else (image.height, image.width)
 
 

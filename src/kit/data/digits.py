@@ -17,7 +17,7 @@ from kit.data.splitting import stratified_split
 def digits() -> tuple[Tensor, Tensor]:
     """Return the images, uint8 [1797 1 8 8] from 0 to 255, and labels, Long[1797], from scikit-learn's file.
 
-    scikit-learn is not imported, since this takes two thirds of a second.
+    scikit-learn is not imported, since the import takes two thirds of a second.
     """
     file = distribution("scikit-learn").locate_file("sklearn/datasets/data/digits.csv.gz")
     table = np.loadtxt(str(file), delimiter=",", dtype=np.uint8)

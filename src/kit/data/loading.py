@@ -160,7 +160,7 @@ def usable_workers(count: int) -> int:
     """Return the number of worker processes, or 0 with a warning if the system cannot start any."""
     try:
         if count:
-            torch.multiprocessing.get_context().Semaphore()  # each queue to a worker has several
+            torch.multiprocessing.get_context().Semaphore()  # each queue to a worker needs semaphores
     except (OSError, ImportError) as error:  # Linux keeps semaphores in /dev/shm; some systems have none
         why = f"workers need semaphores, and the system cannot create one ({one_line(error)}; is /dev/shm full?)"
         rank_zero_only(_warn_once)(f"{why}: --data.num_workers 0 is used")
@@ -182,7 +182,8 @@ def _reduce_storage(storage: torch.UntypedStorage) -> tuple[Any, ...]:
     try:
         return reduce_storage(storage)
     except RuntimeError:  # /dev/shm is full; in a container, it has 64 MB by default
-        ForkingPickler.register(torch.UntypedStorage, _copy_storage)  # for later batches: each failure leaves a file
+        # Copy all later batches, since each failure leaves a file.
+        ForkingPickler.register(torch.UntypedStorage, _copy_storage)
         return _copy_storage(storage)
 
 
@@ -210,5 +211,5 @@ def ignore_signals() -> None:
     if os.name == "posix":
         for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
             signal.signal(number, signal.SIG_IGN)
-        # Not the default handler, since torch raises an exception if a worker is killed by a signal.
+        # The default handler would kill the worker, and torch raises an exception if a signal kills a worker.
         signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, lambda *_: os._exit(0)))

@@ -136,7 +136,7 @@ def mean_and_std(
         pixels = image.flatten(1).double() / 255
         count, total, squares = count + pixels.shape[1], total + pixels.sum(1), squares + pixels.square().sum(1)
     mean = total / count
-    std = (squares / count - mean.square()).clamp(min=1e-6).sqrt()  # constant images would have 0
+    std = (squares / count - mean.square()).clamp(min=1e-6).sqrt()  # the std of constant images would be 0
     return mean.tolist(), std.tolist()
 
 

@@ -39,7 +39,7 @@ def find_broken(samples: Files, folder: Path, split: str) -> dict[str, str]:
     stop_if_many(split, broken, len(samples))
     if broken:
         count = f"{len(broken):,} of {len(samples):,} images cannot be decoded and are left out"
-        rank_zero_only(print)(f"warning: {split}: {count}:{_list(broken)}", file=sys.stderr, flush=True)
+        rank_zero_only(print)(f"warning: {split}: {count}:{_problem_lines(broken)}", file=sys.stderr, flush=True)
     return broken
 
 
@@ -86,24 +86,24 @@ def stop_if_many(split: str, broken: Mapping[str, str], total: int) -> None:
     """
     if len(broken) == total or len(broken) > max(1, MAX_BROKEN * total):
         problem = f"{len(broken):,} of {total:,} images of {split} cannot be decoded (allowed: {MAX_BROKEN:.0%})"
-        raise BrokenFiles(f"{problem}; restore or remove them:{_list(broken)}")
+        raise BrokenFiles(f"{problem}; restore or remove them:{_problem_lines(broken)}")
 
 
 def summary(left_out: Mapping[str, Mapping[str, str]]) -> list[str]:
-    """Return a line for each split in which files are left out. left_out: for each split, their problems by file."""
+    """Return a line for each split in which files are left out. left_out: for each split, the problem of each file."""
     return [
-        f"left out of {split}, because they cannot be decoded: {len(files):,} ({', '.join(_first(list(files)))})"
+        f"left out of {split}, because they cannot be decoded: {len(files):,} ({', '.join(_first_lines(list(files)))})"
         for split, files in left_out.items()
         if files
     ]
 
 
-def _list(problems: Mapping[str, str]) -> str:
+def _problem_lines(problems: Mapping[str, str]) -> str:
     """Return the first files and their problems, each after a line feed."""
-    return "".join(f"\n  {line}" for line in _first([f"{file}: {problem}" for file, problem in problems.items()]))
+    return "".join(f"\n  {line}" for line in _first_lines([f"{file}: {problem}" for file, problem in problems.items()]))
 
 
-def _first(lines: Sequence[str]) -> list[str]:
+def _first_lines(lines: Sequence[str]) -> list[str]:
     """Return the first lines, and a line that says how many more there are."""
     more = len(lines) - MAX_NAMED
     return [*lines[:MAX_NAMED], *([f"and {more:,} more"] if more > 0 else [])]

@@ -171,7 +171,7 @@ class Files(Samples):
 
 
 def evenly_spaced_part(items: Sequence[Item], max_count: int) -> Sequence[Item]:
-    """Return at most `max_count` items of a sequence, at equal distances, from the first."""
+    """Return at most `max_count` items of a sequence, at equal distances, beginning with the first."""
     return items[:: max(1, math.ceil(len(items) / max_count))]
 
 

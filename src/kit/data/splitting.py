@@ -11,7 +11,7 @@ from kit.ground.errors import UserError
 def stratified_split(
     labels: Tensor, fraction: float, seed: int, groups: Sequence[str] | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Return the indices of the larger part and those of the smaller part, each Long[M] in ascending order.
+    """Return the indices of the larger part and of the smaller part, each Long[M] in ascending order.
 
     scikit-learn's `StratifiedGroupKFold` is similar, but takes a quarter of a second to import.
 
@@ -20,9 +20,9 @@ def stratified_split(
         fraction: the fraction of each label's samples that the smaller part gets. Their number is rounded, but if a
             label has two or more samples, each part gets at least one. A label's only sample stays in the larger part,
             unless all labels have only one.
-        groups: the group of each sample. The groups are visited in random order. Each goes to the smaller part as a
-            whole if that brings the label counts of this part nearer to `fraction`, and the larger part keeps a sample
-            of each label. If this is true of no group, the smallest group goes to the smaller part.
+        groups: the group of each sample. The groups are visited in random order. A group goes to the smaller part as
+            a whole if this brings the label counts of this part nearer to `fraction` and leaves a sample of each label
+            in the larger part. If no group does both, the smallest group goes to the smaller part.
 
     Raises:
         UserError: all samples are in one group, or the number of samples is below 2.

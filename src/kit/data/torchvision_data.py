@@ -25,7 +25,7 @@ class TorchvisionDataModule(ImageDataModule):
             `split`, `train` or one of the arguments below.
         root: the folder of the data set, its argument `root`.
         image_size: height and width. None keeps the images' size, for data sets in memory, such as MNIST.
-        download: download missing files.
+        download: whether to download missing files.
     """
 
     format_name = "a data set of torchvision"
@@ -49,7 +49,7 @@ class TorchvisionDataModule(ImageDataModule):
         return [str(name) for name in names]
 
     def find_in_channels(self) -> int:
-        return self.load_splits()["train"].shape[0]  # `open_split` raises if the data have no train
+        return self.load_splits()["train"].shape[0]  # `open_split` raises an error if the data have no train
 
     def load_split(self, split: str) -> Samples | None:
         """Return the samples of a split, or None if it does not exist.
@@ -60,7 +60,7 @@ class TorchvisionDataModule(ImageDataModule):
         dataset = open_split(self.dataset, split, self.root, self.download)
         if dataset is None:
             return None
-        if names := getattr(dataset, "classes", None):  # see `find_class_names`
+        if names := getattr(dataset, "classes", None):  # some data sets do not name their classes
             self.refuse_other_classes([str(name) for name in names])
         labels, images, size = read_labels(dataset), _images_in_memory(dataset), self.image_size
         if images is not None and (size is None or images.shape[-2:] == size):
@@ -121,7 +121,7 @@ def read_labels(dataset: Any) -> Tensor:
 
 
 def _images_in_memory(dataset: Any) -> Tensor | None:
-    """Return uint8 [N C H W] if the data set has its images in memory, as MNIST, CIFAR and SVHN have; else None."""
+    """Return uint8 [N C H W] if the data set has its images in memory, as MNIST, CIFAR and SVHN do; else None."""
     data = vars(dataset).get("data")
     images = torch.as_tensor(data) if isinstance(data, (np.ndarray, Tensor)) else None
     if images is None or images.dtype != torch.uint8:

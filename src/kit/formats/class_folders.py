@@ -20,7 +20,8 @@ from kit.formats.text import joined_class_faults
 from kit.ground.errors import UserError, did_you_mean
 from kit.ground.faults import Fault, fault
 
-NOT_USED = "not used, since its name is none of train, val and test; rename or remove it"  # a folder beside the splits
+# The message about a folder beside the folders of the splits.
+NOT_USED = "not used, since its name is none of train, val and test; rename or remove it"
 
 
 class ClassFolders:
@@ -48,14 +49,14 @@ class ClassFolders:
         self.source = self.first_split = next(folder for folder in self.splits.values() if folder is not None)
 
     def warn_about_other_folders(self) -> None:
-        """Warn about folders beside the splits that hold class folders."""
+        """Warn about each folder in `root` that is no split, but holds a folder with the name of a class."""
         names = set(self.names())
         for folder in self.other_folders():
             if names.intersection(map(class_name, folders(folder))):
                 warnings.warn(f"{folder}: {NOT_USED}", stacklevel=1)
 
     def other_folders(self) -> list[Path]:
-        """Return the folders beside those of the splits. Their images are not used."""
+        """Return the folders beside the splits' folders. The images in them are not used."""
         candidates = folders(self.root) if self.first_split != self.root else []
         return [folder for folder in candidates if folder not in self.splits.values()]
 
@@ -86,8 +87,8 @@ class ClassFolders:
             several_labels: whether the model was trained on images with several labels.
 
         Raises:
-            UserError: there are no images, or `several_labels` is True. Unless `report_fault` collects faults, also: a
-                class is unknown, or has no training images, or a file name has no group.
+            UserError: there are no images, or `several_labels` is True. If `report_fault` does not collect faults,
+                also: a class is unknown, or has no training images, or a file name has no group.
         """
         parent, paths, targets = self.splits[split], list[Path](), list[int]()
         if parent is None:

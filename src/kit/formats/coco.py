@@ -51,9 +51,9 @@ class Document(NamedTuple):
 def read_document(file: Path, root: Path, images_folder: str | None = None) -> Document:
     """Read a JSON file, and find its images.
 
-    The JSON file has the paths of images, relative to `images_folder`. If that is None, they are relative to a folder
-    that is named after the file's split or, if there is none, to the file's folder, `images/` or `root`. An image that
-    is not there is searched for by the end of its path: see `Finder`.
+    The JSON file has the paths of images, relative to `images_folder`. If `images_folder` is None, they are relative to
+    a folder that is named after the file's split or, if there is no such folder, to the file's folder, `images/` or
+    `root`. An image that is not at its path is searched for by the end of the path: see `Finder`.
 
     Args:
         root: the folder of the data set.
@@ -101,7 +101,7 @@ def read(file: Path) -> dict[str, Any]:
         refuse_labelme([file])
         raise BrokenFiles(f"{file}: no list of {' and '.join(missing)}: is it in COCO's format?")
     for key, fields in FIELDS.items():
-        indices: dict[Any, int] = {}  # the index of each id
+        indices: dict[Any, int] = {}  # from an id to the index of its entry
         for i, entry in enumerate(content[key]):
             if not isinstance(entry, dict):
                 raise BrokenFiles(f"{file}: {key}[{i}] is not an object in braces")
@@ -117,8 +117,9 @@ def read(file: Path) -> dict[str, Any]:
     return content
 
 
+# Each of the functions up to `FIELDS` converts a value, or raises a `ValueError` that says what the value must be.
 def _id(json_value: Any) -> int | float | str:
-    if type(json_value) is int:  # a fast path, since there may be millions
+    if type(json_value) is int:  # a fast path, since there may be millions of ids
         return json_value
     if isinstance(json_value, str):
         return int(json_value) if json_value.strip().isdecimal() else json_value

@@ -11,11 +11,12 @@ from kit.formats.recognition import SAMPLED_FILES, Evidence
 from kit.ground.errors import UserError
 from kit.ground.files import read_ends
 
-SEARCHED_BYTES = 2**20  # at each end of a file
-LISTS = re.compile(rb'"(images|annotations|categories)"\s*:\s*\[')  # LabelMe's and most other JSON have none of these
+SEARCHED_BYTES = 2**20  # the number of bytes that are searched at each end of a file
+LISTS = re.compile(rb'"(images|annotations|categories)"\s*:\s*\[')  # most other JSON files have none of these lists
 LABELME = re.compile(rb'"shapes"\s*:\s*\[')
-SHAPES = re.compile(rb'"segmentation"\s*:\s*(\{|\[\s*[\[\d])')  # run lengths, or a polygon
-NOT_INSTANCES = ("captions", "image_info", "panoptic", "notes", ".")  # the beginnings of names of other JSON files
+SHAPES = re.compile(rb'"segmentation"\s*:\s*(\{|\[\s*[\[\d])')  # matches run lengths or a polygon
+# JSON files whose names begin with one of these are ignored, since they do not list instances.
+NOT_INSTANCES = ("captions", "image_info", "panoptic", "notes", ".")
 
 
 def find(root: Path, files_of_splits: dict[str, str | None]) -> dict[str, Path]:
@@ -23,14 +24,14 @@ def find(root: Path, files_of_splits: dict[str, str | None]) -> dict[str, Path]:
 
     `root`, its folders `annotations`, `annotation` and `labels`, and the folders of the splits are searched. A file is
     for the split that the name of its folder, or else its own name, contains. If neither contains a split, the file is
-    for train; but if train has other files, it is left out with a warning. If a split has several files, only those in
-    COCO's format count. If names of these begin with `instances` or `_annotations`, only those files count. Exactly one
-    file must remain.
+    for train; but if train has other files, the file is left out with a warning. If a split has several files, only
+    files in COCO's format count. If the names of some of them begin with `instances` or `_annotations`, only these
+    count. Exactly one file must remain.
 
     Args:
         root: the folder of the data set.
-        files_of_splits: the path below `root` that the user gave for each split, or None. If there is any, nothing is
-            searched.
+        files_of_splits: the path below `root` that the user gave for each split, or None. If a path is given
+            for any split, nothing is searched.
 
     Raises:
         UserError: there is no file, a given file does not exist, or several files fit a split.
@@ -41,24 +42,24 @@ def find(root: Path, files_of_splits: dict[str, str | None]) -> dict[str, Path]:
     if given_files:
         return given_files
     by_split = _files_by_split(root)
-    unnamed = by_split.pop(None, [])
-    if unnamed and "train" in by_split:
-        listed = ", ".join(str(file.relative_to(root)) for file in unnamed)
-        warnings.warn(f"{root}: {listed}: not used, since its name has no split; rename or remove it", stacklevel=1)
-    elif unnamed:
-        by_split["train"] = unnamed
+    files_without_split = by_split.pop(None, [])
+    if files_without_split and "train" in by_split:
+        listed = ", ".join(str(file.relative_to(root)) for file in files_without_split)
+        warnings.warn(f"{root}: {listed}: not used, since no split is in the name; rename or remove it", stacklevel=1)
+    elif files_without_split:
+        by_split["train"] = files_without_split
     for split, files in by_split.items():
-        named = [file for file in files if file.name.startswith(("instances", "_annotations"))]
-        chosen = [file for file in named if _has_format(file, LISTS)]
-        if not chosen and len(files) > SAMPLED_FILES:  # LabelMe may have written 100,000 files, each with an image
+        instance_files = [file for file in files if file.name.startswith(("instances", "_annotations"))]
+        candidates = [file for file in instance_files if _has_format(file, LISTS)]
+        if not candidates and len(files) > SAMPLED_FILES:  # LabelMe may have written 100,000 files with images in them
             refuse_labelme(files)
-        chosen = chosen or [file for file in files if _has_format(file, LISTS)] or named or files
-        if len(chosen) != 1:
+        candidates = candidates or [file for file in files if _has_format(file, LISTS)] or instance_files or files
+        if len(candidates) != 1:
             refuse_labelme(files)
             listed = ", ".join(str(file.relative_to(root)) for file in files[:5]) + ", ..." * (len(files) > 5)
             question = f"which of {listed} is for {split}? In COCO's format, one file has all images of a split"
             raise UserError(f"{root}: {question}; give it with --data.{split} FILE")
-        by_split[split] = chosen
+        by_split[split] = candidates
     if not by_split:
         raise UserError(f"no JSON file in {root}; expected {root}/annotations/instances_train.json, or train/*.json")
     return {split: by_split[split][0] for split in SPLIT_NAMES if split in by_split}
@@ -82,7 +83,7 @@ def _files_by_split(root: Path) -> dict[str | None, list[Path]]:
 
 
 def find_evidence(root: Path, pattern: re.Pattern[bytes] = LISTS) -> Evidence:
-    """Return the JSON files that `find` searches, as evidence. `pattern` must match a part of a file's content."""
+    """Return the JSON files among which `find` chooses. Files whose content matches `pattern` confirm the format."""
     files = [file for files in _files_by_split(root).values() for file in files]
     return Evidence(files, "JSON file", lambda file: _has_format(file, pattern))
 

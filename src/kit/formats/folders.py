@@ -65,7 +65,7 @@ def folders_by_split(root: Path) -> dict[str, list[Path]]:
 
 
 def split_of(name: str) -> str | None:
-    """Return the split if a name has no other words (`Valid`, `train2017`, `val_2`), or else None."""
+    """Return the split that a name means if it has no other words (`Valid`, `train2017`, `val_2`), or else None."""
     words = _words(name)
     return next((split for split, names in SPLIT_NAMES.items() if words and words <= set(names)), None)
 
@@ -99,10 +99,10 @@ def files_in(folder: Path, extensions: Collection[str]) -> list[Path]:
 
 def subfolder(folder: Path, name: str) -> Path:
     """Return the path of the folder `name`, in upper or lower case, in another folder. It need not exist."""
-    exact = folder / name
-    if exact.is_dir() or not folder.is_dir():
-        return exact
-    return next((child for child in folders(folder) if child.name.lower() == name.lower()), exact)
+    exact_path = folder / name
+    if exact_path.is_dir() or not folder.is_dir():
+        return exact_path
+    return next((child for child in folders(folder) if child.name.lower() == name.lower()), exact_path)
 
 
 def images(folder: Path) -> list[Path]:
@@ -116,14 +116,14 @@ def paths_below(folder: Path) -> Iterator[str]:
     Raises:
         UserError: a folder cannot be listed.
     """
-    pending, visited = [folder], set[tuple[int, int]]()  # folders to list; device and inode of each listed one
+    pending, visited = [folder], set[tuple[int, int]]()  # folders to list; device and inode of listed folders
     while pending:
         current = pending.pop()
         status = current.stat()
         if (status.st_dev, status.st_ino) not in visited:
             visited.add((status.st_dev, status.st_ino))
             children, files = _contents(current)
-            # Links come last.
+            # Links are listed last, so that a file has a path without links if there is one.
             pending += sorted(map(Path, children), key=lambda path: (path.is_symlink(), path), reverse=True)
             yield from sorted(files)
 
@@ -148,7 +148,7 @@ def _contents(folder: Path) -> tuple[list[str], list[str]]:
         warnings.warn(f"{heic_image}: HEIC images, such as this one, are not used; convert them to JPEG", stacklevel=3)
     for entry in visible:
         link = Path(entry) if entry.is_symlink() else None
-        if link and not link.exists() and link.suffix.lower() not in EXTENSIONS:  # reading an image reports its link
+        if link and not link.exists() and link.suffix.lower() not in EXTENSIONS:  # links to images are reported later
             warnings.warn(f"{link}: the link is broken; if it led to a folder, its files are missing", stacklevel=3)
         else:
             (subfolders if (link or entry).is_dir() else files).append(entry.path)

@@ -100,11 +100,11 @@ class LabelTable:
 
     Args:
         root: the folder of the data set, to which the paths in the table are relative.
-        file: the table.
+        file: the CSV file.
         separator: the text between two labels in a cell; None if each cell is one label.
 
     Attributes:
-        source: the table.
+        source: `file`, for error messages.
         report_fault: reports rows that cannot be used.
         listed_images: the images of all rows; set by `rows`.
     """
@@ -138,7 +138,7 @@ class LabelTable:
 
     @property
     def class_rows(self) -> list[Row]:
-        """The rows that define the classes: those of train, or all rows if there is no train."""
+        """The rows that define the classes: the rows of train, or all rows if there is no train."""
         return [row for row in self.rows if row.split == "train"] or self.rows
 
     def has_several_labels(self) -> bool:
@@ -174,7 +174,7 @@ class LabelTable:
     def read(
         self, split: str, class_names: Sequence[str], several_labels: bool
     ) -> tuple[list[Path], Tensor, list[str] | None] | None:
-        """Return the images of a split, their targets and their groups; None if it has no row of known classes.
+        """Return the images of a split, their targets and their groups; None if no row can be used.
 
         Args:
             class_names: the names of the classes 0, 1, 2, ...

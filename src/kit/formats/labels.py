@@ -19,7 +19,7 @@ SEPARATOR = ";"  # the default for the text between two labels in a cell
 def open_labels(
     root: Path, format: Format | None, file: str | None, separator: str | None, group: str | None
 ) -> ClassFolders | LabelTable:
-    """Return the reader of a data set.
+    """Return the reader of a data set's labels.
 
     Args:
         root: the folder of the data set.
@@ -62,17 +62,17 @@ def _find_tables(root: Path) -> list[Path]:
 
 
 def _recognise(root: Path, folders: ClassFolders, tables: Sequence[Path]) -> str:
-    """Return the format of the data in a folder. If there is a table, a single folder with images is no class."""
+    """Return the format of the data in a folder. If there is a table, a single folder with images is not a class."""
     has_table = bool(tables) or (root / TABLE).is_file()
     classes = folders.classes(folders.first_split)
     names = {name for name, folder in classes if not has_table or folders.images(folder)}
     formats = {}
     if names and not (has_table and len(names) == 1):
         formats["folders"] = f"{len(names)} class folder{'s' * (len(names) > 1)} in {folders.first_split}"
-    if tables or (has_table and not formats):  # reading a `labels.csv` without these columns raises an error
+    if tables or (has_table and not formats):  # reading raises an error if `labels.csv` lacks a column
         formats["table"] = f"the table {tables[0].name}" if len(tables) == 1 else f"{len(tables) or 'no'} usable tables"
     if len(formats) == 2 and len(tables) == 1:
-        labels = defaultdict[str, set[str]](set)  # from the name of the images' folder to their labels in the table
+        labels = defaultdict[str, set[str]](set)  # from a folder's name to the labels of its images
         for _, cells in read_table(tables[0], COLUMNS, FaultCollector()):
             labels[Path(cells["path"]).parent.name].add(cells["label"])
         if not labels:

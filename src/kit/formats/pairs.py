@@ -98,7 +98,7 @@ def find_pairs(
         image_folder, partner_folder: the names of the folders of images and of partners; by default, common names.
 
     Raises:
-        UserError: no image has a partner, an image has two, or a split has two folders of images or of partners.
+        UserError: no image has a partner, an image has two partners, or a split has two folders of images or partners.
     """
     image_folders = re.escape(PurePath(image_folder).name.lower()) if image_folder else IMAGE_FOLDERS
     if partner_folder:
@@ -117,7 +117,7 @@ def find_pairs(
 
 
 def why_unpaired(pairs: Pairs, partners: Partners) -> str:
-    """Return a text with the number of images and of files without a match, and an example of each."""
+    """Return the numbers of images and of files without a partner, and an example of each, as a text."""
     examples = " and ".join(str(path) for path in (*pairs.lone_images[:1], *pairs.lone_files[:1]))
     counts = f"{len(pairs.lone_images)} images and {len(pairs.lone_files)} {partners.noun}"
     return f"{counts} without a partner of the same name{', such as ' if examples else ''}{examples}"
@@ -126,13 +126,15 @@ def why_unpaired(pairs: Pairs, partners: Partners) -> str:
 def _find(root: Path, partners: Partners, image_folders: str) -> dict[str, Pairs]:
     """Return the images and partners of each split. `image_folders` is a regular expression for folders' names."""
     files = _classify(root, partners, image_folders)
-    undivided = [file for file in files if file.split is None]
+    files_without_split = [file for file in files if file.split is None]
     by_split = {split: [file for file in files if file.split == split] for split in SPLIT_NAMES}
-    shared = [file for file in undivided if file.is_partner]  # such as one folder of masks for all splits
-    if not any(by_split.values()) or (not by_split["train"] and _match(undivided, [], partners).images):
-        by_split["train"] = undivided
-    result = {split: _match(files, shared, partners) for split, files in by_split.items() if files}
-    lists = split_lists(root, partners.lists) if by_split["train"] is undivided else {}  # by Pascal VOC's lists
+    # Partners for all splits, such as one folder of masks.
+    shared_partners = [file for file in files_without_split if file.is_partner]
+    if not any(by_split.values()) or (not by_split["train"] and _match(files_without_split, [], partners).images):
+        by_split["train"] = files_without_split
+    result = {split: _match(files, shared_partners, partners) for split, files in by_split.items() if files}
+    # Pascal VOC has lists of the images of each split.
+    lists = split_lists(root, partners.lists) if by_split["train"] is files_without_split else {}
     return _divide(result["train"], lists, root) if lists else {s: pairs for s, pairs in result.items() if any(pairs)}
 
 
@@ -149,9 +151,9 @@ def _classify(root: Path, partners: Partners, image_folders: str) -> list[_File]
 
     @cache
     def interpret(folder: Path) -> tuple[str | None, bool | None, Path]:
-        """Return the split of a folder's files, whether they are partners, and the deepest folder whose name says so.
+        """Return the split of a folder's files, whether they are partners, and the last folder of the search.
 
-        The search goes down from the root, and ends at a folder whose name says nothing new.
+        The search goes down from the root, and stops before a folder whose name says nothing new.
         """
         split, is_partner, deepest = None, None, root
         for name in folder.relative_to(root).parts:
@@ -181,23 +183,23 @@ def _classify(root: Path, partners: Partners, image_folders: str) -> list[_File]
     return files
 
 
-def _match(split_files: list[_File], shared: list[_File], partners: Partners) -> Pairs:
-    """Match the images of a split with its partners, or with `shared` partners if the split has none."""
+def _match(split_files: list[_File], shared_partners: list[_File], partners: Partners) -> Pairs:
+    """Match the images of a split with its partners, or with `shared_partners` if the split has none."""
     ends = partners.ends
     pictures = [f for f in split_files if f.is_partner is False] or [f for f in split_files if f.is_partner is None]
     split_partners = [file for file in split_files if file.is_partner]
     files: dict[str, Path] = {}
-    for file in split_partners or shared:
+    for file in split_partners or shared_partners:
         if (other := files.setdefault(file.key, file.path)) != file.path:
             raise UserError(f"{other} and {file.path.name} belong to the same image; remove one of them")
-    if not files:  # `a.jpg` and `a_mask.png` in one folder
+    if not files:  # partners may be in the folder of their images: `a.jpg` and `a_mask.png`
         ends = ends[1:]
         files = {file.key: file.path for file in pictures if file.key.endswith(ends)}
         pictures = [file for file in pictures if not file.key.endswith(ends)]
     file_of, lone_images, image_keys = dict[Path, Path](), list[Path](), set[str]()
     for picture in pictures:
         key = picture.key
-        # The last one is for the partner `a.jpg.png` of `a.jpg`.
+        # The last base is for the partner `a.jpg.png` of `a.jpg`.
         bases = (key, IMAGE_ENDS.sub("", key), f"{key}{picture.path.suffix.lower()}")
         image_keys.update(bases)
         file = next((files[base + end] for base in bases for end in ends if base + end in files), None)
@@ -207,7 +209,7 @@ def _match(split_files: list[_File], shared: list[_File], partners: Partners) ->
             file_of[picture.path] = file
     used_files = set(file_of.values())
     image_keys = image_keys if file_of else set()  # if nothing matches, all files count as lone
-    candidates = {} if shared and not split_partners else files  # shared files may belong to other splits
+    candidates = {} if shared_partners and not split_partners else files  # shared files may belong to other splits
     lone_files = [path for key, path in candidates.items() if path not in used_files and not _belongs(key, image_keys)]
     return Pairs(list(file_of), list(file_of.values()), lone_images, lone_files)
 

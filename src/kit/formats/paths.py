@@ -27,7 +27,7 @@ class Finder:
     2. The path with `/` for `\\` and without percent-encoding, or the path in a URL of Label Studio or others.
     3. The same path with composed or decomposed accents (Unicode's NFC or NFD).
     4. The shortest end of the path that only one of `files` has. For `/home/me/cam0/1.png`, this may be `cam0/1.png`.
-    5. The same without regard to upper and lower case.
+    5. The shortest such end without regard to upper and lower case.
 
     In 4 and 5, a name without an image's extension matches files with any extension.
 

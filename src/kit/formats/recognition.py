@@ -15,7 +15,7 @@ class OtherOptions(UserError):
     """Options were given that do not apply to the data.
 
     Args:
-        options: their names.
+        options: the names of these options.
     """
 
     def __init__(self, options: Collection[str], message: str = "") -> None:
@@ -28,7 +28,7 @@ class Evidence(NamedTuple):
 
     files: all files that have the right name and place.
     noun: the word for one of the files, in messages.
-    has_format: returns whether the content of a file is in the format. It may read a part of the file.
+    has_format: returns whether the content of a file is in the format. It may read only a part of the file.
     """
 
     files: Sequence[Path]

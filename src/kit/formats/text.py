@@ -17,14 +17,14 @@ from kit.ground.faults import Fault, fault
 from kit.ground.files import MAX_ANNOTATION_BYTES, MAX_LIST_BYTES, decode_text, read_bytes, read_text
 
 MAX_LINE = 1000  # the largest number of characters in a line of a list
-# The encoding in an XML declaration. UTF-16 and UTF-32 are left out: a file whose declaration is readable as ASCII has
-# neither. idna and punycode are left out because decoding them takes quadratic time.
+# The encoding in an XML declaration. UTF-16 and UTF-32 are left out, since no file whose declaration is readable as
+# ASCII is in one of them. idna and punycode are left out because decoding them takes quadratic time.
 XML_ENCODING = re.compile(rb"""(?i)<\?xml[^>]*?\sencoding\s*=\s*["']((?!utf-?16|utf-?32|idna|punycode)[\w.:-]+)""")
 
 
 def number(json_value: Any) -> float | None:
     """Convert a number in JSON, or a text, to a float. Return None for anything but a finite number."""
-    if type(json_value) is float:  # a fast path, since there may be millions
+    if type(json_value) is float:  # a fast path, since there may be millions of numbers
         return json_value if math.isfinite(json_value) else None
     if isinstance(json_value, bool) or (isinstance(json_value, str) and "_" in json_value):
         return None  # Python would read True as 1 and "1_000" as 1000
@@ -36,7 +36,7 @@ def number(json_value: Any) -> float | None:
 
 
 def describe_size(size: Sequence[int]) -> str:
-    """Describe a height and width in pixels in words."""
+    """Return a height and width in pixels as text, such as `480 high and 640 wide`."""
     return f"{size[0]} high and {size[1]} wide"
 
 
@@ -69,7 +69,7 @@ def read_xml(file: Path) -> tuple[ElementTree.Element, str]:
     content = read_bytes(file, MAX_ANNOTATION_BYTES)
     declared = XML_ENCODING.match(content)
     text = decode_text(file, content, declared[1].decode() if declared else "utf-8")
-    if "<!ENTITY" in text:  # a few of them may expand to gigabytes
+    if "<!ENTITY" in text:  # a few entities may expand to gigabytes
         raise BrokenFiles(f"{file}: it declares entities, which no annotation needs")
     try:
         return ElementTree.fromstring(text), text

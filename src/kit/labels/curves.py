@@ -13,7 +13,7 @@ RECALLS = (torch.arange(101).double() / 100).clamp(min=1e-6)  # the recalls at w
 
 
 class Ranking(NamedTuple):
-    """The scores of N samples in descending order, for one class or for K classes, each with an order of its own.
+    """The scores of N samples in descending order, for one class or for K classes, each with its own order.
 
     scores: Float[N] or Float[N K].
     hits: the number of positive samples among the first n, for n = 1 to N, Float64, of the same shape.
@@ -51,7 +51,7 @@ def class_precisions(class_names: Sequence[str], rankings: Iterable[Ranking]) ->
     classes = {}
     for name, ranking in zip(class_names, rankings, strict=True):
         if positives := int(ranking.hits[-1]):
-            # The positives and the rank at the end of each group of equal scores.
+            # The number of positive samples, and the rank, at the end of each group of equal scores.
             hits, ranks = ranking.hits[ranking.is_last], ranking.is_last.nonzero()[:, 0] + 1
             groups = torch.searchsorted(hits / positives, RECALLS)  # the first group that reaches each recall
             classes[name] = (float(average_precision(ranking)), (hits / ranks)[groups])
@@ -66,7 +66,7 @@ def reliability(probabilities: Tensor, is_right: Tensor, x_label: str, y_label: 
 
     Args:
         probabilities: the probabilities of M predictions, Float[M].
-        is_right: which of them are right, Bool[M].
+        is_right: whether each prediction is right, Bool[M].
     """
     bins = (probabilities * BINS).long().clamp(0, BINS - 1)
     counts = torch.bincount(bins, minlength=BINS)

@@ -157,13 +157,13 @@ class MultiLabelEvaluation(Evaluation):
         return values
 
     def shares(self) -> Tensor:
-        """Return 2 TP and 2 TP + FP + FN of each sample and class. Both are 0 for a class that no sample has."""
-        logits, targets = self._split()
+        """Return 2 TP and 2 TP + FP + FN of each sample and class, Float[N 2 K]; 0 for a class that no sample has."""
+        logits, targets = self._logits_and_targets()
         predicted, targets = logits.double().sigmoid() >= self.thresholds, targets > 0.5
         return torch.stack([2.0 * (predicted & targets), (predicted.double() + targets) * targets.any(0)], 1).double()
 
     def class_counts(self) -> tuple[str, Tensor]:
-        return "images", self._split()[1].sum(0).long()
+        return "images", self._logits_and_targets()[1].sum(0).long()
 
     def badness(self) -> tuple[str, Tensor]:
         return "loss", self._losses()
@@ -175,7 +175,7 @@ class MultiLabelEvaluation(Evaluation):
         """
         if not len(self) or self.rows.isnan().any():
             return {}
-        logits, targets = self._split()
+        logits, targets = self._logits_and_targets()
         columns = zip(*(part.T for part in self.once(self._ranking)), strict=True)
         probabilities, is_set = logits.sigmoid().flatten(), targets.flatten() > 0.5
         labels = "probability of a label", "share with the label"
@@ -184,17 +184,17 @@ class MultiLabelEvaluation(Evaluation):
             charts["precision_recall"] = precision_recall("mAP", RECALLS, classes)
         return charts
 
-    def _split(self) -> tuple[Tensor, Tensor]:
+    def _logits_and_targets(self) -> tuple[Tensor, Tensor]:
         """Return logits and targets, Float[N K] each."""
         logits, targets = self.rows.view(len(self), 2, len(self.class_names)).unbind(1)
         return logits, targets
 
     def _losses(self) -> Tensor:
         """Return the loss of each sample, Float[N]."""
-        return F.binary_cross_entropy_with_logits(*self._split(), reduction="none").mean(1)
+        return F.binary_cross_entropy_with_logits(*self._logits_and_targets(), reduction="none").mean(1)
 
     def _ranking(self) -> Ranking:
-        logits, targets = self._split()
+        logits, targets = self._logits_and_targets()
         ranking = rank_samples(logits, targets > 0.5)
         return ranking._replace(scores=ranking.scores.double().sigmoid())
 
@@ -205,8 +205,8 @@ class MultiLabelEvaluation(Evaluation):
         f1 = 2 * hits / (hits[-1] + torch.arange(1, len(hits) + 1)[:, None])
         best = f1.where(is_last, -1).argmax(0, keepdim=True)
         # The threshold lies between the lowest score of a predicted label and the next score below.
-        lowest, below = (column.gather(0, best)[0] for column in (scores, F.pad(scores[1:], (0, 0, 0, 1))))
-        middle = ((lowest + below) / 2).float()
-        # Rounding to float32 may move the middle to `below`, or above `lowest`.
-        just_below = lowest.float().nextafter(torch.zeros(()))
-        return middle.where((middle > below) & (middle <= lowest), just_below).where(hits[-1] > 0, 0.5)
+        lowest_score, next_score = (column.gather(0, best)[0] for column in (scores, F.pad(scores[1:], (0, 0, 0, 1))))
+        middle = ((lowest_score + next_score) / 2).float()
+        # Rounding to float32 may move the middle to `next_score`, or above `lowest_score`.
+        just_below = lowest_score.float().nextafter(torch.zeros(()))
+        return middle.where((middle > next_score) & (middle <= lowest_score), just_below).where(hits[-1] > 0, 0.5)

@@ -17,8 +17,8 @@ MAX_COMPARED = 10_000  # the largest number of images that are compared with eac
 class FeatureEvaluation(Evaluation):
     """`loss`, `effective_rank` and `knn_accuracy`: see the functions below.
 
-    `loss` is the mean over random chunks of 64 images. A last chunk of fewer than 32 is left out, unless it is
-    the only one. `knn_accuracy` is computed if the targets are class numbers, Long[B], of at least two classes. It
+    `loss` is the mean over random chunks of 64 images. A last chunk of fewer than 32 images is left out, unless it
+    is the only one. `knn_accuracy` is computed if the targets are class numbers, Long[B], of at least two classes. It
     leaves out images with a negative target.
 
     `outputs` are the D features of each image and the projections of its V views, Float[B D + V*P].
@@ -94,8 +94,8 @@ def neighbour_accuracy(features: Tensor, targets: Tensor) -> float:
         features: Float[N D].
         targets: Long[N].
     """
-    unit = F.normalize(features - features.mean(0), dim=1)
-    similarities = (unit @ unit.T).fill_diagonal_(-2)  # an image is not its own neighbour
+    unit_features = F.normalize(features - features.mean(0), dim=1)
+    similarities = (unit_features @ unit_features.T).fill_diagonal_(-2)  # an image is not its own neighbour
     weights, nearest = similarities.topk(NEIGHBOURS)
     votes = torch.zeros(len(targets), int(targets.max()) + 1).scatter_add_(1, targets[nearest], 1 + weights)
     return float((votes.argmax(1) == targets).float().mean())

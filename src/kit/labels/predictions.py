@@ -79,14 +79,14 @@ class LabelPredictions(PredictionTable):
 
     def add(self, file: Path, name: str, prediction: Classification) -> None:
         probabilities, classes = prediction.probabilities.topk(self.top)
-        ranked = zip(classes.tolist(), probabilities.tolist(), strict=True)
-        self.writer.writerow([file, *(cell for k, p in ranked for cell in (self.class_names[k], f"{p:.6f}"))])
+        ranking = zip(classes.tolist(), probabilities.tolist(), strict=True)
+        self.writer.writerow([file, *(cell for k, p in ranking for cell in (self.class_names[k], f"{p:.6f}"))])
 
 
 class MultiLabelPredictions(PredictionTable):
     """Write the columns `path,label,probability`, with all predicted labels in one cell, such as `cat;dog`.
 
-    The separator is always `;`. The columns `path` and `label` are those of a table of labels: see
+    The separator is always `;`. A table of labels, which training reads, also has the columns `path` and `label`: see
     `kit.formats.label_table`.
     """
 

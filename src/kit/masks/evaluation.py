@@ -12,7 +12,7 @@ from kit.evaluation import Evaluation
 from kit.formats.masks.masks import IGNORED
 from kit.masks.predictions import background_class
 
-SIZES = (0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1)  # the ends of the bins of a class's share of an image
+SIZES = (0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1)  # the limits between the bins of a class's share of an image
 
 
 class PixelCounts(NamedTuple):
@@ -40,12 +40,12 @@ class MaskEvaluation(Evaluation):
     def entries(self, outputs: Tensor, targets: Tensor) -> list[PixelCounts]:
         num_images, num_classes = outputs.shape[:2]
         losses = F.cross_entropy(outputs, targets, reduction="none", ignore_index=IGNORED).flatten(1).sum(1).float()
-        indices = torch.arange(num_images, device=targets.device)[:, None, None].expand_as(targets)  # of the images
+        image_indices = torch.arange(num_images, device=targets.device)[:, None, None].expand_as(targets)
         # All images share one table, with a row for each, so that `nonzero`, which waits for the GPU, is called once.
-        cells = ((indices * num_classes + targets) * num_classes + outputs.argmax(1))[targets != IGNORED]
+        cells = ((image_indices * num_classes + targets) * num_classes + outputs.argmax(1))[targets != IGNORED]
         table = torch.bincount(cells, minlength=num_images * num_classes**2).view(num_images, num_classes**2)
         rows, pairs = table.nonzero(as_tuple=True)
-        counts = torch.bincount(rows, minlength=num_images).tolist()  # nonzero entries of each image
+        counts = torch.bincount(rows, minlength=num_images).tolist()  # the number of nonzero entries of each image
         images = zip(losses, pairs.split(counts), table[rows, pairs].split(counts), strict=True)
         return [PixelCounts(*image) for image in images]
 
@@ -89,8 +89,8 @@ class MaskEvaluation(Evaluation):
     def _iou_by_size(self) -> Bars:
         """Return the mean IoU of a class in an image, by the size of the class: its share of the annotated pixels.
 
-        Each pair of an image and a class in its annotation counts once, except those of the background. Ignored pixels
-        are not counted.
+        Each pair of an image and a class in its annotation counts once, unless the class is the background. Ignored
+        pixels are not counted.
         """
         intersection, union, annotated = self.once(self._overlaps).double().unbind(1)
         is_counted = annotated > 0
@@ -115,11 +115,7 @@ class MaskEvaluation(Evaluation):
         return torch.zeros(num_classes**2, dtype=torch.long).index_add_(0, pairs, pixels).view(num_classes, num_classes)
 
     def _overlaps(self) -> Tensor:
-        """Return the pixels of each class in each image that are in the intersection, the union and the annotation.
-
-        Returns:
-            numbers of pixels, Long[N 3 K].
-        """
+        """Return the pixel counts of the intersection, the union and the annotation of each class, Long[N 3 K]."""
         images, pairs, pixels = self.once(self._cells)
         num_classes = len(self.class_names)
         targets, predicted = pairs // num_classes, pairs % num_classes
@@ -133,7 +129,7 @@ class MaskEvaluation(Evaluation):
         return torch.stack([intersection, annotated + covered - intersection, annotated], 1)
 
     def _cells(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the index of the image, the pair of classes and the number of pixels of all entries, Long[M] each."""
+        """Return the index of the image, the pair of classes and the number of pixels of each entry, Long[M] each."""
         counts = torch.tensor([len(entry.pairs) for entry in self.rows], dtype=torch.long)
         empty = torch.empty(0, dtype=torch.long)
         pairs = torch.cat([empty, *(entry.pairs for entry in self.rows)])

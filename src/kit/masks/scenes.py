@@ -7,7 +7,7 @@ from torch.nn import functional as F
 HEIGHT, WIDTH = 64, 96
 SIZES = (20, 36)  # the smallest and the largest side of the square around a digit, in pixels
 MAX_DIGITS = 5
-TRIES = 8  # the number of random positions for each digit: the first free one is used
+TRIES = 8  # the number of random positions for each digit; the first free position is used
 CONTRAST = 2.5  # sharpens the edges of digits, which enlarging blurs
 
 

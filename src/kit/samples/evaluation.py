@@ -64,18 +64,18 @@ def frechet_distance(features: Tensor, others: Tensor) -> float:
     return max(0.0, float(mean_difference.square().sum() + first.trace() + second.trace() - 2 * trace_of_root))
 
 
-def nearest_images(images: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+def nearest_images(images: Tensor, known_images: Tensor) -> tuple[Tensor, Tensor]:
     """Find the nearest known image of each image.
 
     Args:
         images: uint8 [N C H W].
-        known: uint8 [M C H W].
+        known_images: uint8 [M C H W].
 
     Returns:
-        indices into `known`, Long[N], and distances, Float[N]. A distance is the root mean square difference of the
-        pixels, whose values are scaled to [0, 1].
+        indices into `known_images`, Long[N], and distances, Float[N]. A distance is the root mean square difference
+        of the pixels, whose values are scaled to [0, 1].
     """
-    queries, references = (part.flatten(1).float() / 255 for part in (images, known))
+    queries, references = (part.flatten(1).float() / 255 for part in (images, known_images))
     indices = torch.cat([torch.cdist(part, references).argmin(1) for part in queries.split(CHUNK)])
     # `cdist` rounds distances near 0 coarsely. Compute the distance to the nearest image again.
     return indices, (queries - references[indices]).square().mean(1).sqrt()

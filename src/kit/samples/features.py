@@ -78,9 +78,9 @@ class ClassifierFeatures(Features):
     """The features of a net on the trunk of the project's `cnn.py`, such as a classifier. Nothing is downloaded.
 
     Args:
-        run: the run folder of a task with such a net, also of pretraining, or a checkpoint file. It may be a file with
-            the state dict of the net or of its trunk alone. This has no mean and std, which are then 0.5, and no
-            `stem_stride`, which is then 1.
+        run: the run folder of a task with such a net, also of pretraining, or a checkpoint file. A file with only
+            the state dict of the net or of its trunk can be given, too. Then the mean and std are 0.5, and
+            `stem_stride` is 1.
     """
 
     def __init__(self, run: str) -> None:
@@ -92,7 +92,7 @@ class ClassifierFeatures(Features):
         except UserError as error:
             raise UserError(f"model.features.run: {error}; train a classifier first, or give its folder") from None
         content = checkpoint.read(file)  # only plain values and tensors: this runs no code that the file names
-        if "state_dict" not in content:  # a state dict
+        if "state_dict" not in content:  # the file has only a state dict
             data = {"in_channels": None, "mean": [0.5], "std": [0.5]}
             content = {"state_dict": content, "global_step": 1, "hyper_parameters": {"net": {}}, "data": data}
         if not content.get("global_step"):
@@ -161,7 +161,7 @@ class TimmFeatures(Features):
 
     Args:
         name: the name of the net in timm. The pip extra `weights` has the weights of the default.
-        weights: a file or a run with the weights of the net. By default, they are those of the download cache, the
+        weights: a file or a run with the weights of the net. By default, they come from the download cache, the
             network or an installed package, see `kit.zoo.timm_models`.
     """
 

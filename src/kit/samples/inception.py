@@ -1,6 +1,6 @@
 """Compute the standard FID (Heusel et al. 2017), in the features of TensorFlow's Inception v3 of 2015.
 
-FID falls with the number of samples, and most papers use 50,000. As in the original program, images are enlarged to
+FID falls with the number of samples, and most papers use 50,000. As in the authors' program, images are enlarged to
 299x299 pixels. Grey images get three channels.
 """
 

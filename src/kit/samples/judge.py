@@ -12,14 +12,14 @@ from torchvision.ops import Conv2dNormActivation
 from kit.samples.images import from_uint8
 from kit.training.schedule import WarmupCosine
 
-BATCH_SIZE, MIN_STEPS = 64, 200  # of the judge's training
+BATCH_SIZE, MIN_STEPS = 64, 200  # the batch size and the smallest number of steps in training
 CHUNK = 500  # the number of images that are classified at a time
 
 
 def make_trunk(
     in_channels: int, widths: Sequence[int], depths: Sequence[int], stem_stride: int, stem_kernel: int = 3
 ) -> nn.Sequential:
-    """Return a copy of the trunk in the project's `cnn.py`. Changes there must not change how samples are judged.
+    """Return a copy of the trunk in the project's `cnn.py`. Changes of `cnn.py` must not change the judge.
 
     It maps Float[B C H W] to the feature maps of the last level, Float[B D h w].
 

@@ -23,7 +23,7 @@ STRIDE = 1_000_003  # sample i has the seed (`seed` * STRIDE + i) modulo 2^63
 
 
 class SampleFiles:
-    """Write `samples/00000_CLASS.png`, ... and `grid.png`, a picture of the first thousand samples.
+    """Write `samples/NUMBER_CLASS.png` for each sample, and `grid.png`, a picture of the first thousand samples.
 
     Args:
         folder: the folder of the results.
@@ -90,7 +90,7 @@ def columns(num_images: int, num_classes: int) -> int:
 
 
 def size_of_samples(preprocessing: Preprocessing) -> tuple[int, int]:
-    """Return the height and width of samples, which are those of the training images.
+    """Return the height and width of samples: the size of the training images.
 
     Raises:
         UserError: the training images had several sizes.
@@ -148,7 +148,7 @@ class ExportedImages(ExportedModule):
     tolerance = 1
 
     def difference(self, outputs: Mapping[str, Tensor], predicted: Tensor) -> float:
-        """Return the largest difference of an output [H W C] and a prediction [C H W]; infinity if sizes differ."""
+        """Return the largest difference between an output [H W C] and a prediction [C H W]; inf if sizes differ."""
         (image,) = outputs.values()
         predicted = predicted.permute(1, 2, 0)
         if image.shape != predicted.shape:

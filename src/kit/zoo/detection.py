@@ -102,8 +102,8 @@ class TorchvisionDetector(WrappedDetector):
         self.class_agnostic_nms = class_agnostic_nms
         nms_thresh = getattr(self.net, "roi_heads", self.net).nms_thresh
         self.net.transform = PadOnly(self.net.transform.size_divisible, nms_thresh if class_agnostic_nms else None)
-        fixed = bool(pretrained or weights) if fixed_norms is None else fixed_norms
-        if fixed and not name.endswith("_v2") and not name.startswith("ssd"):
+        is_fixed = bool(pretrained or weights) if fixed_norms is None else fixed_norms
+        if is_fixed and not name.endswith("_v2") and not name.startswith("ssd"):
             self.fix_norms()
 
 
@@ -119,7 +119,7 @@ def limit_detections(net: nn.Module, max_detections: int) -> None:
             factor = max(factor, max_detections / module.detections_per_img)
             module.detections_per_img = max_detections
     for module in net.modules():
-        if hasattr(module, "topk_candidates"):  # again, there is no common base
+        if hasattr(module, "topk_candidates"):  # these classes have no common base, either
             module.topk_candidates = math.ceil(module.topk_candidates * factor)
         if isinstance(module, RegionProposalNetwork):
             for limits in proposal_limits(module):
@@ -149,5 +149,5 @@ class PadOnly(nn.Module):
         result = [{key: value[detected["labels"] > 0] for key, value in detected.items()} for detected in result]
         if self.nms_thresh is None:
             return result
-        kept = [nms(detected["boxes"], detected["scores"], self.nms_thresh) for detected in result]
-        return [{key: value[i] for key, value in detected.items()} for detected, i in zip(result, kept, strict=True)]
+        indices = [nms(detected["boxes"], detected["scores"], self.nms_thresh) for detected in result]
+        return [{key: value[i] for key, value in detected.items()} for detected, i in zip(result, indices, strict=True)]

@@ -72,7 +72,8 @@ def load_pretrained(
     if weights:
         loaded = read_weights(weights)
     else:
-        with downloading(name):  # build the net, since torchvision renames some tensors of the file as it loads them
+        with downloading(name):
+            # Build the net, since torchvision renames some tensors of the file as it loads them.
             tensors = models.get_model(name, weights=default).state_dict()
         loaded = Weights(tensors, f"torchvision's {name} ({default.name})", default.meta.get("license", ""))
     if hasattr(net, "transform"):  # a detector, which would normalise the images itself

@@ -19,7 +19,7 @@ from kit.zoo.timm_models import create_model, is_vit, one_size_only
 
 SCORE = 0.05  # detections with a lower score are dropped, as in torchvision's RetinaNet
 CONVS = 4  # the number of convolutions before the last layers of the head, as in torchvision
-ANCHOR_SCALES = tuple(4 * 2 ** (third / 3) for third in range(3))  # of RetinaNet (Lin et al. 2017), times the stride
+ANCHOR_SCALES = tuple(4 * 2 ** (third / 3) for third in range(3))  # sizes divided by the stride (Lin et al. 2017)
 
 
 class TimmDetector(WrappedDetector):
@@ -36,7 +36,7 @@ class TimmDetector(WrappedDetector):
         in_channels: C.
         name: the name of the backbone in timm.
         pretrained: `auto` or True to start from a backbone that was trained on ImageNet, see `TimmNet`.
-        weights: start from the weights in this file, or of this run, instead. They are for the backbone, or for the
+        weights: start from the weights in this file or run instead. They are for the backbone, or for the
             whole detector with any number of classes.
         head: the kind of detector. FCOS (Tian et al. 2019) needs no anchors.
         strides: the stride of each feature map (the pixels between two of its locations), ascending. Strides above the
@@ -66,8 +66,8 @@ class TimmDetector(WrappedDetector):
         count = len(backbone.strides)
         if head == "fcos":
             points = AnchorGenerator(tuple((stride,) for stride in backbone.strides), ((1.0,),) * count)
-            counting = CountingHead(neck, 1, num_classes + 1, CONVS)  # class 0 is the background
-            self.net = FCOS(backbone, num_classes + 1, anchor_generator=points, head=counting, score_thresh=SCORE)
+            counting_head = CountingHead(neck, 1, num_classes + 1, CONVS)  # class 0 is the background
+            self.net = FCOS(backbone, num_classes + 1, anchor_generator=points, head=counting_head, score_thresh=SCORE)
         else:
             sizes = tuple(tuple(round(stride * scale) for scale in ANCHOR_SCALES) for stride in backbone.strides)
             anchors = AnchorGenerator(sizes, ((0.5, 1.0, 2.0),) * count)

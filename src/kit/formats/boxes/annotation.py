@@ -72,7 +72,7 @@ class PackedTargets(Sequence[dict[str, Any]]):
             rows = torch.arange(int(counts.sum())) + distances.repeat_interleave(counts)
             return PackedTargets(self.boxes[rows], self.labels[rows], self.crowd[rows], counts, self.sizes[index])
         end, count = int(self.ends[index]), int(self.counts[index])
-        # Copies, since sending a part of a tensor to another process would send the whole tensor.
+        # Copy the parts, since sending a part of a tensor to another process would send the whole tensor.
         tensors = {name: vars(self)[name][end - count : end].clone() for name in ("boxes", "labels", "crowd")}
         return {**tensors, "size": tuple(self.sizes[index].tolist())}
 

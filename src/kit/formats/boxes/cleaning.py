@@ -15,14 +15,14 @@ from kit.ground.threads import map_files
 
 MAX_SHARE = 1.001  # boxes with larger values are not in shares (fractions of the image's height and width)
 MAX_DISTANCE = 2  # a coordinate that is farther than this from the centre, 0.5, is in pixels, not in shares
-DROPPED = ("box-without-area", "box-wrong-unit")  # kinds of faults for which a box is always left out
-UNUSABLE = ("annotation-unreadable", "class-unknown")  # kinds of faults that stop a run
+DROPPED_KINDS = ("box-without-area", "box-wrong-unit")  # kinds of faults for which a box is always left out
+STOPPING_KINDS = ("annotation-unreadable", "class-unknown")  # kinds of faults that stop a run
 
 
 class BoxSplit(NamedTuple):
     """A split with the targets of its images.
 
-    targets: the target of each image, see `kit.boxes.targets`. It has no boxes if the image cannot be read.
+    targets: the target of each image, see `kit.boxes.targets`. Images that cannot be read have no boxes.
     faults: all faults of the split.
     unreadable: the images that cannot be read.
     class_names: the names of the labels 1 to K.
@@ -50,14 +50,14 @@ class BoxSplit(NamedTuple):
     def why_unusable(self, split: str) -> str:
         """Return why the split must not be used, or "" if it can be used or no image can be read.
 
-        A split must not be used if most of its boxes have a fault in `DROPPED`. Train must also have a usable box, and
-        no class whose boxes are all crowds.
+        A split must not be used if it has no images, or most of its boxes have a fault in `DROPPED_KINDS`. Train must
+        also have a usable box, and no class whose boxes are all crowds.
         """
         if self.annotations and len(self.unreadable) == len(self.annotations):
             return ""  # decoding the images will raise an error with a better message
         counts = f" ({self.count_faults()}); the first fault is {_text(self.faults[0])}" if self.faults else ""
         boxes = len(self.targets.boxes)
-        if not self.targets or boxes < sum(fault.kind in DROPPED for fault in self.faults):
+        if not self.targets or boxes < sum(fault.kind in DROPPED_KINDS for fault in self.faults):
             return f"most of {split} cannot be used{counts or ' (no images)'}"
         if split != "train":
             return ""
@@ -68,9 +68,9 @@ class BoxSplit(NamedTuple):
         return "" if boxes else f"{split} has no box to learn from{counts}{where}"
 
     def stop_if_unusable(self, split: str, root: Path) -> None:
-        """Raise `BrokenFiles` for an annotation in `UNUSABLE`, or `UserError` for the reason of `why_unusable`."""
+        """Raise `BrokenFiles` for a fault in `STOPPING_KINDS`, or `UserError` for the reason of `why_unusable`."""
         for fault in self.faults:
-            if fault.kind in UNUSABLE:
+            if fault.kind in STOPPING_KINDS:
                 raise BrokenFiles(_text(fault))
         if reason := self.why_unusable(split):
             raise UserError(f"{root}: {reason}")
@@ -155,16 +155,17 @@ def _is_wrong_unit(corners: Corners, relative: bool) -> bool:
 def _check_orientation(annotation: Annotation, size: Size, orientation: int) -> bool:
     """Return whether the boxes refer to the stored image, which EXIF turns. Report faults of the annotated size.
 
-    They do if EXIF swaps height and width, and the annotated size is the stored image's size.
+    The boxes refer to it if EXIF swaps height and width, and the annotated size is the size of the stored image.
     """
     is_turned = orientation > 4 and annotation.size == size[::-1] != size
     is_known = orientation > 4 and annotation.size is not None and size[0] != size[1]
     if is_turned:
-        annotation.report("exif-rotated-boxes", "EXIF turns it; its boxes are turned here, but not by every program")
+        annotation.report("exif-rotated-boxes", "EXIF turns the image; boxes are turned here, but not by all programs")
     elif annotation.size not in (None, size):
-        annotation.report("size-mismatch", f"drawn at {describe_size(annotation.size)}, but is {describe_size(size)}")
+        sizes = f"{describe_size(annotation.size)} in the annotation, but {describe_size(size)} in the file"
+        annotation.report("size-mismatch", f"the image is {sizes}")
     elif orientation != 1 and annotation.boxes and not is_known:
-        annotation.report("exif-rotated-boxes", "EXIF turns it; its boxes are assumed to fit the upright image")
+        annotation.report("exif-rotated-boxes", "EXIF turns the image; its boxes are assumed to fit the upright image")
     return is_turned
 
 
@@ -172,7 +173,7 @@ def _clip(box: Corners, size: Size) -> tuple[Corners | None, list[tuple[str, str
     """Return the part of a box inside the image, or None, and the kind and the message of each problem."""
     height, width = size
     if 0 <= box[0] < box[2] <= width and 0 <= box[1] < box[3] <= height:
-        return box, []  # a fast path, since there may be millions
+        return box, []  # a fast path, since there may be millions of boxes
     problems: list[tuple[str, str]] = []
     x1, x2 = sorted(box[::2])
     y1, y2 = sorted(box[1::2])
@@ -191,7 +192,7 @@ def _clip(box: Corners, size: Size) -> tuple[Corners | None, list[tuple[str, str
 
 def _turn_upright(box: Corners, orientation: int, size: Size) -> Corners:
     """Turn a box of the stored image upright, by an EXIF orientation from 5 to 8."""
-    height, width = size  # of the upright image
+    height, width = size  # the size of the upright image
     y1, x1, y2, x2 = box  # all four orientations swap x and y
     if orientation in (6, 7):
         x1, x2 = width - x2, width - x1

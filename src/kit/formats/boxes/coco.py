@@ -12,7 +12,8 @@ from kit.ground.faults import Fault, fault
 from kit.ground.files import is_file
 from kit.ground.memory import garbage_collection_paused
 
-CLEARLY_OUTSIDE = 1.1  # times the image's width or height; a nearer edge may have been drawn carelessly
+# An edge beyond this multiple of the image's width or height is clearly outside. A nearer one may be a careless edge.
+CLEARLY_OUTSIDE = 1.1
 
 
 class CocoBoxes(BoxFormat):
@@ -78,8 +79,8 @@ def _corners(bbox: Any) -> tuple[float, ...] | None:
 def _are_two_corners(annotations: list[Annotation]) -> bool:
     """Return whether boxes that were read as x, y, width and height look like two corners.
 
-    They do if all boxes would lie inside their images as two corners, but a third or more lie clearly outside as x, y,
-    width and height.
+    They do if there are at least three boxes, all of them lie inside their images if read as two corners, and a third
+    or more lie clearly outside if read as x, y, width and height.
     """
     boxes = outside = 0
     for annotation in annotations:

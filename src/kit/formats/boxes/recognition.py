@@ -20,8 +20,8 @@ EXPECTED = (
 def recognise(root: Path, format: str | None) -> str:
     """Return `format` if it is not None, or else the format of the files below a folder: see `choose_format`.
 
-    A text file is evidence for YOLO if it is named like an image. Without such files, a YAML file with `names`, or
-    `obj.data`, in `root` is evidence, too, since it may list images in another folder.
+    A text file is evidence for YOLO if it is named like an image. If there are no such files, a YAML file with
+    `names`, or `obj.data`, in `root` is evidence, since it may list images in another folder.
     """
     if format is not None:
         return format

@@ -15,7 +15,7 @@ from kit.ground.errors import BrokenFiles
 from kit.ground.faults import Fault
 from kit.ground.files import is_file, read_ends
 
-SEARCHED_BYTES = 4096  # at each end of a file
+SEARCHED_BYTES = 4096  # the number of bytes that are searched at each end of a file
 
 
 class VocBoxes(BoxFormat):

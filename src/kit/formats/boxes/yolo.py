@@ -17,7 +17,7 @@ from kit.formats.text import joined_class_faults, read_lines, unreadable_fault
 from kit.ground.errors import BrokenFiles
 from kit.ground.files import MAX_ANNOTATION_BYTES, is_file, read_ends
 
-SEARCHED_BYTES = 4096  # at each end of a text file
+SEARCHED_BYTES = 4096  # the number of bytes that are searched at each end of a text file
 
 
 class YoloBoxes(BoxFormat):

@@ -122,7 +122,7 @@ def _class_names(file: Path, content: dict[str, Any]) -> list[str]:
 
 
 def _images_at(entry: str, bases: list[Path]) -> list[Path] | None:
-    """Return the images in a folder, or those that a text file lists, or None if neither exists.
+    """Return the images in a folder, or the images that a text file lists, or None if neither exists.
 
     Exports may write `../train/images` for `train/images`. A path that does not exist may be a path on another machine.
     Then its longest end that exists is used, and printed. The end `images` is not used, since it may be the folder of
@@ -150,11 +150,11 @@ def _images_at(entry: str, bases: list[Path]) -> list[Path] | None:
 
 
 def _listed_classes(root: Path, splits: Iterable[Path]) -> list[str]:
-    """Return the class names in a file of `CLASS_FILES` in `root`, in a split's folder, or in `labels/` there."""
+    """Return the class names in a file of `CLASS_FILES`: in `root`, a split's folder, or `labels/` in one of these."""
     folders = [root, root / "labels", *splits, *(split / "labels" for split in splits)]
     if file := first_file(folders, CLASS_FILES):
         names = dict(read_lines(file, MAX_CONFIG_BYTES))
-        if blank := set(range(1, 1 + max(names, default=1))) - names.keys():  # the next classes would get wrong numbers
+        if blank := set(range(1, 1 + max(names, default=1))) - names.keys():  # later classes would get wrong numbers
             raise UserError(f"{file}:{min(blank)}: an empty line; each line must name a class")
         return list(names.values())
     raise UserError(f"nothing in {root} names the classes; add data.yaml or classes.txt, or give --data.names '[a, b]'")

@@ -22,7 +22,8 @@ from kit.ground.threads import map_in_threads
 TABLE_NAMES = ("classes.txt", "classes.csv", "class_dict.csv", "_classes.csv", "label_colors.txt", "labelmap.txt")
 TABLE_NAMES += ("codes.txt",)  # fastai
 HIGHEST_ID = 2**16 - 1  # the largest pixel value of a mask
-VOID_NAMES = {"void", "unlabelled", "unlabeled", "ignore", "ignored"}  # classes that are ignored by default
+# The names of classes that are ignored by default.
+VOID_NAMES = {"void", "unlabelled", "unlabeled", "ignore", "ignored"}
 
 _COLOUR = r"(?P<red>\d+)[\s,;]+(?P<green>\d+)[\s,;]+(?P<blue>\d+)"
 _LINES = (  # the formats of a line in a class table, in the order in which they are tried
@@ -143,10 +144,10 @@ def infer_entries(
         raise UserError(f"{root}: {both}; use the same values in all masks, or list the classes' ids with --data.ids")
     if values == {IGNORED}:
         raise UserError(f"{root}: all pixels of the masks are 255, which is ignored; if it is a class, give --data.ids")
-    return list(named) if named is not None else _named_by_ids(files, values - {IGNORED}, root)
+    return list(named) if named is not None else _classes_of_ids(files, values - {IGNORED}, root)
 
 
-def _named_by_ids(files: dict[frozenset[int], Path], ids: frozenset[int], root: Path) -> list[Entry]:
+def _classes_of_ids(files: dict[frozenset[int], Path], ids: frozenset[int], root: Path) -> list[Entry]:
     """Return a class for each id from 0 to the highest one, named by the id.
 
     Raises:

@@ -124,7 +124,7 @@ class CocoFiles(MaskFormat):
         return [BACKGROUND, *dict.fromkeys(name for name in names if name.lower() != BACKGROUND)]
 
     def reader(self, document: Document, class_names: Sequence[str]) -> coco.CocoShapes:
-        """Return the object that draws annotations as masks. `class_names` are those of the data module."""
+        """Return the object that draws annotations as masks. `class_names` are the names in the data module."""
         names = {id: BACKGROUND if name.lower() == BACKGROUND else name for id, name in document.categories.items()}
         numbers = tuple((id, class_number(name, class_names, self.root)) for id, name in names.items())
         return coco.CocoShapes(document.file, numbers, self.crowds, class_number(BACKGROUND, class_names, self.root))

@@ -15,7 +15,7 @@ from kit.ground.errors import UserError
 from kit.ground.faults import Fault, Severity, fault
 from kit.ground.threads import map_in_threads
 
-TOLERANCE = 1.0  # pixels by which a corner may lie outside of the image, since programs round
+TOLERANCE = 1.0  # the number of pixels by which a corner may lie outside of the image, since programs round
 
 
 def pair_faults(pairs: Pairs, reader: MaskImages, missing_mask: Severity = "error") -> Iterator[Fault]:
@@ -59,8 +59,8 @@ def _drawing_faults(image: ListedImage, reader: CocoShapes) -> list[Fault]:
         if problem := _position_problem(shape, mask.shape) or problem:
             kind, severity, message = problem
             faults.append(fault(kind, image.path, f"annotation {shape.id}: {message}", severity=severity))
-    is_whole = all(fault.kind != "annotation-unreadable" for fault in faults)
-    return faults + _size_and_content_faults(mask, image.path, image.path) if is_whole else faults
+    all_are_drawn = all(fault.kind != "annotation-unreadable" for fault in faults)
+    return faults + _size_and_content_faults(mask, image.path, image.path) if all_are_drawn else faults
 
 
 def _position_problem(shape: Shape, size: tuple[int, int]) -> Problem | None:
@@ -86,7 +86,7 @@ def _size_and_content_faults(mask: np.ndarray, image: Path, file: Path) -> list[
     try:
         size, orientation = read_orientation(image)
     except (OSError, ValueError, SyntaxError):
-        return faults  # an image that cannot be read is a fault of its own
+        return faults  # another check reports an image that cannot be read
     stored, upright_mask = stored_size(size, orientation), turn_mask_upright(mask, size, orientation)
     if upright_mask.shape != size:
         severity: Severity = "error" if file == image or has_other_aspect(upright_mask, size) else "warning"

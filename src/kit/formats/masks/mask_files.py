@@ -30,7 +30,7 @@ class MaskPairs(MaskFormat):
         names: the names for the ids 0, 1, 2, ..., or for `ids`. Ids with the same name become one class.
         ids: the id of each class: its pixel value in the masks, or its position in `colors`.
         colors: red, green and blue of each class by name, for coloured masks.
-        ignore: the ids to ignore; by default, those of classes with one of `VOID_NAMES`.
+        ignore: the ids to ignore; by default, the ids of classes with one of `VOID_NAMES`.
 
     Raises:
         UserError: an id is too large, negative, or listed twice.
@@ -66,9 +66,9 @@ class MaskPairs(MaskFormat):
                 raise UserError(f"data.ids has {len(self.ids)} ids, but there are {len(named)} class names")
             named = named or [Entry(id, str(id), None) for id in self.ids]
             return [entry._replace(id=id) for entry, id in zip(named, self.ids, strict=True)]
-        stored = self.entries_of_checkpoint
-        if stored and (named is None or [entry[1:] for entry in named] == [entry[1:] for entry in stored]):
-            return stored  # the names and colours are the same; the ids may differ
+        entries = self.entries_of_checkpoint
+        if entries and (named is None or [entry[1:] for entry in named] == [entry[1:] for entry in entries]):
+            return entries  # the names and colours are the same; the ids may differ
         masks = [mask for pairs in self.pairs.values() for mask in pairs.files]
         return classes.infer_entries(named, masks, self.ignore or (), self.root)
 

@@ -42,7 +42,7 @@ class MaskImages:
         return list(targets)
 
     def values(self, mask: Path) -> np.ndarray:
-        """Return the result of `read_values`. If no colours are known, this is [h w] also for grey RGB images.
+        """Return the result of `read_values`, or one channel [h w] of a grey RGB image if no colours are known.
 
         Raises:
             BrokenFiles: see `read_values`.

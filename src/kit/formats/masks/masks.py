@@ -26,7 +26,8 @@ from kit.ground.threads import map_in_threads
 IGNORED = 255  # the class number of pixels that count neither in the loss nor in the metrics
 UNKNOWN = 254  # the class number of pixels that belong to no class
 MAX_CLASSES = 254
-ASPECT_TOLERANCE = 0.02  # the largest relative difference of the aspect ratios of mask and image: sizes are rounded
+# The largest relative difference between the aspect ratios of a mask and its image, whose sizes may be rounded.
+ASPECT_TOLERANCE = 0.02
 COUNTED_MASKS = 200  # the largest number of masks, evenly spaced, whose pixels are counted: see `count_pixels`
 
 
@@ -127,7 +128,7 @@ def stored_size(upright: tuple[int, int], orientation: int) -> tuple[int, int]:
 
 
 def has_other_aspect(mask: np.ndarray, size: tuple[int, int]) -> bool:
-    """Return whether the aspect ratio of a mask differs from that of a height and width."""
+    """Return whether the aspect ratios of a mask and of a height and width differ by more than `ASPECT_TOLERANCE`."""
     return abs(mask.shape[0] * size[1] / (mask.shape[1] * size[0]) - 1) > ASPECT_TOLERANCE
 
 
@@ -158,8 +159,8 @@ def hashable_target(samples: MaskFiles, index: int) -> Hashable:
 def count_pixels(samples: Samples, num_classes: int) -> list[int]:
     """Return the number of pixels of each class in at most `COUNTED_MASKS` masks.
 
-    If these lack a class, all masks are counted. If some pixels belong to no class or a mask cannot be read, the
-    count of a class without pixels is unknown, and is -1.
+    If a class is in none of these masks, all masks are counted. If some pixels belong to no class or a mask cannot be
+    read, the count of a class without pixels is unknown, and is -1.
     """
     step = math.ceil(len(samples) / COUNTED_MASKS) or 1
     pixel_counts = partial(_pixel_counts, samples)
