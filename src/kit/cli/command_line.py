@@ -21,7 +21,7 @@ from kit.cli.callbacks import FINDERS, FoundSettings, SavedConfig, sort_callback
 from kit.cli.pretrained import save_arguments, use_start
 from kit.cli.settings import check_net, check_settings
 from kit.config.annotations import default_of, import_path, parser_annotations
-from kit.config.arguments import extract_option, option_value
+from kit.config.arguments import HELP, extract_option, option_value, scan
 from kit.config.parser import Parser, build
 from kit.config.suggestions import CONFIGS, missing_config
 from kit.dashboard import Bar, Dashboard, Hyperparameters, Lines, ReportPage, Speed
@@ -238,7 +238,7 @@ def with_config(args: list[str]) -> list[str]:
     Raises:
         UserError: a config does not exist.
     """
-    if any(argument == "-h" or argument.split("=")[0].endswith("help") for argument in args):
+    if any(name in HELP or name.endswith(".help") for name, _, _ in scan(args)):
         return args
     names, options = extract_option(args, "--config", "-c")
     files = sorted(map(Path, names), key=lambda file: file.parent.name == OVERLAYS)

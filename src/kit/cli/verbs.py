@@ -90,12 +90,14 @@ def _train(cli: CLI, ckpt_path: Path | None, args: list[str]) -> None:
     if cli.resumed_folder:
         with doing(f"reading {ckpt_path or cli.resumed_folder}"):
             restarting.check(trainer, data, ckpt_path, cli.force)
+        _, args = extract_option(args, "--resume")
+        args = ["--config", str(cli.resumed_folder / "config.yaml"), *args]  # `check` takes no --resume
     if not ckpt_path:
         restarting.refuse_exception_checkpoints(trainer)
     if cli.config.check != "off" and trainer.is_global_zero and isinstance(data, ImageDataModule):
         cli.report_page.survey = _check_quickly(data, strict=cli.config.check == "strict", args=args)
     if trainer.world_size > 1:
-        signals.stop_listening()  # until `ExactResume` listens
+        signals.stop_listening()  # a signal ends the process at once, until `ExactResume` handles signals
     try:
         with doing(f"training, resumed from {ckpt_path}" if ckpt_path else "training"):
             trainer.fit(model, datamodule=data, ckpt_path=ckpt_path, weights_only=True)
@@ -107,7 +109,7 @@ def _train(cli: CLI, ckpt_path: Path | None, args: list[str]) -> None:
         if not best.is_file():
             raise UserError(f"{best} could not be written, so it is not tested: free disk space, then --resume the run")
         if cli.resumed_folder:
-            checkpoint.read(best)  # refuses code: the file may be from before the resume, and of unknown origin
+            checkpoint.read(best)  # refuses code: a best.ckpt from before the resume may be from a stranger
         metrics = evaluate(cli, ckpt_path=best)
     except SystemExit:
         if trainer.interrupted:  # Lightning raises SystemExit after Ctrl-C
@@ -190,7 +192,7 @@ def checkpoint_cli(file: Path, args: list[str]) -> CLI:
 
 
 def _precision_of(run: Path) -> str | None:
-    """Return `trainer.precision` in the config of a run, with which `test` repeats the metrics of the run's report.
+    """Return `trainer.precision` from a run's config. `test` needs it to get the same metrics as the run's report.
 
     Return None if it is not set, or if the config is missing or damaged: the weights can be tested without it.
     """

@@ -27,7 +27,8 @@ from kit.ground.errors import UserError
 from kit.ground.yaml_files import parse_yaml, read_yaml
 from kit.training.schedule import FILLED_IN
 
-# Make jsonargparse raise an error, instead of a warning, if a config names os, subprocess or eval.
+# jsonargparse adds this empty list to its own denylist, and enforces both. A config that names os, subprocess or eval
+# is then an error, and not only a warning.
 set_parsing_settings(import_path_denylist=[])
 set_loader("yaml", parse_yaml, exceptions=(yaml.YAMLError,))
 # A default may be a member of an enumeration, such as the interval of Lightning's `Timer`.
@@ -51,15 +52,15 @@ class PlainParser(ArgumentParser):
 
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **{**kwargs, "usage": SUPPRESS, "allow_abbrev": False, "exit_on_error": False})
-        self.link_sources: dict[str, str] = {}  # each key that gets another key's value, to that other key
+        self.link_sources: dict[str, str] = {}  # maps each linked key to the key whose value it gets
 
     def link_arguments(self, source: str, target: str, *args: Any, **kwargs: Any) -> None:
-        """Give one key the value of another. A command line cannot set that key."""
+        """Give the key `target` the value of the key `source`. A command line cannot set `target`."""
         super().link_arguments(source, target, *args, **kwargs)
         self.link_sources[target.replace(".init_args", "")] = source
 
     def read(self, args: list[str]) -> Namespace:
-        """Parse a command line. Its keys override all configs that it names, even later ones.
+        """Parse a command line. Its keys override all configs that it names, even configs that come after the keys.
 
         Raises:
             UserError: the command line, or a config that it names, has a mistake.
@@ -84,7 +85,7 @@ class PlainParser(ArgumentParser):
         for key in [key for key in values if key.endswith(".class_path") and values[key] in kept_rates]:
             old, rate = kept_rates[values[key]]
             if values.get(key.replace("class_path", "init_args.lr")) == rate:
-                rank_zero_only(print)(f"{values[key]} keeps only the learning rate {rate:g} of {old}")
+                rank_zero_only(print)(f"{values[key]} replaces {old} and keeps only its learning rate, {rate:g}")
         return config
 
     def _refuse_null(self, value: Any, key: str = "") -> None:

@@ -80,7 +80,9 @@ def reference_model(model: Predictor, exported: ExportedModule) -> Predictor:
 
 
 def metadata(model: Predictor, exported: ExportedModule) -> dict[str, str]:
-    """Return an ONNX file's metadata: `task`, and as JSON `class_names`, `preprocessing`, the names of `outputs`, and
+    """Return the metadata of an ONNX file. `task` is plain text, and all other values are JSON.
+
+    The others are `class_names`, `preprocessing`, `outputs` (a list of names) and the items of
     `ExportedModule.metadata`.
     """
     values = {"class_names": model.class_names, "preprocessing": asdict(model.preprocessing)}

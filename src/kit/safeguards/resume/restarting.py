@@ -29,7 +29,8 @@ CHANGEABLE = (
     *(f"trainer.{key}" for key in ("devices", "num_nodes", "strategy", "profiler", "logger", "default_root_dir")),
     *(f"trainer.{key}" for key in ("precision", "enable_progress_bar", "enable_model_summary")),
     *(f"data.init_args.{key}" for key in ("root", "cache", "cache_dir", "num_workers", "download")),
-    *("name", "check", "config", "exact_resume", "auto_precision"),  # a resumed run measures no precision
+    *("name", "check", "config", "exact_resume"),
+    "auto_precision",  # a resumed run does not choose its precision by measuring
 )
 
 
@@ -129,7 +130,7 @@ def refuse_other_data(content: dict[str, Any], datamodule: Any, force: bool) -> 
         if "samples" in changed:
             differences.append(f"{split} had {old['samples']} samples and now has {new['samples']}")
         elif changed:
-            differences.append(f"{split} has different {' and '.join(changed)}")
+            differences.append(f"the {' and '.join(changed)} of {split} differ")
     refuse("data", differences, force)
 
 
