@@ -116,12 +116,12 @@ def _train(cli: CLI, ckpt_path: Path | None, args: list[str]) -> None:
             raise KeyboardInterrupt from None
         raise
     except BaseException as error:
-        raise _end_of_run(error, cli) from error.__cause__
-    folder = Path(trainer.log_dir)  # all processes must read it, see Trainer.log_dir
+        raise _add_command(error, cli) from error.__cause__
+    folder = Path(trainer.log_dir)  # all processes must read `log_dir`, see `Trainer`
     if not trainer.is_global_zero:
         return
     with doing("writing the report"):
-        overfitting, left_out = cli.config_init.overfitting, _left_out(data)
+        overfitting, left_out = cli.config_init.overfitting, _left_out_files(data)
         figures = {**cli.speed.figures(trainer), **overfitting.figures(overfitting.best)}
         if notes := reading.summary(left_out):
             figures["left_out_images"] = sum(map(len, left_out.values()))
@@ -139,12 +139,12 @@ def _train(cli: CLI, ckpt_path: Path | None, args: list[str]) -> None:
         warnings.warn(f"the model card was not written ({one_line(error)})", stacklevel=1)
 
 
-def _left_out(data: L.LightningDataModule) -> dict[str, dict[str, str]]:
+def _left_out_files(data: L.LightningDataModule) -> dict[str, dict[str, str]]:
     """Return the files that each split leaves out, with the reasons."""
     return data.left_out if isinstance(data, ImageDataModule) else {}
 
 
-def _end_of_run(error: BaseException, cli: CLI) -> BaseException:
+def _add_command(error: BaseException, cli: CLI) -> BaseException:
     """Return an exception whose message names the command that continues the run, or `error` itself."""
     exact_resume, can_continue = cli.config_init.exact_resume, cli.folder and (cli.folder / "config.yaml").is_file()
     command = f"; to continue: {app.command('fit')} --resume {cli.folder}" if can_continue else ""
@@ -169,7 +169,7 @@ def test(args: list[str]) -> None:
         cli = checkpoint_cli(file, args[1:])
         metrics = evaluate(cli)
     if cli.trainer.is_global_zero and metrics is not None:
-        notes = reading.summary(_left_out(cli.datamodule))
+        notes = reading.summary(_left_out_files(cli.datamodule))
         report(metrics, {}, None, notes, evaluation=as_task(cli.model).measured)
         require_measured(metrics)
 

@@ -76,8 +76,8 @@ def contents(template: Template, name: str, tasks: list[str], version: Version) 
 
 def belongs(file: str, template: Template, tasks: list[str]) -> bool:
     """Return whether a file of the template belongs to a clone with these tasks."""
-    task, left_out = task_of(file, template.tasks), (*NOT_IN_CLONES, f"src/{template.package}/new.py")
-    return task in tasks or file in ALSO_IN_CLONES or (task is None and not file.startswith(left_out))
+    task, excluded_paths = task_of(file, template.tasks), (*NOT_IN_CLONES, f"src/{template.package}/new.py")
+    return task in tasks or file in ALSO_IN_CLONES or (task is None and not file.startswith(excluded_paths))
 
 
 def task_of(file: str, tasks: list[str]) -> str | None:

@@ -26,14 +26,14 @@ NN_MODULE = nn.Module  # expected if an annotation names no class, since nets, l
 # How `describe` names these annotations.
 WORDS = {int: "a whole number", float: "a number", Number: "a number", str: "text", NoneType: "null", Any: "any value"}
 
-Annotations = dict[str, Any]  # key to annotation; for a group of keys, to a dict like this
+Annotations = dict[str, Any]  # maps a key to its annotation, and a group of keys to a dict like this
 
 
 def parser_annotations(parser: ArgumentParser) -> Annotations:
     """Return the annotation of each key of a parser."""
     annotations = Namespace()
     for action in parser._actions:
-        if isinstance(action, ActionTypeHint):  # options such as --help have none
+        if isinstance(action, ActionTypeHint):  # options such as --help have no annotation
             annotations[action.dest] = action._typehint
     return annotations.as_dict()
 

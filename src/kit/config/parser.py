@@ -72,7 +72,7 @@ class PlainParser(ArgumentParser):
                     raise UserError(f"{option} cannot be set: {target} gets the value of {source}")
         groups = [key for key, annotation in parser_annotations(self).items() if isinstance(annotation, dict)]
         for file in configs:
-            content = read_yaml(Path(file))  # has limits that the parser does not have
+            content = read_yaml(Path(file))  # `read_yaml` has limits that the parser does not have
             if isinstance(content, dict) and any(isinstance(content.get(key), (list, str)) for key in groups):
                 raise UserError(explain("", self, configs, others))  # the parser ignores a list in place of a group
         try:
@@ -119,7 +119,7 @@ class PlainParser(ArgumentParser):
 class Parser(PlainParser, LightningArgumentParser):
     """The parser of a run's config and command line.
 
-    A logger needs no `save_dir`, and a schedule no length: these are filled in later.
+    A logger needs no `save_dir`, and a schedule needs no length. Both arguments are filled in later.
 
     model_context: a reusable context in which each `LightningModule` is created.
     """
@@ -127,7 +127,7 @@ class Parser(PlainParser, LightningArgumentParser):
     model_context: AbstractContextManager[Any] = nullcontext()
 
     def add_instantiator(self, instantiator: Callable[..., Any], class_type: type, *args: Any, **kwargs: Any) -> None:
-        @functools.wraps(instantiator)  # jsonargparse reads its parameters
+        @functools.wraps(instantiator)  # jsonargparse reads the parameters of `instantiator`
         def create_in_context(*values: Any, **options: Any) -> Any:
             with self.model_context:
                 return instantiator(*values, **options)
@@ -136,14 +136,14 @@ class Parser(PlainParser, LightningArgumentParser):
         super().add_instantiator(create, class_type, *args, **kwargs)
 
     def add_class_arguments(self, theclass: type, *args, **kwargs) -> list[str]:
-        added = super().add_class_arguments(theclass, *args, **kwargs)
+        keys = super().add_class_arguments(theclass, *args, **kwargs)
         bases = theclass.__mro__ if isinstance(theclass, type) else ()
         for action in self._actions:
             if LRScheduler in bases and action.dest in FILLED_IN:
                 action.required = False
             elif Logger in bases and action.dest == "save_dir" and action.required:
                 action.required, action.default = False, "."
-        return added
+        return keys
 
 
 def build(kind: type, key: str, config: Namespace | dict[str, Any]) -> Any:

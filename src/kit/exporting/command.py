@@ -48,7 +48,7 @@ def export(args: list[str]) -> None:
     source = checkpoint.find(options.run)
     run_folder = checkpoint.run_folder_of(source)
     if options.to_hub and source != run_folder / "checkpoints" / "best.ckpt":
-        raise UserError(f"--to_hub uploads a run with its best checkpoint, and {source} is another one")
+        raise UserError(f"--to_hub uploads a run with its best checkpoint, but {source} is another checkpoint")
     out = Path(options.out) if options.out else run_folder / "exports" / "model.onnx"
     if not options.out:
         refuse_links(out.parent, run_folder)

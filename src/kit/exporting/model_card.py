@@ -117,12 +117,12 @@ def write_card(
     write_text(folder / "README.md", page)
 
 
-def in_words(value: Any, *without: str) -> str:
+def in_words(value: Any, *names_to_omit: str) -> str:
     """Return a part of a config in the form `AdamW(lr=0.003)`, without arguments that have their default values.
 
     Args:
         value: an object's class path and arguments, a list, or a plain value.
-        without: names of further arguments to leave out.
+        names_to_omit: the names of further arguments to leave out.
     """
     if isinstance(value, list):
         return f"[{', '.join(map(in_words, value))}]"
@@ -132,7 +132,7 @@ def in_words(value: Any, *without: str) -> str:
     for key, argument in (value.get("init_args") or {}).items():
         default = default_of(kind, key) if isinstance(kind, type) else None
         default = list(default) if isinstance(default, tuple) else getattr(default, "value", default)  # as in YAML
-        if argument != default and key not in without:
+        if argument != default and key not in names_to_omit:
             texts.append(f"{key}={in_words(argument)}")
     return f"{kind.__name__}({', '.join(texts)})"
 
