@@ -1,4 +1,4 @@
-"""`python -m project.new DIR --task TASK [--name NAME]`, or `DIR --update`: create or update a project."""
+"""`python -m project.new FOLDER --task TASK [--name NAME]`, or `FOLDER --update`: create or update a project."""
 
 if __name__ == "__main__":
     from kit.cli.start import start

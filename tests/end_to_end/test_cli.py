@@ -14,6 +14,7 @@ import torch
 import yaml
 
 from kit.cli import verbs
+from kit.cli.command_line import with_config
 from kit.ground.errors import UserError
 
 PARTS = Path(__file__).resolve().parents[1] / "kit" / "parts"
@@ -94,6 +95,13 @@ def test_later_configs_override_earlier_ones_and_flags_all(printed):
     assert config["trainer"]["max_epochs"] == 9
     assert config["early_stopping"]["patience"] is None
     assert config["name"] == "mine"
+
+
+def test_only_options_ask_for_help():
+    words = ["--data.root", "data/help", "help"]
+    assert with_config(words) == ["--config=configs/tiny.yaml", "--name=tiny", *words]
+    for words in (["--help"], ["--model.help", "tiny_task.Judge"], ["--data.help=tiny_task.Shades"]):
+        assert with_config(words) == words
 
 
 def test_seed_of_the_run_is_that_of_the_data(printed):

@@ -130,7 +130,7 @@ class _Checker:
 
     def _check_text(self, text: str, expected: Expected, annotations: Sequence[Any], key: str, depth: int) -> None:
         """Check a text, which the parser may read as a list, a mapping, a class path or the path of a file."""
-        if expected.only_text:
+        if expected.is_plain:
             return
         value = parse_value(text)
         if isinstance(value, (dict, list)):  # the parser reads it in the same way

@@ -17,7 +17,7 @@ from kit.ground.faults import Fault, fault
 from kit.ground.files import open_image
 from kit.ground.threads import map_files
 
-# From other extensions and PIL's names to one name for each format. Cameras give MPO files the extension jpg.
+# Maps extensions and PIL's names of formats to one name for each format. Cameras give MPO files the extension jpg.
 FORMATS = {"JPG": "JPEG", "MPO": "JPEG", "TIF": "TIFF", "PGM": "PPM", "PBM": "PPM", "DIB": "BMP"}
 GREY_MODES = {"1", "L", "LA", "La", "I", "F"}
 Check = tuple[str, Sequence[bool] | np.ndarray, str]  # a kind of fault, whether each file has it, and its message
@@ -138,7 +138,8 @@ def _mode_checks(headers: list[Header]) -> Iterator[Check]:
 def _size_checks(headers: list[Header]) -> Iterator[Check]:
     """Yield checks for sizes and aspect ratios that are far from the median.
 
-    The limits are three times the interquartile range, but at least a fixed factor, since quartiles may coincide.
+    A size or an aspect ratio is odd if its logarithm is farther from the median than three times the interquartile
+    range. This distance must also exceed a fixed limit, since quartiles may coincide.
     """
     if len(headers) < 4:
         return

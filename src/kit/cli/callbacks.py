@@ -25,9 +25,9 @@ UNSAVED = "Unable to serialize instance "  # jsonargparse writes this in place o
 class SavedConfig(L.Callback):
     """Write the run's `config.yaml` when training starts, so that a run that is killed can be resumed.
 
-    A resumed run replaces the file only after its first step, so that a `--resume` that fails leaves it unchanged. It
-    then also removes its old `results.json` and `history.json`, since `restarting.check` takes a run with results as
-    complete.
+    A resumed run replaces the file only after its first step, so that a `--resume` that fails does not change the file.
+    The run then also removes its old `results.json` and `history.json`, since `restarting.check` takes a run with
+    results as complete.
     """
 
     def __init__(self, parser: Parser, config: Namespace, resumed: bool) -> None:
@@ -43,7 +43,7 @@ class SavedConfig(L.Callback):
             self._save(trainer)
 
     def _save(self, trainer: L.Trainer) -> None:
-        self.is_saved, folder = True, Path(trainer.log_dir)  # all processes must read it, see Trainer.log_dir
+        self.is_saved, folder = True, Path(trainer.log_dir)  # all processes must read `log_dir`, see `Trainer`
         unexpected.run_folder = folder
         if trainer.is_global_zero:
             text = self.parser.dump(self.config, skip_unset=False, skip_validation=True)
@@ -91,23 +91,27 @@ def _savable(values: Any) -> Any:
     return [_savable(value) for value in values] if isinstance(values, list) else values
 
 
-# Lightning calls callbacks in the trainer's order. In each row, the first class must come before the others.
+# Lightning calls callbacks in the trainer's order. In each row, the first class must come before the others, and the
+# text says why.
 ORDER: tuple[tuple[type[L.Callback], tuple[type[L.Callback], ...], str], ...] = (
-    (ExactResume, (L.Callback,), "it seeds, saves and stops before any other callback begins a step or a validation"),
+    (ExactResume, (L.Callback,), "`ExactResume` seeds, saves and stops before others begin a step or a validation"),
     (FoundSettings, (L.Callback,), "config.yaml and the others' states depend on the settings that were found"),
-    (AutoPrecision, (L.Callback,), "config.yaml has the precision; the guards replace the step that it measures"),
+    (AutoPrecision, (L.Callback,), "config.yaml has the precision; the guards replace the step whose time is measured"),
     (SavedConfig, (L.Callback,), "a checkpoint cannot be resumed without config.yaml"),
     (FineTuning, (L.Callback,), "the NaN guard's first snapshot must have the fitted head"),
     (NanGuard, (Dashboard,), "the dashboard shows the gradient's norm that the guard has computed"),
     (Overfitting, (ReportPage,), "the page shows the training images' score, which `Overfitting` has just measured"),
     (ReportPage, (Dashboard,), "the dashboard draws the curves, to which the page has just added a point"),
-    (Speed, (Bar, Lines), "they print the speed that `Speed` has measured"),
-    (L.Callback, (Checkpoint,), "it saves the state of all others; Lightning moves it to the end"),
+    (Speed, (Bar, Lines), "both print the speed that `Speed` has measured"),
+    (L.Callback, (Checkpoint,), "a checkpoint has the states of all callbacks; Lightning moves this one to the end"),
 )
 
 
 def sort_callbacks(callbacks: Iterable[L.Callback]) -> list[L.Callback]:
-    """Return callbacks in an order that `ORDER` allows: callbacks that read `Overfitting` or `Speed` follow them."""
+    """Return callbacks in an order that `ORDER` allows.
+
+    `Overfitting` must already come before `ReportPage`, and `Speed` before `Bar` and `Lines`.
+    """
     first_kinds = [kind for kind, others, _ in ORDER if others == (L.Callback,)]
 
     def ranks(callback: L.Callback) -> list[bool]:

@@ -21,7 +21,7 @@ from kit.cli.callbacks import FINDERS, FoundSettings, SavedConfig, sort_callback
 from kit.cli.pretrained import save_arguments, use_start
 from kit.cli.settings import check_net, check_settings
 from kit.config.annotations import default_of, import_path, parser_annotations
-from kit.config.arguments import extract_option, option_value
+from kit.config.arguments import HELP, extract_option, option_value, scan
 from kit.config.parser import Parser, build
 from kit.config.suggestions import CONFIGS, missing_config
 from kit.dashboard import Bar, Dashboard, Hyperparameters, Lines, ReportPage, Speed
@@ -90,7 +90,7 @@ class CLI(LightningCLI):
             trainer_defaults={
                 "default_root_dir": "runs",
                 "logger": False if base else [{"class_path": "kit.dashboard.TensorBoard"}],
-                "use_distributed_sampler": False,  # the data module has one that repeats no sample
+                "use_distributed_sampler": False,  # the data module has a sampler that repeats no sample
                 "enable_model_summary": False,
                 "gradient_clip_val": 1.0,
                 "log_every_n_steps": 20,
@@ -130,11 +130,11 @@ class CLI(LightningCLI):
             trust.check_config(read_yaml(self.untrusted), parser_annotations(parser), self.untrusted, self.trusted)
         self.config = parser.read(args)
         if self.base is not None:
-            run_arguments = self.base["data"]["init_args"]  # of the run's data module
-            roots = [self.config.get("data.init_args.root"), run_arguments.get("root")]
+            data_arguments = self.base["data"]["init_args"]
+            roots = [self.config.get("data.init_args.root"), data_arguments.get("root")]
             self.reads_other_root = Path(roots[0] or "").resolve() != Path(roots[1] or "").resolve()
             options = getattr(import_path(self.base["data"]["class_path"]), "root_options", ())
-            if self.reads_other_root and run_arguments.keys() & options:
+            if self.reads_other_root and data_arguments.keys() & options:
                 raise OtherOptions(options)
         # `resume` is not saved, since `--config RUN/config.yaml` would otherwise resume that run.
         resume, self.config.resume = self.config.resume, None
@@ -191,7 +191,7 @@ class CLI(LightningCLI):
         check_settings(self.config.trainer)
         trainer = super().instantiate_trainer(enable_progress_bar=has_bar, **root, **kwargs)
         clip_fused(trainer)
-        self.config_init.exact_resume.changed = self.has_new_config
+        self.config_init.exact_resume.has_new_config = self.has_new_config
         trainer.folder = self.folder
         if self.resumed_folder:
             restarting.limit_file_removal(trainer, self.resumed_folder)
@@ -238,7 +238,7 @@ def with_config(args: list[str]) -> list[str]:
     Raises:
         UserError: a config does not exist.
     """
-    if any(argument == "-h" or argument.split("=")[0].endswith("help") for argument in args):
+    if any(name in HELP or name.endswith(".help") for name, _, _ in scan(args)):
         return args
     names, options = extract_option(args, "--config", "-c")
     files = sorted(map(Path, names), key=lambda file: file.parent.name == OVERLAYS)

@@ -26,7 +26,7 @@ def save_arguments(model: L.LightningModule, config: Namespace) -> None:
 
 
 def use_start(model: L.LightningModule, data: Any, config: Namespace, resumed: bool, force: bool) -> None:
-    """Print the weights that a model starts from, match the data module to them, and store both in the run's config.
+    """Print the weights that a model starts from, and match the data module to them.
 
     Args:
         model: the model.

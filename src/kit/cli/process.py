@@ -26,7 +26,7 @@ SEPARATOR = "\n  "  # before each file in an error message
 def main(verb: Callable[[list[str]], None]) -> NoReturn:
     """Run a verb with the arguments of this process, and end the process.
 
-    A mistake of the user ends it with one line. `kit.ground.unexpected` describes any other error.
+    After a mistake of the user, the process prints one line. `kit.ground.unexpected` describes any other error.
     """
     prepare()
     code, message = 0, ""
@@ -52,7 +52,7 @@ def main(verb: Callable[[list[str]], None]) -> NoReturn:
     if message:
         print(message, file=sys.stderr)
     if code == 0 and torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()  # before Python deletes objects that its threads use
+        torch.distributed.destroy_process_group()  # before Python deletes objects that the group's threads use
     sys.exit(code)
 
 

@@ -90,12 +90,14 @@ def _train(cli: CLI, ckpt_path: Path | None, args: list[str]) -> None:
     if cli.resumed_folder:
         with doing(f"reading {ckpt_path or cli.resumed_folder}"):
             restarting.check(trainer, data, ckpt_path, cli.force)
+        _, args = extract_option(args, "--resume")
+        args = ["--config", str(cli.resumed_folder / "config.yaml"), *args]  # `check` takes no --resume
     if not ckpt_path:
         restarting.refuse_exception_checkpoints(trainer)
     if cli.config.check != "off" and trainer.is_global_zero and isinstance(data, ImageDataModule):
         cli.report_page.survey = _check_quickly(data, strict=cli.config.check == "strict", args=args)
     if trainer.world_size > 1:
-        signals.stop_listening()  # until `ExactResume` listens
+        signals.stop_listening()  # a signal ends the process at once, until `ExactResume` handles signals
     try:
         with doing(f"training, resumed from {ckpt_path}" if ckpt_path else "training"):
             trainer.fit(model, datamodule=data, ckpt_path=ckpt_path, weights_only=True)
@@ -107,19 +109,19 @@ def _train(cli: CLI, ckpt_path: Path | None, args: list[str]) -> None:
         if not best.is_file():
             raise UserError(f"{best} could not be written, so it is not tested: free disk space, then --resume the run")
         if cli.resumed_folder:
-            checkpoint.read(best)  # refuses code: the file may be from before the resume, and of unknown origin
+            checkpoint.read(best)  # refuses code: a best.ckpt from before the resume may be from a stranger
         metrics = evaluate(cli, ckpt_path=best)
     except SystemExit:
         if trainer.interrupted:  # Lightning raises SystemExit after Ctrl-C
             raise KeyboardInterrupt from None
         raise
     except BaseException as error:
-        raise _end_of_run(error, cli) from error.__cause__
-    folder = Path(trainer.log_dir)  # all processes must read it, see Trainer.log_dir
+        raise _add_command(error, cli) from error.__cause__
+    folder = Path(trainer.log_dir)  # all processes must read `log_dir`, see `Trainer`
     if not trainer.is_global_zero:
         return
     with doing("writing the report"):
-        overfitting, left_out = cli.config_init.overfitting, _left_out(data)
+        overfitting, left_out = cli.config_init.overfitting, _left_out_files(data)
         figures = {**cli.speed.figures(trainer), **overfitting.figures(overfitting.best)}
         if notes := reading.summary(left_out):
             figures["left_out_images"] = sum(map(len, left_out.values()))
@@ -137,12 +139,12 @@ def _train(cli: CLI, ckpt_path: Path | None, args: list[str]) -> None:
         warnings.warn(f"the model card was not written ({one_line(error)})", stacklevel=1)
 
 
-def _left_out(data: L.LightningDataModule) -> dict[str, dict[str, str]]:
+def _left_out_files(data: L.LightningDataModule) -> dict[str, dict[str, str]]:
     """Return the files that each split leaves out, with the reasons."""
     return data.left_out if isinstance(data, ImageDataModule) else {}
 
 
-def _end_of_run(error: BaseException, cli: CLI) -> BaseException:
+def _add_command(error: BaseException, cli: CLI) -> BaseException:
     """Return an exception whose message names the command that continues the run, or `error` itself."""
     exact_resume, can_continue = cli.config_init.exact_resume, cli.folder and (cli.folder / "config.yaml").is_file()
     command = f"; to continue: {app.command('fit')} --resume {cli.folder}" if can_continue else ""
@@ -167,7 +169,7 @@ def test(args: list[str]) -> None:
         cli = checkpoint_cli(file, args[1:])
         metrics = evaluate(cli)
     if cli.trainer.is_global_zero and metrics is not None:
-        notes = reading.summary(_left_out(cli.datamodule))
+        notes = reading.summary(_left_out_files(cli.datamodule))
         report(metrics, {}, None, notes, evaluation=as_task(cli.model).measured)
         require_measured(metrics)
 
@@ -190,7 +192,7 @@ def checkpoint_cli(file: Path, args: list[str]) -> CLI:
 
 
 def _precision_of(run: Path) -> str | None:
-    """Return `trainer.precision` in the config of a run, with which `test` repeats the metrics of the run's report.
+    """Return `trainer.precision` from a run's config. `test` needs it to get the same metrics as the run's report.
 
     Return None if it is not set, or if the config is missing or damaged: the weights can be tested without it.
     """

@@ -17,7 +17,7 @@ from kit.ground.errors import UserError, did_you_mean
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; usage: {app.command('new')} DIR --task TASK[,TASK ...] [--name NAME]")
+        raise UserError(f"{message}; usage: {app.command('new')} FOLDER --task TASK[,TASK ...] [--name NAME]")
 
 
 def new(args: list[str]) -> None:
@@ -30,7 +30,7 @@ def new(args: list[str]) -> None:
         raise UserError("git is not installed; install it first")
     template = Template.here()
     parser = _Parser(prog=app.command("new"), allow_abbrev=False, description="Make a project of your own.")
-    parser.add_argument("folder", metavar="DIR", type=Path, help="the folder of the project, new or empty")
+    parser.add_argument("folder", metavar="FOLDER", type=Path, help="the folder of the project, new or empty")
     parser.add_argument("--name", help="the name of its package; by default the folder's name")
     tasks_help = f"its tasks, one or several of: {', '.join(template.tasks)}"
     parser.add_argument("--task", action="append", default=[], metavar="TASK", help=tasks_help)
@@ -42,8 +42,8 @@ def new(args: list[str]) -> None:
             raise UserError("--update takes name and tasks from the clone: leave out --name and --task")
         print(update(template, folder))
         return
-    untracked = template.untracked()
-    if paths := ", ".join(path for path in untracked if "/" in path[:-1]):  # in the template's own folders
+    untracked_paths = template.untracked_paths()
+    if paths := ", ".join(path for path in untracked_paths if "/" in path[:-1]):  # in the template's own folders
         raise UserError(f"git does not track {paths}, which the project would lack: git add it, or move it away")
     tasks = _split_tasks(options.task, template)
     name = folder.name if options.name is None else options.name
@@ -51,8 +51,8 @@ def new(args: list[str]) -> None:
         raise UserError(f"--name {name}: {reason}; choose another, such as --name my_cells")
     version = make(template, folder, name, tasks)
     print(f"{options.folder}: {name}, for {' and '.join(tasks)}, made from the template {version}")
-    if untracked:
-        print(f"not in it, since git does not track them: {', '.join(untracked)}")
+    if untracked_paths:
+        print(f"left out, since git does not track them: {', '.join(untracked_paths)}")
     # `cd` is needed even if this is the current folder: the shell is still in the empty one that `make` has replaced.
     print(f"next: cd {folder} && make fit")
 

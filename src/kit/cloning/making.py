@@ -19,8 +19,9 @@ LIBRARY = ("src/kit/", "tests/kit/")  # folders that are copied unchanged
 ONLY_IN_CLONES = "clone/"  # the files in this folder go to the root of a clone
 NOT_IN_CLONES = ("tests/cloning/", "benchmarks/", "docs/cloning.md", "docs/new_task.md", "README.md", "CHANGELOG.md")
 ALSO_IN_CLONES = ("benchmarks/learning.py",)  # exceptions to `NOT_IN_CLONES`
-OTHER_NAMES = {"basics": "classification"}  # the name of a file that is not named after its task, and this task
-# In all other files, paths such as configs/classification.yaml are changed to the paths of the clone's first task.
+OTHER_NAMES = {"basics": "classification"}  # maps the name of a file that is not named after its task to that task
+# Elsewhere than in these folders and in the files of a single task, paths such as configs/classification.yaml are
+# changed to those of the clone's first task.
 CODE = ("src/", "tests/", "benchmarks/", "notebooks/")
 BEGIN = re.compile(r"\s*(?:#|<!--) only: ([\w, ]+?)(?: -->)?$")
 END = re.compile(r"\s*(?:#|<!--) end only(?: -->)?$")
@@ -75,8 +76,8 @@ def contents(template: Template, name: str, tasks: list[str], version: Version) 
 
 def belongs(file: str, template: Template, tasks: list[str]) -> bool:
     """Return whether a file of the template belongs to a clone with these tasks."""
-    task, left_out = task_of(file, template.tasks), (*NOT_IN_CLONES, f"src/{template.package}/new.py")
-    return task in tasks or file in ALSO_IN_CLONES or (task is None and not file.startswith(left_out))
+    task, excluded_paths = task_of(file, template.tasks), (*NOT_IN_CLONES, f"src/{template.package}/new.py")
+    return task in tasks or file in ALSO_IN_CLONES or (task is None and not file.startswith(excluded_paths))
 
 
 def task_of(file: str, tasks: list[str]) -> str | None:

@@ -36,8 +36,8 @@ class Template:
     def __init__(self, root: Path) -> None:
         if not git.output(root, "ls-files", "pyproject.toml"):
             raise UserError(f"{root} is not a git checkout: git clone the template, and run this command there")
-        about = tomllib.loads((root / "pyproject.toml").read_text())["project"]
-        self.root, self.package, self.number = root, about["name"], about["version"]
+        metadata = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+        self.root, self.package, self.number = root, metadata["name"], metadata["version"]
 
     @classmethod
     def here(cls) -> "Template":
@@ -54,7 +54,7 @@ class Template:
         tracked = git.run(self.root, "ls-files", "-z").split("\0")
         return sorted(name for name in tracked if name and (self.root / name).is_file())
 
-    def untracked(self) -> list[str]:
+    def untracked_paths(self) -> list[str]:
         """Return the paths of files that git neither tracks nor ignores, except hidden files.
 
         If git tracks no file of a folder, the folder's path with a `/` at the end stands for its files.

@@ -48,8 +48,8 @@ def update(template: Template, folder: Path) -> str:
     with tempfile.TemporaryDirectory() as temporary:
         old_clone = _make_again(template.root, Path(temporary, "before"), old.commit, origin, folder)
         new_clone = _make_again(template.root, Path(temporary, "after"), new.commit, origin, folder)
-    if removed := [task for task in origin["tasks"] if task not in template.tasks]:
-        message += f"; removed as in the template: {', '.join(removed)}"
+    if removed_tasks := [task for task in origin["tasks"] if task not in template.tasks]:
+        message += f"; removed as in the template: {', '.join(removed_tasks)}"
     _refuse_to_overwrite(folder, old_clone, new_clone)
     changes = git.run(folder, "commit-tree", f"{new_clone}^{{tree}}", "-p", old_clone, "-m", message).strip()
     return _cherry_pick(folder, changes, message)
@@ -100,14 +100,14 @@ def _make_again(root: Path, temporary: Path, commit: str, origin: dict[str, Any]
 
 
 def _refuse_to_overwrite(folder: Path, old_clone: str, new_clone: str) -> None:
-    """Refuse an update that would overwrite untracked files. Git itself would overwrite those that it ignores."""
+    """Refuse an update that would overwrite untracked files. Git itself would overwrite files that it ignores."""
     names = git.run(folder, "diff", "--name-only", "-z", "--no-renames", "--diff-filter=d", old_clone, new_clone)
     new_paths = {Path(name) for name in names.split("\0") if name}
-    with_parents = new_paths.union(*(path.parents for path in new_paths))
+    paths_and_parents = new_paths.union(*(path.parents for path in new_paths))
     untracked = [Path(name) for name in git.run(folder, "ls-files", "--others", "-z").split("\0") if name]
-    if overwritten := [str(path) for path in untracked if path in with_parents or new_paths & {*path.parents}]:
+    if files := [str(path) for path in untracked if path in paths_and_parents or new_paths & {*path.parents}]:
         raise UserError(
-            f"nothing was changed in {folder}: the update would overwrite {', '.join(overwritten)}, "
+            f"nothing was changed in {folder}: the update would overwrite {', '.join(files)}, "
             "which git does not track; git add --force and commit it, or move it away"
         )
 
@@ -116,12 +116,12 @@ def _cherry_pick(folder: Path, changes: str, message: str) -> str:
     """Apply the commit `changes` to a clone, and return a summary that begins with `message`."""
     process = git.call(folder, "cherry-pick", changes)
     if process.returncode == 0:
-        changed = git.run(folder, "diff", "--shortstat", "HEAD~1", "HEAD").strip()
-        return f"{message}\n{changed}, in a commit of its own; next: cd {folder} && make test"
-    printed = "\n".join(line for line in (process.stdout + process.stderr).splitlines() if not line.startswith("hint:"))
+        statistics = git.run(folder, "diff", "--shortstat", "HEAD~1", "HEAD").strip()
+        return f"{message}\n{statistics}, in a commit of its own; next: cd {folder} && make test"
+    output = "\n".join(line for line in (process.stdout + process.stderr).splitlines() if not line.startswith("hint:"))
     if git.output(folder, "rev-parse", "--verify", "--quiet", "CHERRY_PICK_HEAD") is None:
-        raise UserError(f"nothing was changed in {folder}: {printed}")
+        raise UserError(f"nothing was changed in {folder}: {output}")
     raise RunFailed(
-        f"{folder}: the template and you have changed the same lines\n{message}\n{printed}\n"
+        f"{folder}: the template and you have changed the same lines\n{message}\n{output}\n"
         "resolve the conflicts, git add the files, then: git cherry-pick --continue (or --abort to undo the update)"
     )

@@ -26,7 +26,7 @@ jsonargparse.Path.read_text = lambda path: read_text(Path(path.absolute), MAX_LI
 
 @contextmanager
 def reset_replaced_arguments() -> Iterator[dict[str, tuple[str, float]]]:
-    """Within this context, give an optimizer or a schedule that replaces another its own defaults.
+    """Within this context, an optimizer or a schedule that replaces another one gets its own defaults.
 
     jsonargparse would keep each argument that both classes have, so Adam would get the weight decay of AdamW. Here an
     optimizer keeps only the learning rate. Other classes, such as nets, keep all arguments that both have.

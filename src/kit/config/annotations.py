@@ -26,14 +26,14 @@ NN_MODULE = nn.Module  # expected if an annotation names no class, since nets, l
 # How `describe` names these annotations.
 WORDS = {int: "a whole number", float: "a number", Number: "a number", str: "text", NoneType: "null", Any: "any value"}
 
-Annotations = dict[str, Any]  # key to annotation; for a group of keys, to a dict like this
+Annotations = dict[str, Any]  # maps a key to its annotation, and a group of keys to a dict like this
 
 
 def parser_annotations(parser: ArgumentParser) -> Annotations:
     """Return the annotation of each key of a parser."""
     annotations = Namespace()
     for action in parser._actions:
-        if isinstance(action, ActionTypeHint):  # options such as --help have none
+        if isinstance(action, ActionTypeHint):  # options such as --help have no annotation
             annotations[action.dest] = action._typehint
     return annotations.as_dict()
 
@@ -145,7 +145,7 @@ def expected_instead_of_null(kind: type, name: str) -> str:
 class Expected:
     """The values that an annotation accepts.
 
-    text: whether some texts are accepted, perhaps only texts of numbers, such as "3".
+    text: whether some strings are accepted. For a number, these are only strings such as "3".
     anything: whether any value is accepted. The parser then creates an object from a mapping with `class_path`.
     classes: paths and instances of these classes, and of their subclasses, are accepted. For a `Callable`, these are
         the classes that it returns, since the parser creates a factory of such a class.
@@ -168,7 +168,8 @@ class Expected:
         return expected
 
     @property
-    def only_text(self) -> bool:
+    def is_plain(self) -> bool:
+        """Whether no class, list or mapping is accepted, so that a text is never read as one of these."""
         return not (self.anything or self.classes or self.items or self.values)
 
     def _add(self, annotation: Any) -> None:

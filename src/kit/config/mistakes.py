@@ -47,7 +47,7 @@ def explain(message: str, parser: ArgumentParser, configs: Sequence[str] = (), a
         return suggestions.for_word(word, value, checker.known_keys(), checker.classes.get("model"))
     for option, text, _ in scan(args):
         key = option.removeprefix("--").removesuffix("+")
-        # a word, or an option that is no key, such as --print_config
+        # Skip words, and options that are no keys, such as --print_config.
         if not option or (key not in checker.keys and option in parser._option_string_actions):
             continue
         if text is None:
@@ -72,7 +72,7 @@ class KeyChecker:
     """Check keys and values in the order in which the parser reads them.
 
     annotations: the annotation of each key of the parser.
-    keys: the keys of the parser that can be given.
+    keys: the keys of the parser that a config or a command line can give.
     classes: the class of the object at each key, as far as keys have been read.
     keys_without_class: the keys for which arguments are given, but no class.
     """
@@ -82,7 +82,7 @@ class KeyChecker:
         self.classes: dict[str, type] = {}
         self.keys_without_class: list[str] = []
         dests = [action.dest for action in parser._actions if not action.dest.endswith(".help")]
-        self.keys = [dest for dest in dests if self._find(dest)]
+        self.keys = [dest for dest in dests if self._find_annotation(dest)]
         for key, value in vars(parser.get_defaults().as_flat()).items():
             if key.endswith(".class_path"):
                 self.classes[key.removesuffix(".class_path").replace(".init_args", "")] = import_path(value)
@@ -94,13 +94,13 @@ class KeyChecker:
 
     def check(self, key: str, value: Any, text: str | None = None) -> str | None:
         """Return what is wrong with a key or its value, or None. text: the value as written on the command line."""
-        annotation = self._find(key)
+        annotation = self._find_annotation(key)
         if annotation is None:
             kind = self.classes.get(key.rpartition(".")[0])
             hint = suggestions.for_key(key, text, self.known_keys(), self.classes.get("model"))
             return f"no key '{key}'{f' of {kind.__name__}' if kind else ''}{hint}"
         if isinstance(annotation, dict):
-            # a group may be null, or its keys may be read from a file
+            # A group may be null, or a file may have its keys.
             if (key and value is None) or (text and Path(text[:MAX_NAME]).is_file()):
                 return None
             example = f"{key}.{next(iter(annotation))}".lstrip(".")
@@ -119,7 +119,7 @@ class KeyChecker:
         hint = next((f": --{key} '{items}'" for items in lists if accepts(annotation, items)), "")
         return f"{key} is {_as_text(value)}, but must be {annotations.describe(annotation)}{hint}"
 
-    def _find(self, key: str) -> Any:
+    def _find_annotation(self, key: str) -> Any:
         """Return the annotation of a key, or the annotations of a group; None if there is no such key.
 
         Return `Any` for a key of an unknown class or of a mapping. Also record default classes in `classes`, and keys

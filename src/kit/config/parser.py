@@ -27,7 +27,8 @@ from kit.ground.errors import UserError
 from kit.ground.yaml_files import parse_yaml, read_yaml
 from kit.training.schedule import FILLED_IN
 
-# Make jsonargparse raise an error, instead of a warning, if a config names os, subprocess or eval.
+# jsonargparse adds this empty list to its own denylist, and enforces both. A config that names os, subprocess or eval
+# is then an error, and not only a warning.
 set_parsing_settings(import_path_denylist=[])
 set_loader("yaml", parse_yaml, exceptions=(yaml.YAMLError,))
 # A default may be a member of an enumeration, such as the interval of Lightning's `Timer`.
@@ -51,15 +52,15 @@ class PlainParser(ArgumentParser):
 
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **{**kwargs, "usage": SUPPRESS, "allow_abbrev": False, "exit_on_error": False})
-        self.link_sources: dict[str, str] = {}  # each key that gets another key's value, to that other key
+        self.link_sources: dict[str, str] = {}  # maps each linked key to the key whose value it gets
 
     def link_arguments(self, source: str, target: str, *args: Any, **kwargs: Any) -> None:
-        """Give one key the value of another. A command line cannot set that key."""
+        """Give the key `target` the value of the key `source`. A command line cannot set `target`."""
         super().link_arguments(source, target, *args, **kwargs)
         self.link_sources[target.replace(".init_args", "")] = source
 
     def read(self, args: list[str]) -> Namespace:
-        """Parse a command line. Its keys override all configs that it names, even later ones.
+        """Parse a command line. Its keys override all configs that it names, even configs that come after the keys.
 
         Raises:
             UserError: the command line, or a config that it names, has a mistake.
@@ -71,7 +72,7 @@ class PlainParser(ArgumentParser):
                     raise UserError(f"{option} cannot be set: {target} gets the value of {source}")
         groups = [key for key, annotation in parser_annotations(self).items() if isinstance(annotation, dict)]
         for file in configs:
-            content = read_yaml(Path(file))  # has limits that the parser does not have
+            content = read_yaml(Path(file))  # `read_yaml` has limits that the parser does not have
             if isinstance(content, dict) and any(isinstance(content.get(key), (list, str)) for key in groups):
                 raise UserError(explain("", self, configs, others))  # the parser ignores a list in place of a group
         try:
@@ -84,7 +85,7 @@ class PlainParser(ArgumentParser):
         for key in [key for key in values if key.endswith(".class_path") and values[key] in kept_rates]:
             old, rate = kept_rates[values[key]]
             if values.get(key.replace("class_path", "init_args.lr")) == rate:
-                rank_zero_only(print)(f"{values[key]} keeps only the learning rate {rate:g} of {old}")
+                rank_zero_only(print)(f"{values[key]} replaces {old} and keeps only its learning rate, {rate:g}")
         return config
 
     def _refuse_null(self, value: Any, key: str = "") -> None:
@@ -118,7 +119,7 @@ class PlainParser(ArgumentParser):
 class Parser(PlainParser, LightningArgumentParser):
     """The parser of a run's config and command line.
 
-    A logger needs no `save_dir`, and a schedule no length: these are filled in later.
+    A logger needs no `save_dir`, and a schedule needs no length. Both arguments are filled in later.
 
     model_context: a reusable context in which each `LightningModule` is created.
     """
@@ -126,7 +127,7 @@ class Parser(PlainParser, LightningArgumentParser):
     model_context: AbstractContextManager[Any] = nullcontext()
 
     def add_instantiator(self, instantiator: Callable[..., Any], class_type: type, *args: Any, **kwargs: Any) -> None:
-        @functools.wraps(instantiator)  # jsonargparse reads its parameters
+        @functools.wraps(instantiator)  # jsonargparse reads the parameters of `instantiator`
         def create_in_context(*values: Any, **options: Any) -> Any:
             with self.model_context:
                 return instantiator(*values, **options)
@@ -135,14 +136,14 @@ class Parser(PlainParser, LightningArgumentParser):
         super().add_instantiator(create, class_type, *args, **kwargs)
 
     def add_class_arguments(self, theclass: type, *args, **kwargs) -> list[str]:
-        added = super().add_class_arguments(theclass, *args, **kwargs)
+        keys = super().add_class_arguments(theclass, *args, **kwargs)
         bases = theclass.__mro__ if isinstance(theclass, type) else ()
         for action in self._actions:
             if LRScheduler in bases and action.dest in FILLED_IN:
                 action.required = False
             elif Logger in bases and action.dest == "save_dir" and action.required:
                 action.required, action.default = False, "."
-        return added
+        return keys
 
 
 def build(kind: type, key: str, config: Namespace | dict[str, Any]) -> Any:

@@ -35,7 +35,7 @@ def for_key(key: str, value: str | None, known: Sequence[str], model: type | Non
     keys = {file: _nearest_key(key, list(run), 1.0) for file, run in _examples(None).items()}
     if files := [file for file in keys if keys[file]]:
         all_files = ", ".join(map(str, files))
-        *_, file = [file for file in _examples(model) if file in files] or files  # of the same model, if possible
+        *_, file = [file for file in _examples(model) if file in files] or files  # for the same model, if possible
         return f"; did you mean --config {file} --{keys[file]}{option}? Configs with this key: {all_files}"
     group = key.rpartition(".")[0]
     siblings = [name.rpartition(".")[2] for name in known if group and name.rpartition(".")[0] == group]
@@ -107,9 +107,10 @@ def configs_without_pretraining(config: Path) -> list[Path]:
 
 
 def _nearest_key(key: str, known: Sequence[str], cutoff: float = 0.75) -> str | None:
-    """Return the known key whose last part is the same or, if there is none, the most similar; None if none is similar.
+    """Return the known key whose last part is the same as in `key` or, if there is none, the most similar.
 
-    A key of the same group is preferred. If `cutoff` is 1, the last part and the group must be the same.
+    Return None if no last part is similar. A key in the group of `key` is preferred. If `cutoff` is 1, both the group
+    and the last part must be the same.
     """
     key = key.lstrip("-").replace("-", "_")
     group, _, last = key.rpartition(".")
@@ -127,7 +128,10 @@ def _nearest_key(key: str, known: Sequence[str], cutoff: float = 0.75) -> str | 
 
 
 def _examples(model: type | None, folder: Path = CONFIGS) -> dict[Path, dict[str, Any]]:
-    """Return the configs for a class of models, or all for None: file to key to value or class path."""
+    """Return the configs in a folder that are for a class of models, or all configs if `model` is None.
+
+    Each file is mapped to a dict from its keys to their values or class paths.
+    """
     runs: dict[Path, dict[str, Any]] = {}
     for file in sorted(folder.glob("*.yaml")):
         with suppress(UserError):  # leave out a config that cannot be read

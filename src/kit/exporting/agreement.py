@@ -30,9 +30,9 @@ NUM_NOISE = 3  # the number of images of noise
 
 
 class Cases(NamedTuple):
-    """The cases on which an exported file is compared with PyTorch: the file's inputs for one image each.
+    """The cases for which an exported file is compared with PyTorch.
 
-    Each input has a batch dimension of 1.
+    A case has the file's inputs for one image. Each input has a batch dimension of 1.
 
     single: cases that are run one by one.
     batch: cases that are run as one batch.

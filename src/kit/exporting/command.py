@@ -48,7 +48,7 @@ def export(args: list[str]) -> None:
     source = checkpoint.find(options.run)
     run_folder = checkpoint.run_folder_of(source)
     if options.to_hub and source != run_folder / "checkpoints" / "best.ckpt":
-        raise UserError(f"--to_hub uploads a run with its best checkpoint, and {source} is another one")
+        raise UserError(f"--to_hub uploads a run with its best checkpoint, but {source} is another checkpoint")
     out = Path(options.out) if options.out else run_folder / "exports" / "model.onnx"
     if not options.out:
         refuse_links(out.parent, run_folder)
@@ -80,7 +80,9 @@ def reference_model(model: Predictor, exported: ExportedModule) -> Predictor:
 
 
 def metadata(model: Predictor, exported: ExportedModule) -> dict[str, str]:
-    """Return an ONNX file's metadata: `task`, and as JSON `class_names`, `preprocessing`, the names of `outputs`, and
+    """Return the metadata of an ONNX file. `task` is plain text, and all other values are JSON.
+
+    The others are `class_names`, `preprocessing`, `outputs` (a list of names) and the items of
     `ExportedModule.metadata`.
     """
     values = {"class_names": model.class_names, "preprocessing": asdict(model.preprocessing)}

@@ -19,7 +19,7 @@ from kit.data.decode import PADDING, pad, resize
 from kit.task import ExportedModule
 
 OPSET = 18  # ONNX's first operator set whose `Resize` has antialiasing
-Run = Callable[..., dict[str, Tensor]]  # from a file's inputs to its named outputs
+Run = Callable[..., dict[str, Tensor]]  # maps a file's inputs to its outputs by name
 Size = tuple[Any, Any]  # height and width: integers, or scalar tensors during tracing
 
 
@@ -110,7 +110,7 @@ class Graph(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         pixels = images.permute(0, 3, 1, 2)
         size: Size = (images.shape[1], images.shape[2])
-        content_size = size  # of the resized image, before padding
+        content_size = size  # the size of the resized image, before padding
         if self.canvas is not None:
             content_size = traced_fitted_size(size, self.canvas) if self.keep_aspect else self.canvas
             sides = torch.stack([torch.as_tensor(side) for side in content_size])
@@ -154,7 +154,7 @@ class ResizeAndPad(torch.autograd.Function):
 def bicubic(g: Any, maps: Any, size: Any, *_: Any) -> Any:
     """Add antialiased bicubic resizing to a graph, for the position embeddings of vision transformers.
 
-    `size` is the height and width, as two constants or as one. torch's coefficient for this operation is -0.5.
+    `size` is the height and width, as two constants or as one constant. torch's coefficient for this operation is -0.5.
     """
     none = g.op("Constant", value_t=torch.tensor([], dtype=torch.float))
     shape = maps.type().sizes()  # known only for a constant, whose `Shape` the exporter would get wrong

@@ -19,7 +19,7 @@ from kit.ground.files import MAX_LIST_BYTES, read_bytes
 from kit.ground.yaml_files import read_yaml
 
 PACKAGES = ("huggingface_hub", "safetensors")
-FILES = ("README.md", "config.yaml", "results.json")  # of the run's folder
+FILES = ("README.md", "config.yaml", "results.json")  # the files of the run's folder that are uploaded
 # Absolute paths, paths with `~` or `..`, and URLs. Names such as `hf-hub:timm/vit_tiny` are none of these.
 PATH = re.compile(r"[/\\~]|[A-Za-z][\w+.-]*:[/\\]|(.*[/\\])?\.\.([/\\]|$)")
 REMEDIES = {
@@ -46,7 +46,7 @@ def connect(name: str) -> Any:
     if get_token() is None:
         raise UserError(f"the hub needs a token: {REMEDIES[401]}")
     client = HfApi()
-    with _explaining(name, client):
+    with _replace_exception(name, client):
         validate_repo_id(name)
         client.whoami()
     return client
@@ -62,7 +62,7 @@ def read_run(run: Path) -> dict[str, bytes]:
         if not ((run / name).is_file() and is_inside(run / name, run)):
             raise UserError(f"{run} has no file {name}, which `{app.command('fit')}` writes at the end of a run")
     contents = {name: read_bytes(run / name, MAX_LIST_BYTES) for name in FILES}
-    config = _without_folders(read_yaml(run / "config.yaml"))
+    config = _remove_folders(read_yaml(run / "config.yaml"))
     return {**contents, "config.yaml": yaml.safe_dump(config, sort_keys=False, allow_unicode=True).encode()}
 
 
@@ -86,28 +86,28 @@ def upload(client: Any, name: str, files: Mapping[str, bytes], tensors: Mapping[
         "model.safetensors": save(copies, {"format": "pt"}),
         "model.onnx": onnx,
     }
-    with _explaining(name, client):
+    with _replace_exception(name, client):
         url = client.create_repo(name, private=True, exist_ok=True)
         additions = [CommitOperationAdd(path, content) for path, content in contents.items()]
         client.create_commit(name, additions, commit_message="Upload a run")
     return str(url)
 
 
-def _without_folders(value: Any) -> Any:
+def _remove_folders(value: Any) -> Any:
     """Return the same nested values, but only the last part of each path, since folders may be private."""
     if isinstance(value, dict):
-        return {key: _without_folders(item) for key, item in value.items()}
+        return {key: _remove_folders(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_without_folders(item) for item in value]
+        return [_remove_folders(item) for item in value]
     return re.split(r"[/\\]", value.rstrip("/\\"))[-1] if isinstance(value, str) and PATH.match(value) else value
 
 
 @contextmanager
-def _explaining(name: str, client: Any) -> Iterator[None]:
+def _replace_exception(name: str, client: Any) -> Iterator[None]:
     """Replace an exception of the client by one line."""
     try:
         yield
-    except Exception as error:  # of the client, of Python, or of the libraries for HTTP and storage
+    except Exception as error:  # from the client, from Python, or from the libraries for HTTP and storage
         while type(error) is RuntimeError and isinstance(error.__cause__, Exception):  # an upload failed in a thread
             error = error.__cause__
         status = getattr(getattr(error, "response", None), "status_code", None)

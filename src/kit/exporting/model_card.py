@@ -46,13 +46,14 @@ MAX_BOX_IMAGES = 500  # the interval needs the average precision of each image, 
 MARKDOWN = re.compile(r"[\\`*_\[\]<>|&~$#!@]|(?<=:)//|(?<=www)\.")
 
 
-def folders_in(texts: Iterable[Any]) -> re.Pattern[str]:
+def folder_pattern(values: Iterable[Any]) -> re.Pattern[str]:
     """Return a pattern for the folders of absolute paths, which tell where files are on this machine.
 
     Args:
-        texts: values, of which some are absolute paths. These paths and their folders are found even with spaces.
+        values: values of any type. The absolute paths among them, and their folders, are matched even if they contain
+            spaces.
     """
-    paths = [Path(text) for text in texts if isinstance(text, str) and text.startswith(("/", "~/"))]
+    paths = [Path(value) for value in values if isinstance(value, str) and value.startswith(("/", "~/"))]
     folders = {str(folder) for path in paths for folder in (path, path.parent) if folder.name}
     known_folders = "".join(f"{re.escape(folder)}|" for folder in sorted(folders, key=len, reverse=True))
     posix, windows = rf"(?:{known_folders}~?)/(?:[^\s/]+/)*", r"(?:~|[A-Za-z]:)[/\\](?:[^\s/\\]+[/\\])+"
@@ -86,18 +87,19 @@ def write_card(
         notes: lines about files that were left out.
     """
     task, data, config = as_task(model), data_module(trainer), read_yaml(folder / "config.yaml")
-    kind, split = _exported_task(task), evaluated_split(data)
-    folders = folders_in([str(Path.home()), str(Path.cwd()), str(folder.absolute()), *tree_leaves(config)])
-    pages = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    pages.loader, pages.finalize = FileSystemLoader(Path(__file__).parent), partial(markdown, folders=folders)
-    page = pages.get_template("model_card.md.jinja").render(
-        metadata=Markup(_metadata(folder.parent.name, kind, config["data"], split, metrics)),
+    task_name, split = _task_name(task), evaluated_split(data)
+    folders = folder_pattern([str(Path.home()), str(Path.cwd()), str(folder.absolute()), *tree_leaves(config)])
+    environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.loader = FileSystemLoader(Path(__file__).parent)
+    environment.finalize = partial(markdown, folders=folders)
+    page = environment.get_template("model_card.md.jinja").render(
+        metadata=Markup(_metadata(folder.parent.name, task_name, config["data"], split, metrics)),
         name=folder.parent.name,
         package=Markup(app.package),
         config=config,
         in_words=in_words,
         task=task,
-        kind=kind,
+        task_name=task_name,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         data=data if isinstance(data, ImageDataModule) else None,
         survey=survey,
@@ -105,7 +107,7 @@ def write_card(
         describe=describe,
         notes=[*notes, *(survey.notes if survey else ())],
         trainer=trainer,
-        chooser=next(callback for callback in trainer.checkpoint_callbacks if isinstance(callback, Checkpoint)),
+        checkpoint_callback=next(c for c in trainer.checkpoint_callbacks if isinstance(c, Checkpoint)),
         metrics=worst_and_best(metrics),
         split=split,
         max_box_images=MAX_BOX_IMAGES,
@@ -115,12 +117,12 @@ def write_card(
     write_text(folder / "README.md", page)
 
 
-def in_words(value: Any, *without: str) -> str:
+def in_words(value: Any, *names_to_omit: str) -> str:
     """Return a part of a config in the form `AdamW(lr=0.003)`, without arguments that have their default values.
 
     Args:
         value: an object's class path and arguments, a list, or a plain value.
-        without: names of further arguments to leave out.
+        names_to_omit: the names of further arguments to leave out.
     """
     if isinstance(value, list):
         return f"[{', '.join(map(in_words, value))}]"
@@ -130,12 +132,12 @@ def in_words(value: Any, *without: str) -> str:
     for key, argument in (value.get("init_args") or {}).items():
         default = default_of(kind, key) if isinstance(kind, type) else None
         default = list(default) if isinstance(default, tuple) else getattr(default, "value", default)  # as in YAML
-        if argument != default and key not in without:
+        if argument != default and key not in names_to_omit:
             texts.append(f"{key}={in_words(argument)}")
     return f"{kind.__name__}({', '.join(texts)})"
 
 
-def _exported_task(task: Any) -> str:
+def _task_name(task: Any) -> str:
     """Return `ExportedModule.task`, or "" if the task cannot be exported."""
     try:
         return getattr(task.exported(), "task", "") if task.has("exported") else ""
@@ -143,7 +145,7 @@ def _exported_task(task: Any) -> str:
         return ""
 
 
-def _metadata(name: str, kind: str, data: Mapping[str, Any], split: str, metrics: Metrics) -> str:
+def _metadata(name: str, task_name: str, data: Mapping[str, Any], split: str, metrics: Metrics) -> str:
     """Return the page's metadata, YAML with the fields of https://huggingface.co/docs/hub/model-cards."""
     root = (data.get("init_args") or {}).get("root")
     source = escape(Path(root).absolute().name if root else data["class_path"].rpartition(".")[2])
@@ -152,7 +154,7 @@ def _metadata(name: str, kind: str, data: Mapping[str, Any], split: str, metrics
     fields: dict[str, Any] = {"library_name": "pytorch", "tags": ["pytorch-lightning"]}
     if results:
         fields["metrics"] = [result["type"] for result in results]
-    if pipeline := PIPELINES.get(kind):
+    if pipeline := PIPELINES.get(task_name):
         fields["pipeline_tag"] = pipeline
     if pipeline and results:
         dataset = {"type": source, "name": source, "split": split}

@@ -30,7 +30,7 @@ class Checkpoint(ModelCheckpoint):
     With few validation images, values are often equal, and of two equal checkpoints the later one has learned more.
 
     `FineTuning` causes a checkpoint before the first step, with only the head fitted. A later checkpoint replaces this
-    one even if its metric is slightly worse: by the metric's standard error, but at most by `HEAD_TOLERANCE`.
+    one even if its metric is slightly worse: by at most the metric's standard error, and at most `HEAD_TOLERANCE`.
 
     Args:
         monitor: the log key of the metric; by default the task's `monitor`.
@@ -93,7 +93,7 @@ class Checkpoint(ModelCheckpoint):
         return {**super().state_dict(), "best_step": self.best_step}
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Save the last weights if there was no validation. Print it if the fitted head remained the best."""
+        """Save the last weights if there was no validation. Print a line if the fitted head remained the best."""
         if self.best_step == 0:
             message = "best.ckpt has only its head fitted: no validation after the first step was better"
             log_message(trainer, "checkpoint", message)
@@ -122,7 +122,7 @@ class Checkpoint(ModelCheckpoint):
 def head_tolerance(pl_module: L.LightningModule, monitor: str) -> float:
     """Return by how much a checkpoint may be worse than the fitted head, estimated from the latest validation.
 
-    It is 0 if the monitored metric is not the score of the evaluation.
+    Return 0 if the monitored metric is not the score of the evaluation.
     """
     measured = as_task(pl_module).measured
     if measured is None or measured.score_name is None or monitor != f"val/{measured.score_name}":

@@ -7,7 +7,8 @@ Long[], the losses are means over these locations instead.
 
 Each net has a `backbone`, which maps images to feature maps, and may have an attribute `additive`. It is True if the
 losses are exact means over the images or the foreground locations. The memory guard can then add up parts of a batch.
-It may also have `class_agnostic_nms`, which is True if detections of different classes never overlap.
+A net may also have `class_agnostic_nms`. It is True if the net also removes overlapping detections of different
+classes.
 """
 
 from collections.abc import Sequence

@@ -63,7 +63,7 @@ class Detector(Task):
         limit_detections(self.net, self.max_detections)
         self.class_names = class_names or [str(k) for k in range(1, num_classes + 1)]
         self.optimizer, self.schedule, self.schedule_interval = optimizer, schedule, schedule_interval
-        self.flips, self.compiled, self._step_samples = flips, compile, 0
+        self.flips, self.compiled, self._step_num_samples = flips, compile, 0
         self.register_buffer("threshold", torch.tensor(DEFAULT_THRESHOLD))
 
     def setup(self, stage: str) -> None:
@@ -84,7 +84,7 @@ class Detector(Task):
         """
         losses = self.net(batch.images, [_without_crowds(target) for target in batch.targets])
         foreground = losses.pop("foreground", None)
-        if len(batch.keys) == self._step_samples:
+        if len(batch.keys) == self._step_num_samples:
             for name, value in losses.items():
                 self.log(f"train/loss_{name.removeprefix('loss_')}", value.detach(), batch_size=len(batch.keys))
         loss = sum(losses.values()).view(1)  # a mean
@@ -92,7 +92,7 @@ class Detector(Task):
         return loss * divisor.clamp(min=1), divisor
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        self._step_samples = len(batch.keys)
+        self._step_num_samples = len(batch.keys)
         return super().training_step(batch, batch_idx)
 
     @property

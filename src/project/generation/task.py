@@ -108,8 +108,10 @@ class Generator(Task):
 
         The noise and the time of an image depend only on its key, so that every evaluation is the same.
         """
-        noise_images = noise(batch.keys.tolist(), batch.images.shape[1:]).to(batch.images)
-        times = ((batch.keys + 0.5) * GOLDEN_STEP % 1).to(batch.images.dtype)
+        keys = batch.keys.tolist()
+        noise_images = noise(keys, batch.images.shape[1:]).to(batch.images)
+        # Python's numbers have 64 bits. With 32 bits, large keys would share a few times.
+        times = torch.tensor([(key + 0.5) * GOLDEN_STEP % 1 for key in keys]).to(batch.images)
         flow = flow_at(batch.images, noise_images, times, batch.targets)
         return torch.stack([flow.velocities.square().flatten(1).mean(1), self._errors(flow)], 1)
 

@@ -75,8 +75,8 @@ class MaskFolder(MaskDataModule):
             name is the group of the image. If a validation part is split off from train, each group stays in one part.
         channels: 1 (grey), 3 (RGB) or 4 (RGBA). By default, 3 if one of up to 63 images, evenly spaced in the list, is
             coloured, else 1.
-        images: the folder of the images; by default it is found. With mask files, give its name, in `root` or in the
-            folder of each split. With COCO, give its path relative to `root`.
+        images: the folder of the images; by default it is found. With mask files, give only the name of the folder. It
+            is in `root`, or in the folder of each split. With COCO, give the folder's path relative to `root`.
         masks: the name of the folder of the mask files; by default it is found.
         class_names: the names for the ids 0, 1, 2, ..., or for `ids`. Ids with the same name become one class.
         ids: the id of each class in mask files, if they are not 0, 1, 2, ..., such as `[0, 128, 255]`.

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -126,6 +127,18 @@ def test_fit_warns_about_faults_and_trains(fit, capsys):
     assert lines[0].startswith("error    leak") and "val/cat/x.jpg" in lines[0]
     assert lines[1].startswith("1 error and 0 warnings: ") and " -m tiny_app.check --config " in lines[1]
     assert lines[2] == ""
+
+
+def test_command_printed_by_a_resumed_run_checks_its_data(fit, capsys):
+    copied("train/cat/1.jpg", "val/cat/x.jpg")
+    run = fit(*CONFIG)
+    capsys.readouterr()
+    verbs.fit(["--resume", str(run), "--trust", "photos", "--trainer.max_epochs", "2"])
+    command = capsys.readouterr().out.splitlines()[1].partition(" -m tiny_app.check ")[2]
+    assert "--resume" not in command
+    with pytest.raises(SystemExit) as ended:
+        verbs.check(shlex.split(command))
+    assert ended.value.code == 1 and "val/cat/x.jpg" in capsys.readouterr().out
 
 
 def test_fit_prints_nothing_for_clean_data_or_without_checks(fit, capsys):

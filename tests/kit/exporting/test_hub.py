@@ -93,7 +93,7 @@ def test_paths_keep_their_last_part():
         "folder": "data/cats",
         "text": "10 +- 3",
     }
-    assert hub._without_folders(values) == {
+    assert hub._remove_folders(values) == {
         "root": "my cats",
         "home": "cats",
         "up": "cats",

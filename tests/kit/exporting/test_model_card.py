@@ -17,7 +17,7 @@ from tiny_run import killed_at, write_config
 from kit.checks.survey import Survey
 from kit.cli import verbs
 from kit.exporting import model_card
-from kit.exporting.model_card import folders_in, in_words, markdown
+from kit.exporting.model_card import folder_pattern, in_words, markdown
 from kit.ground import app
 from kit.ground.faults import fault
 from kit.safeguards.overfitting.verdict import margin_of_error
@@ -184,7 +184,7 @@ def test_names_are_text(monkeypatch):
     ],
 )
 def test_text_is_escaped_and_has_no_folders(text, expected):
-    assert markdown(text, folders_in([])) == expected
+    assert markdown(text, folder_pattern([])) == expected
 
 
 @pytest.mark.parametrize(
@@ -198,7 +198,7 @@ def test_text_is_escaped_and_has_no_folders(text, expected):
     ],
 )
 def test_known_folders_may_have_spaces(text, expected):
-    folders = folders_in(["/home/ada lovelace", "/mnt/big disk/my cats", "/srv/old nets/start.pt", 3, None, "/"])
+    folders = folder_pattern(["/home/ada lovelace", "/mnt/big disk/my cats", "/srv/old nets/start.pt", 3, None, "/"])
     assert markdown(text, folders) == expected
 
 

@@ -249,7 +249,7 @@ def test_other_data_are_refused(killed, monkeypatch):
         Shades, "load_split", lambda self, split: load_split(self, split).subset(torch.arange(9, -1, -1))
     )
     monkeypatch.setattr(Shades, "find_class_names", lambda self: ["dark", "grey", "white"])
-    with pytest.raises(UserError, match="classes has different names"):
+    with pytest.raises(UserError, match="the names of classes differ"):
         verbs.fit(["--resume", str(run)])
 
 

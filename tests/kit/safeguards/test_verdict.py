@@ -29,7 +29,8 @@ HISTORIES = [  # the measurements, the index of the best checkpoint, and the sta
     (
         [(1, 0.5, 0.5), (2, 0.82, 0.8), (3, 0.9, 0.78), (4, 0.99, 0.71)],
         1,
-        "overfits since epoch 3 (train 0.99, val 0.71 +- 0.02 at epoch 4); the best checkpoint, of epoch 2, does not",
+        "overfits since epoch 3 (train 0.99, val 0.71 +- 0.02 at epoch 4); "
+        "the best checkpoint, of epoch 2, does not overfit",
     ),
     ([(1, 0.5, 0.5), (2, 0.82, 0.8), (3, 0.99, 0.71)], 1, "fits well"),  # once, after the best: it may be chance
     # Within chance: a gap of 0.09 where the interval of the gap is 0.1.

@@ -89,6 +89,14 @@ def test_evaluations_use_the_same_noise():
     assert not torch.allclose(task.evaluate(given._replace(keys=given.keys + 1)), whole, atol=1e-2)
 
 
+def test_images_with_large_keys_have_different_times(monkeypatch):
+    task, times = generator(), []
+    monkeypatch.setattr(task, "_errors", lambda flow: times.append(flow.times) or flow.times)
+    task.evaluate(batch(50)._replace(keys=torch.arange(50) + 1_000_000))
+    steps = times[0].sort().values.diff()
+    assert float(steps.min()) > 0.005 and float(steps.max()) < 0.04  # the mean is 0.02
+
+
 def test_score_is_the_explained_share():
     there, missed = torch.tensor([2.0, 1.0, 3.0]), torch.tensor([0.5, 0.25, 0.75])
     evaluation = generator().evaluation("val")

@@ -57,7 +57,7 @@ class MemoryGuard(L.Callback):
         self._replacements = ExitStack()
         self._parameters: list[nn.Parameter] = []
         self._step: Any = None  # the module's own `training_step`
-        self._arguments: tuple[Any, ...] = ()  # of the latest training step, until its backward pass succeeds
+        self._arguments: tuple[Any, ...] = ()  # arguments of the latest training step; empty after its backward pass
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         if self.enabled and as_task(pl_module).has("evaluate"):

@@ -148,7 +148,7 @@ def add_up(loss_terms: LossTerms, batch: Any, parts: int, parameters: Parameters
                     totals[i] = _sum((totals[i], gradient))  # one by one, to save memory
         sums.append(losses.detach())
         divisors.append(divisor.detach())
-        del losses  # frees its graph before the next part
+        del losses  # frees this part's graph before the next part
     total = torch.stack(sums).sum(0)
     return _KnownGradients.apply(total, scales, gradients, *parameters), torch.stack(divisors).sum(0)
 

@@ -59,7 +59,7 @@ class NanGuard(L.Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._losses: list[Tensor] = []  # the losses of the current step's batches
-        self._buffers: dict[str, Tensor] = {}  # copies from before the current step
+        self._buffers: dict[str, Tensor] = {}  # copies of the module's buffers from before the current step
         self._batch: tuple[Any, int] = (None, 0)  # the batch to report if the step is bad, and its index in the epoch
         self.snapshots.reset_to_current(trainer, pl_module)
 
@@ -114,7 +114,7 @@ class NanGuard(L.Callback):
         """
         if self.rollbacks == self.max_rollbacks:
             message = f"nan_guard: {why}, after {self.rollbacks} roll-backs; {self.reporter.last}"
-            raise RunFailed(message if trainer.is_global_zero else "")  # only one process prints it
+            raise RunFailed(message if trainer.is_global_zero else "")  # only one process prints the message
         self.rollbacks += 1
         self.streak, self.detector.high_count = 0, 0
         skip_step(trainer, pl_module, self._buffers)

@@ -24,7 +24,7 @@ from kit.ground.files import write_text
 from kit.ground.terminal import escape
 from kit.safeguards.messages import log_message
 
-MAX_REPORTS = 5  # in a run; further bad steps have no report
+MAX_REPORTS = 5  # the largest number of reports in a run
 MAX_PRINTED = 3  # the largest number of files and of parameters in the printed line; the JSON file has all of them
 
 
@@ -71,7 +71,7 @@ def is_finite(tree: Any) -> bool:
 
 
 def examine(trainer: L.Trainer, pl_module: L.LightningModule, batch: Any) -> dict[str, Any]:
-    """Return facts about a bad step in this process, as values for JSON. They need no forward pass.
+    """Return facts about a bad step in this process, as values for JSON. No forward pass is needed.
 
     `highest_rate` is the highest initial learning rate of all parameter groups. `rate_flag` is the option that sets the
     learning rate, or None if the module has no such option.
@@ -132,8 +132,8 @@ def rerun(trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, index: i
 def _facts_of_worst_process(facts: dict[str, Any]) -> dict[str, Any]:
     """Return the facts of the process that shows the cause best. All processes get the same facts.
 
-    This is a process whose input is not finite. If there is none, it is one in which a module's output, or else the
-    loss, is not finite.
+    A process whose input is not finite is preferred. If there is none, a process in which a module's output is not
+    finite is preferred, and then a process in which the loss is not finite.
     """
     all_facts = [facts]
     if torch.distributed.is_initialized():

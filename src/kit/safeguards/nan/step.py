@@ -138,7 +138,8 @@ class DivergenceDetector:
     def _limit(self) -> float:
         """Return the largest loss that is not high: the median plus `HIGH_FACTOR` times the median.
 
-        If the median absolute deviation exceeds the median, since losses are around zero, the factor applies to it.
+        Losses may be around zero. If their median absolute deviation exceeds their median, the factor applies to this
+        deviation instead.
         """
         middle = median(self.losses)
         spread = median(abs(loss - middle) for loss in self.losses)
@@ -185,7 +186,7 @@ def skip_step(trainer: L.Trainer, pl_module: L.LightningModule, buffers: dict[st
     if loss_scaler(trainer) is not None and _unscales_itself(optimizer):
         for parameter in _parameters(optimizer):
             if parameter.grad is not None:
-                parameter.grad.fill_(float("inf"))  # the scaler skips such a step; without gradients it would fail
+                parameter.grad.fill_(float("inf"))  # the scaler skips such a step, and fails without gradients
     else:
         optimizer.zero_grad(set_to_none=True)  # optimizers ignore parameters without a gradient
     for name, buffer in buffers.items():

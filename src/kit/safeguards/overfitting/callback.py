@@ -83,9 +83,9 @@ class Overfitting(L.Callback):
         if math.isnan(scores.val):
             return
         self.history.append(scores)
-        *_, (monitor, mode) = monitored_metrics(trainer, pl_module).items()  # the last chooses the best checkpoint
+        *_, (monitor, mode) = monitored_metrics(trainer, pl_module).items()  # the last key chooses the best checkpoint
         value = float(trainer.callback_metrics.get(monitor, math.nan)) * (1 if mode == "max" else -1)
-        # As in `Checkpoint`.
+        # `Checkpoint` chooses the best checkpoint in the same way.
         is_head = len(self.history) > 1 and not self.history[self.best].epoch
         tolerance = head_tolerance(pl_module, monitor) if is_head else 0.0
         if value >= self._best_value - tolerance:

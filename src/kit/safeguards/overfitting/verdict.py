@@ -68,11 +68,11 @@ class Verdict(NamedTuple):
     def __str__(self) -> str:
         evidence = self.evidence
         since = f" since epoch {self.first_epoch}" if self.first_epoch else ""
-        earlier = f"; the best checkpoint, of epoch {self.best.epoch}, does not" if evidence != self.best else ""
-        epoch = f" at epoch {evidence.epoch}" if earlier else ""
+        note = f"; the best checkpoint, of epoch {self.best.epoch}, does not overfit" if evidence != self.best else ""
+        epoch = f" at epoch {evidence.epoch}" if note else ""
         scores = f"train {evidence.train:.2f}, val {evidence.val:.2f} +- {evidence.val_margin:.2f}{epoch}"
         reason = f": the validation set is too small to show a gap of {GAP_THAT_MATTERS}"
-        return f"{self.kind}{since} ({scores}){earlier}{reason if self.kind == 'too small to tell' else ''}"
+        return f"{self.kind}{since} ({scores}){note}{reason if self.kind == 'too small to tell' else ''}"
 
 
 def decide(history: Sequence[Scores], best: int, has_known_maximum: bool = True) -> Verdict | None:
@@ -100,9 +100,9 @@ def decide(history: Sequence[Scores], best: int, has_known_maximum: bool = True)
     if not math.isfinite(scores.gap + scores.gap_margin):
         return None
     for validations, min_count in ((history[: best + 1], 1), (history, 2)):
-        overfitted = list(takewhile(lambda validation: validation.overfits, reversed(validations)))
-        if len(overfitted) >= min_count:
-            return Verdict("overfits", overfitted[0], scores, overfitted[-1].epoch)
+        overfit_validations = list(takewhile(lambda validation: validation.overfits, reversed(validations)))
+        if len(overfit_validations) >= min_count:
+            return Verdict("overfits", overfit_validations[0], scores, overfit_validations[-1].epoch)
     if scores.train + scores.train_margin < (1 - LOW_SCORE if has_known_maximum else LOW_SCORE):
         return Verdict("underfits", scores, scores)
     return Verdict("too small to tell" if scores.gap_margin > GAP_THAT_MATTERS else "fits well", scores, scores)

@@ -29,7 +29,8 @@ CHANGEABLE = (
     *(f"trainer.{key}" for key in ("devices", "num_nodes", "strategy", "profiler", "logger", "default_root_dir")),
     *(f"trainer.{key}" for key in ("precision", "enable_progress_bar", "enable_model_summary")),
     *(f"data.init_args.{key}" for key in ("root", "cache", "cache_dir", "num_workers", "download")),
-    *("name", "check", "config", "exact_resume", "auto_precision"),  # a resumed run measures no precision
+    *("name", "check", "config", "exact_resume"),
+    "auto_precision",  # a resumed run does not choose its precision by measuring
 )
 
 
@@ -53,9 +54,9 @@ def choose(run_or_checkpoint: str) -> Path | None:
         run = checkpoint.run_folder_of(path.absolute())
         best, remedy = run / "checkpoints" / "best.ckpt", f"start the run again with --config {run / 'config.yaml'}"
         if best not in files and find_damage(best) is None:
-            remedy = f"continue from the best one with --resume {best}, or {remedy}"
+            remedy = f"continue from the best checkpoint with --resume {best}, or {remedy}"
         raise UserError(f"{' and '.join(map(str, files))} cannot be read: {remedy}")
-    _warn(f"{path} was stopped before its first checkpoint: it starts from the beginning")
+    _warn(f"{path} was stopped before its first checkpoint: the run starts from the beginning")
     return None
 
 
@@ -129,7 +130,7 @@ def refuse_other_data(content: dict[str, Any], datamodule: Any, force: bool) -> 
         if "samples" in changed:
             differences.append(f"{split} had {old['samples']} samples and now has {new['samples']}")
         elif changed:
-            differences.append(f"{split} has different {' and '.join(changed)}")
+            differences.append(f"the {' and '.join(changed)} of {split} differ")
     refuse("data", differences, force)
 
 
@@ -147,10 +148,10 @@ def check(trainer: L.Trainer, datamodule: Any, file: Path | None, force: bool) -
         _warn(f"the run had {datamodule.num_workers} workers: it continues with {cores}, one for each core")
         datamodule.num_workers = cores
     content = checkpoint.read(file) if file else {}
-    if file and KEY not in content:  # the entry of `ExactResume`
+    if file and KEY not in content:  # `ExactResume` writes this entry
         raise UserError(f"{file} was written without exact_resume: it can be tested, but not resumed")
     refuse_other_data(content, datamodule, force)
-    if isinstance(datamodule, ImageDataModule):  # Lightning loads its state after the images have been resized
+    if isinstance(datamodule, ImageDataModule):  # Lightning loads the data's state after images are resized
         datamodule.use_size((content.get(type(datamodule).__qualname__) or {}).get("size"))
     if any(isinstance(count, float) for count in tree_leaves(content.get("loops"))):
         raise UserError(f"{file} cannot be resumed: its numbers of steps are not whole numbers")

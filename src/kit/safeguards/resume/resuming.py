@@ -44,7 +44,7 @@ class ExactResume(L.Callback):
 
     def __init__(self, enabled: bool = True, every_minutes: NonNegativeFloat = 10.0) -> None:
         self.enabled, self.every_seconds = enabled, 60 * every_minutes
-        self.changed = False  # whether the config has changed; the optimizer then gets its new arguments
+        self.has_new_config = False  # if True, the optimizer gets its new arguments
         self.writer, self.signals = Writer(), Signals()
         self._resumed: dict[str, Any] = {}
         self._has_config = False  # whether the run's folder had a `config.yaml` at the latest check
@@ -100,9 +100,9 @@ class ExactResume(L.Callback):
         """Restore schedules, metrics and the position in the epoch, which Lightning does not restore exactly."""
         loop = trainer.fit_loop
         self._saved_step = trainer.global_step
-        if self._planned_steps != self._resumed["planned"] or self.changed:
+        if self._planned_steps != self._resumed["planned"] or self.has_new_config:
             epoch_length_changed = self._resumed["processes"] != trainer.world_size
-            self._initial_state.apply(trainer, self.changed, epoch_length_changed)
+            self._initial_state.apply(trainer, self.has_new_config, epoch_length_changed)
             if any(config.interval == "step" for config in trainer.lr_scheduler_configs):
                 rank_zero_only(print)(f"the schedule is computed again, for {self._planned_steps:,.0f} steps in all")
         _lightning.restore_metrics(trainer, self._resumed["metrics"])

@@ -11,7 +11,7 @@ from kit.ground._torch import inner_schedules
 from kit.ground.errors import UserError
 from kit.safeguards.nan.step import scale_learning_rates
 
-MAX_STEPS = 10_000_000  # steps of a schedule, which take about a minute
+MAX_STEPS = 10_000_000  # the largest number of steps to repeat, which takes about a minute
 
 
 class InitialState:
@@ -39,7 +39,7 @@ class InitialState:
         schedules: list[tuple[Any, dict[str, Any]]] = [
             (config, state)
             for config, state in zip(trainer.lr_scheduler_configs, self._schedules, strict=True)
-            if not isinstance(config.scheduler, ReduceLROnPlateau)  # it does not depend on the run's length
+            if not isinstance(config.scheduler, ReduceLROnPlateau)  # this schedule does not depend on the run's length
         ]
         scheduled = {config.scheduler.optimizer for config, _ in schedules}
         first, factor = trainer.optimizers[0], 1.0  # factor: the product of all scaling of the learning rate
@@ -53,7 +53,7 @@ class InitialState:
             for config, state in schedules:
                 is_restarted = epoch_length_changed and config.interval == "step"
                 steps = _steps_before_epoch(trainer) if is_restarted else _steps_of(config.scheduler)
-                if steps > MAX_STEPS:  # in a damaged checkpoint
+                if steps > MAX_STEPS:  # the checkpoint is damaged
                     raise UserError(f"the schedule has made more than {MAX_STEPS:,} steps, too many to repeat")
                 config.scheduler.load_state_dict(state)
                 for _ in range(steps):  # many schedules compute each rate from the one before it

@@ -30,7 +30,7 @@ class Signals:
 
         def handle(number: int, _: Any) -> None:
             if number == signal.SIGINT and self.received == signal.SIGINT:
-                signal.signal(signal.SIGINT, signal.SIG_IGN)  # a third one must not interrupt the clean-up
+                signal.signal(signal.SIGINT, signal.SIG_IGN)  # a third Ctrl-C must not interrupt the clean-up
                 raise KeyboardInterrupt
             self.received = number
             if trainer.is_global_zero and number == signal.SIGINT:
@@ -46,7 +46,7 @@ class Signals:
     def restore(self) -> None:
         """Restore the handlers from before `listen`."""
         for number, handler in self._old_handlers.items():
-            if handler is not None:  # else it was not set by Python
+            if handler is not None:  # None: Python had not set the handler
                 signal.signal(number, handler)
         self._old_handlers = {}
 

@@ -44,7 +44,7 @@ class Writer(TorchCheckpointIO):
         self._thread.start()
 
     def load_checkpoint(self, path: Any, *arguments: Any, **options: Any) -> dict[str, Any]:
-        """Read a checkpoint, which may still be written, such as by `LearningRateFinder`."""
+        """Read a checkpoint as soon as its file is complete. `LearningRateFinder` reads a file that it has saved."""
         self._wait()
         return super().load_checkpoint(path, *arguments, **options)
 
@@ -68,7 +68,7 @@ class Writer(TorchCheckpointIO):
             write(content, path)
             if path.name == LAST and not self._has_checked_last:
                 self._has_checked_last = True
-                if why := find_damage(path):  # such as an object that torch refuses to load
+                if why := find_damage(path):  # for example, torch refuses to load some objects that it saves
                     print(f"warning: --resume rejects {path} ({why})", file=sys.stderr, flush=True)
         except Exception as error:  # a full disk is a RuntimeError in torch, and pickling an object may raise anything
             self._failed = True
