@@ -86,12 +86,12 @@ Chart = Curves | Matrix | Bars | Density
 
 
 def precision_recall(metric: str, recalls: Tensor, classes: Mapping[str, tuple[float, Tensor]]) -> Curves:
-    """Return the precision-recall curve of each class, and the mean curve. A name begins with the average precision.
+    """Return the precision-recall curves of the classes, and their mean. Each name begins with the average precision.
 
     Args:
         metric: the name of the mean of the average precisions, such as `mAP`.
-        recalls: Float[P].
-        classes: by the name of each class, its average precision, and its precision at each recall, Float[P].
+        recalls: the recalls of all points of the curves, Float[P].
+        classes: the average precision, and the precision at each recall, Float[P], by the name of the class.
     """
     averages, precisions = zip(*classes.values(), strict=True)
     mean = sum(averages) / len(averages)

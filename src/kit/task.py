@@ -18,7 +18,7 @@ class Task(L.LightningModule):
     """A net with its loss, its metrics and its optimizer.
 
     A subclass defines `forward`, `loss_terms`, `evaluate`, `evaluation` and `configure_optimizers`, and sets `monitor`
-    and `mode`. This is enough to train, test and report on it. Other methods are optional. The command `predict` needs
+    and `mode`. The library can then train, test and report. Other methods are optional. The command `predict` needs
     `predict` and `Predictions`, the dashboard's pictures need `draw`, and the command `export` needs `exported`.
 
     Attributes:
@@ -26,7 +26,7 @@ class Task(L.LightningModule):
         mode: whether a higher (`max`) or a lower (`min`) metric is better; by default `min` for a loss, else `max`.
         class_names: the names of the classes.
         additive: whether the results of `loss_terms` for the parts of a batch add up exactly to the result for the
-            batch. If not, the gradient of micro-batches is only close to the batch's, and the run prints this.
+            batch. If not, the gradient of micro-batches is only close to that of the batch, and the run says so.
         has_known_maximum: whether the best possible score is known to be 1. If not, the verdict at the end of a run is
             `underfits` only if almost nothing was learned.
         Predictions: the class that writes predictions to files, see `kit.prediction.command.Predictions`.
@@ -84,7 +84,7 @@ class Task(L.LightningModule):
         """Return the outputs for a batch: a tensor or a list with one entry for each sample.
 
         The library calls this in evaluation mode and without gradients: for validation, for test, and at the end of a
-        run for some training images. Their metrics are compared with the validation metrics. If a batch does not fit
+        run for some training images, whose metrics are compared with the validation metrics. If a batch does not fit
         into memory, the memory guard calls this method for parts of the batch.
         """
         raise NotImplementedError(f"{type(self).__name__} does not define evaluate(batch)")
@@ -245,7 +245,7 @@ class _Adapter:
     its own validation and test steps.
     """
 
-    measured = None  # also if the module has another attribute of this name
+    measured = None  # even if the module has an attribute of this name
 
     def __init__(self, module: L.LightningModule) -> None:
         self.module = module

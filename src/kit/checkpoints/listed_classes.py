@@ -6,15 +6,15 @@ from importlib import import_module
 import torch
 
 EVERY = None  # every class whose name has no leading underscore
-# Module to names of classes. These classes start no programs, download nothing (`download` is switched off) and write
-# no files, except logs, profiles and checkpoints in the run's folder. For `torch`, the names are its dtypes.
+# Maps modules to names of classes. These classes start no programs, download nothing (`download` is switched off) and
+# write no files, except logs, profiles and checkpoints in the run's folder. For `torch`, the names are its dtypes.
 LISTED: dict[str, tuple[str, ...] | None] = {
     "torch": tuple(name for name, value in vars(torch).items() if isinstance(value, torch.dtype)),
     "torch.nn": EVERY,
     "torch.optim": EVERY,
     "torch.optim.lr_scheduler": EVERY,
     "torchvision.transforms.v2": EVERY,
-    # Without data sets that unpack archives, make folders or unpickle files of unknown content.
+    # Data sets that unpack archives, make folders or unpickle files of unknown content are left out.
     "torchvision.datasets": (
         *("CIFAR10", "CIFAR100", "Country211", "DTD", "EMNIST", "FashionMNIST", "FGVCAircraft", "Flowers102"),
         *("Food101", "GTSRB", "Imagenette", "KMNIST", "MNIST", "OxfordIIITPet", "QMNIST", "STL10", "SVHN"),
@@ -31,7 +31,7 @@ LISTED: dict[str, tuple[str, ...] | None] = {
 
 
 def is_listed(module: str, name: str) -> bool:
-    """Return whether a class is in `LISTED`. Its module may be a submodule of a listed one, such as `torch.optim.sgd`.
+    """Return whether a class is in `LISTED`. Its module may be inside of a listed module, such as `torch.optim.sgd`.
 
     Args:
         module: the module in the class path, without the name of the class.

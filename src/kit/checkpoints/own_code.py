@@ -14,8 +14,8 @@ from kit.ground import app
 def is_own_class(path: str) -> bool:
     """Return whether a class path names a class in the checkout of the application.
 
-    The first name of the path must lie beside the application's package (in `src`), or in the root of the checkout if
-    Python finds it there. The module must define the class or, if it is the `__init__.py` of a package, import it.
+    The first module of the path must lie beside the application's package (in `src`), or in the root of the checkout if
+    Python finds it there. The last module must define the class or, if it is an `__init__.py`, import the class.
     """
     *modules, name = path.split(".")
     if "._" in f".{path}":
@@ -45,5 +45,5 @@ def _defines_or_imports(file: Path, name: str) -> bool:
     except (OSError, SyntaxError, ValueError, RecursionError):
         return False
     imports = [node for node in statements if isinstance(node, ast.ImportFrom) and file.name == "__init__.py"]
-    imported = {alias.asname or alias.name for node in imports for alias in node.names}
-    return name in imported | {node.name for node in statements if isinstance(node, ast.ClassDef) and node.bases}
+    imported_names = {alias.asname or alias.name for node in imports for alias in node.names}
+    return name in imported_names | {node.name for node in statements if isinstance(node, ast.ClassDef) and node.bases}

@@ -23,11 +23,12 @@ REPLACED = re.compile(r"(config\.yaml|results\.json|checkpoints/[^/]+\.ckpt)")
 # Keys of `data` and `model` with paths that the run writes to. Paths at other keys of `data` and `model` are only read.
 # All paths in other parts of the config, such as `trainer`, may be written to.
 WRITTEN_KEYS = ("data.cache_dir",)
-UNUSED_KEYS = ("trainer.default_root_dir",)  # not used by a resumed run, which stays in its folder
+UNUSED_KEYS = ("trainer.default_root_dir",)  # a resumed run stays in its folder, and so ignores this path
+# Keys with these ends have paths as their values.
 PATH_KEYS = re.compile(r"(dir|directory|path|folder|root|location|uri)$")
 # Texts that count as paths at any key: an absolute path, one with `..`, with `~` or with a variable, or a URL.
 PATH_TEXTS = re.compile(r"[/\\~]|[A-Za-z][\w+.-]*:|.*\$|(.*[/\\])?\.\.([/\\]|$)", re.DOTALL)
-EVENTS_HEADER_BYTES = 88  # of TensorBoard's files
+EVENTS_HEADER_BYTES = 88  # the size of an event file of TensorBoard that has no events
 # Texts that never count as paths inside of the run's folder: some classes replace `~` and variables by other folders.
 NEVER_INSIDE = re.compile(r"~|.*\$", re.DOTALL)
 

@@ -34,7 +34,7 @@ PACKAGES = ("kit",)  # a file may name any class of these packages and of the ap
 # Keys of a checkpoint that describe an object, and the class of the object.
 PARTS = {"hyper_parameters": L.LightningModule, "datamodule_hyper_parameters": L.LightningDataModule}
 CLASS_PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
-MAX_ITEMS = 10_000  # in a list, such as `class_names`, since the parser takes quadratic time for lists
+MAX_ITEMS = 10_000  # the largest length of a list, such as `class_names`: the parser takes quadratic time
 
 
 def check_checkpoint(content: dict[str, Any], file: Path, trusted: Sequence[str] = ()) -> None:
@@ -53,7 +53,7 @@ def check_checkpoint(content: dict[str, Any], file: Path, trusted: Sequence[str]
         if content.get(part) is None:
             continue
         checker.require_mapping(content[part], part)
-        values = {key: value for key, value in content[part].items() if key != "_instantiator"}  # nothing reads it
+        values = {key: value for key, value in content[part].items() if key != "_instantiator"}  # no code reads it
         if "_class_path" in values:
             class_path = values.pop("_class_path")
             checker.check({"class_path": class_path, "init_args": values}, [kind], part)
@@ -63,9 +63,9 @@ def check_config(config: Any, annotations: Annotations, file: Path, trusted: Seq
     """Check the names in the config of a run.
 
     Args:
-        config: the content of its config.yaml.
-        annotations: the annotations of its keys: see `kit.config.annotations.parser_annotations`.
-        file: its config.yaml, for the error message.
+        config: the content of the run's config.yaml.
+        annotations: the annotations of the config's keys: see `kit.config.annotations.parser_annotations`.
+        file: the path of the run's config.yaml, for the error message.
         trusted: packages, modules or names that the user trusts.
 
     Raises:
@@ -93,7 +93,7 @@ class _Checker:
 
         Args:
             value: the value.
-            annotations: any of them may match; or a list with one dict, which gives each key its annotation.
+            annotations: a list of annotations, of which any may match, or of one dict, which maps keys to annotations.
             key: the key of the value, with dots.
             depth: the number of lists and mappings around the value.
         """
@@ -136,7 +136,7 @@ class _Checker:
         if isinstance(value, (dict, list)):  # the parser reads it in the same way
             self.check(value, annotations, key, depth + 1)
         elif expected.classes and CLASS_PATH.fullmatch(text):
-            self._import_allowed(text, expected, key)
+            self._import_if_allowed(text, expected, key)
         elif not expected.text:
             self.refuse(key, f"is {_brief(text)}, but must be a class path, such as package.module.Class, or a list")
         elif any(kind.__name__ == text for kind in subclasses(expected.classes)):
@@ -165,7 +165,7 @@ class _Checker:
         path = values["class_path"]
         if not isinstance(path, str) or not CLASS_PATH.fullmatch(path):
             self.refuse(key, f"names {_brief(path)}, which is not a class path, such as package.module.Class")
-        annotations = parameter_annotations(self._import_allowed(path, expected, key))
+        annotations = parameter_annotations(self._import_if_allowed(path, expected, key))
         for part, arguments in values.items():
             if part == "class_path":
                 continue
@@ -178,8 +178,8 @@ class _Checker:
                     self.refuse(key, f"has an argument {_brief(name)}, which is not a name")
                 self.check(value, [annotations.get(name, Any)], _join_key(key, name), depth + 1)
 
-    def _import_allowed(self, path: str, expected: Expected, key: str) -> Any:
-        """Import the object at a path if this key may name it, or refuse it."""
+    def _import_if_allowed(self, path: str, expected: Expected, key: str) -> Any:
+        """Import and return the object at a path. Refuse the path if this key must not name the object."""
         claim = f"names {_brief(path)}"
         module, _, name = path.rpartition(".")
         package = path.split(".")[0]
@@ -194,9 +194,9 @@ class _Checker:
             self.refuse(key, f"{claim}, which cannot be imported ({one_line(error)}){earlier}")
         is_class, classes = isinstance(target, type), tuple(expected.classes) or (NN_MODULE,)
         if is_class or isroutine(target):
-            home = f"{target.__module__}.{target.__qualname__}"
-            if home.split(".")[0] != package:  # the named module has only imported it
-                self.refuse(key, f"{claim}, but that is {_brief(home)}")
+            real_path = f"{target.__module__}.{target.__qualname__}"
+            if real_path.split(".")[0] != package:  # the named module has only imported it
+                self.refuse(key, f"{claim}, which is another name of {_brief(real_path)}")
         fits = issubclass(target, classes) if is_class else isinstance(target, classes)
         if not is_class and (isroutine(target) or (callable(target) and not fits)):
             if not is_trusted:

@@ -12,9 +12,9 @@ from torch import Tensor
 from kit.charts import Bars, Chart, Curves, Density, Matrix
 from kit.ground.drawing import drawable
 
-WIDTH, HEIGHT, DPI = 4.2, 3.4, 170  # inches, inches, and pixels per inch: 714 pixels wide, with letters of 24 pixels
+WIDTH, HEIGHT, DPI = 4.2, 3.4, 170  # inches, and pixels per inch: a chart is 714 pixels wide, its letters 24 high
 STYLE: dict[Any, Any] = {
-    "font.family": "DejaVu Sans",  # which matplotlib ships; `drawable` knows its characters
+    "font.family": "DejaVu Sans",  # matplotlib ships this font, and `drawable` knows its characters
     "font.size": 10,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -27,14 +27,14 @@ STYLE: dict[Any, Any] = {
 COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00"]
 DASHES = ["-", "--"]
 BLUE = COLOURS[0]
-MAX_LINES = len(COLOURS) * len(DASHES)  # with more lines beside the main one, they are grey and have no name
+MAX_LINES = len(COLOURS) * len(DASHES)  # more lines are grey and have no name; the main line does not count
 MAX_MARKED = 20  # a line of more points has no marks at its points
 MAX_BARS = 20  # with more bars, those in the middle are left out
 MAX_CLASSES = 60  # with more classes, the most confused pairs are drawn instead of the matrix
 MAX_NUMBERED = 12  # a matrix of more classes has no counts
-MAX_NAME = 22  # longer names lack their middle
-MAX_PAIR = 30  # of the names of bars
-MAX_TITLE = 52  # longer titles are broken into lines
+MAX_NAME = 22  # the largest number of characters in a name; a longer name is shown without its middle
+MAX_BAR_NAME = 30  # the same for the name of a bar
+MAX_TITLE = 52  # the largest number of characters in a line of a title
 
 
 def draw_chart(chart: Chart) -> Tensor:
@@ -43,9 +43,9 @@ def draw_chart(chart: Chart) -> Tensor:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    empty = "nothing to show yet"
+    empty_text = "nothing to show yet"
     if isinstance(chart, Matrix) and len(chart.names) > MAX_CLASSES and chart.counts.any():
-        empty, chart = "no confusions", confused_pairs(chart)
+        empty_text, chart = "no confusions", confused_pairs(chart)
     with mpl.rc_context(STYLE):
         figure = Figure((WIDTH, HEIGHT), dpi=DPI, layout="constrained")
         canvas = FigureCanvasAgg(figure)
@@ -55,7 +55,7 @@ def draw_chart(chart: Chart) -> Tensor:
             _draw(chart, axes)
         else:
             axes.axis("off")
-            axes.text(0.5, 0.5, empty, ha="center", color="0.4")
+            axes.text(0.5, 0.5, empty_text, ha="center", color="0.4")
         canvas.draw()
         pixels = np.asarray(canvas.buffer_rgba())[..., :3]
     return torch.from_numpy(pixels.copy()).permute(2, 0, 1)
@@ -80,28 +80,28 @@ def _draw(chart: Chart, axes) -> None:
 
 @_draw.register
 def _(chart: Curves, axes) -> None:
-    many = len(chart.curves.keys() - {chart.main}) > MAX_LINES
+    has_many_lines = len(chart.curves.keys() - {chart.main}) > MAX_LINES
     axes.set_prop_cycle(color=COLOURS * len(DASHES), linestyle=[dash for dash in DASHES for _ in COLOURS])
-    named: list[Any] = []
+    legend_lines: list[Any] = []
     for name, (x_values, y_values) in sorted(chart.curves.items(), key=lambda item: item[0] == chart.main):
-        look: dict[str, Any] = {"marker": "o", "markersize": 3} if len(x_values) <= MAX_MARKED else {}
+        style: dict[str, Any] = {"marker": "o", "markersize": 3} if len(x_values) <= MAX_MARKED else {}
         if name == chart.main:
-            look |= {"color": "black", "linestyle": "-", "linewidth": 2.2}
-        elif many:
-            look |= {"color": "0.75", "linestyle": "-", "linewidth": 1}
-        drawn = axes.plot(x_values.numpy(), y_values.numpy(), label=_name(name), **look)
-        named += drawn if len(x_values) else []
-    if many:
-        named = [line for line in named if line.get_color() == "black"]
+            style |= {"color": "black", "linestyle": "-", "linewidth": 2.2}
+        elif has_many_lines:
+            style |= {"color": "0.75", "linestyle": "-", "linewidth": 1}
+        lines = axes.plot(x_values.numpy(), y_values.numpy(), label=_name(name), **style)
+        legend_lines += lines if len(x_values) else []
+    if has_many_lines:
+        legend_lines = [line for line in legend_lines if line.get_color() == "black"]
     if chart.diagonal:
         axes.plot([0, 1], [0, 1], "--", color="0.5", linewidth=1)
     if chart.point:
         x, y, text = chart.point
-        left = chart.x_range is not None and x > sum(chart.x_range) / 2  # a long text needs room
+        is_left = chart.x_range is not None and x > sum(chart.x_range) / 2  # a long text needs room
         axes.plot([x], [y], "o", color="black", zorder=3)
         box = {"facecolor": "white", "alpha": 0.7, "edgecolor": "none", "pad": 1}
-        alignment = "right" if left else "left"
-        offset = (-5 if left else 5, 5)
+        alignment = "right" if is_left else "left"
+        offset = (-5 if is_left else 5, 5)
         axes.annotate(drawable(text), (x, y), offset, textcoords="offset points", ha=alignment, bbox=box)
     if chart.x_range:
         axes.set_xlim(*chart.x_range)
@@ -109,8 +109,8 @@ def _(chart: Curves, axes) -> None:
         axes.set_ylim(*chart.y_range)
     axes.set(xlabel=drawable(chart.x_label), ylabel=drawable(chart.y_label))
     axes.grid(alpha=0.3)
-    if named:
-        axes.legend(handles=named[::-1] if chart.main else named)
+    if legend_lines:
+        axes.legend(handles=legend_lines[::-1] if chart.main else legend_lines)
 
 
 @_draw.register
@@ -118,16 +118,16 @@ def _(chart: Matrix, axes) -> None:
     num_classes, names = len(chart.names), [_name(name) for name in chart.names]
     shares = (chart.counts.double() / chart.counts.sum(1, keepdim=True).clamp(min=1)).numpy()
     is_right = np.eye(num_classes, dtype=bool)
-    for hidden, colours in ((~is_right, "Blues"), (is_right, "Oranges")):  # the right ones, then the wrong ones
+    for hidden, colours in ((~is_right, "Blues"), (is_right, "Oranges")):  # right predictions, then wrong ones
         axes.imshow(np.ma.array(shares**0.5, mask=hidden), cmap=colours, vmin=0, vmax=1.15, aspect="auto")
     if num_classes <= MAX_NUMBERED:
         size = min(10, 76 / num_classes)
         for (row, column), count in np.ndenumerate(chart.counts.numpy()):
             if count:
-                share = shares[row, column]  # of the images of the annotated class
+                share = shares[row, column]  # of all counts of the annotated class
                 text = f"{_short(count)}\n{share:.0%}" if share >= 0.005 else _short(count)
-                look = {"color": "white" if share > 0.35 else "black", "size": size, "linespacing": 0.95}
-                axes.text(column, row, text, ha="center", va="center", in_layout=False, **look)
+                style = {"color": "white" if share > 0.35 else "black", "size": size, "linespacing": 0.95}
+                axes.text(column, row, text, ha="center", va="center", in_layout=False, **style)
     size, is_wide = min(9, 220 / num_classes), max(map(len, names)) * num_classes > 45
     axes.set_xticks(range(num_classes), names, rotation=90 if is_wide else 0, size=size)
     axes.set_yticks(range(num_classes), names, size=size)
@@ -137,8 +137,8 @@ def _(chart: Matrix, axes) -> None:
 
 @_draw.register
 def _(chart: Bars, axes) -> None:
-    values = _ends(chart.values)
-    names, size = [_name(name, MAX_PAIR) for name in values], min(9, 160 / len(values))
+    values = _without_middle(chart.values)
+    names, size = [_name(name, MAX_BAR_NAME) for name in values], min(9, 160 / len(values))
     bars = axes.barh(range(len(names)), list(values.values()), color=BLUE)
     are_whole = not any(value % 1 for value in values.values())
     numbers = {name: f"{value:,.0f}" if are_whole else f"{value:.3f}" for name, value in values.items()}
@@ -166,7 +166,7 @@ def _(chart: Density, axes) -> None:
 
 
 def confused_pairs(chart: Matrix) -> Bars:
-    """Return the most confused pairs of classes, those with the highest counts first."""
+    """Return a bar for each of the most confused pairs of classes, the highest count first."""
     counts = chart.counts.clone().fill_diagonal_(0)
     values, texts = {}, {}
     for count, index in zip(*(part.tolist() for part in counts.flatten().topk(MAX_BARS)), strict=True):
@@ -180,8 +180,8 @@ def confused_pairs(chart: Matrix) -> Bars:
     return Bars(f"{chart.title}: the most frequent confusions", chart.unit, values, texts)
 
 
-def _ends(values: Mapping[str, float]) -> dict[str, float]:
-    """Return the first and the last bars, if there are more than `MAX_BARS`."""
+def _without_middle(values: Mapping[str, float]) -> dict[str, float]:
+    """Return all bars or, if there are more than `MAX_BARS`, the first and the last of them."""
     items = list(values.items())
     return dict(items if len(items) <= MAX_BARS else items[: MAX_BARS // 2] + items[-MAX_BARS // 2 :])
 

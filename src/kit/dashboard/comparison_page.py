@@ -16,19 +16,19 @@ from kit.ground.files import read_json
 from kit.ground.html import PAGES
 from kit.ground.yaml_files import leaves, read_yaml
 
-# Metrics whose best value is known although no run monitors them, by a part of their names.
+# Parts of the names of metrics whose highest or lowest value is the best, even if no run monitors these metrics.
 HIGHER_IS_BETTER = re.compile(r"(^|/)(accuracy|knn_accuracy|f1|map|miou|iou|agreement|explained|pixel_accuracy)")
-# `nearest_distance` is low if a model copies images. `frechet_distance_noise` does not depend on the model.
+# Without `nearest_distance`, which copying images lowers, and `frechet_distance_noise`, which depends on no model.
 LOWER_IS_BETTER = re.compile(r"loss|(^|/)fid$|(?<!nearest_)distance(/|$)")
 
 
 class Run(NamedTuple):
     """A run that has ended.
 
-    name: its folder's name with that of the folder above, such as `NAME/version_0`.
-    config: the value of each key of its config, as text.
+    name: the names of the folder above the run's folder and of this folder, such as `NAME/version_0`.
+    config: the value of each key of the run's config, as text.
     results: the value of each metric and figure, or None if it is not finite.
-    history: its curves and the modes of its monitored metrics.
+    history: the run's curves, and the modes of the monitored metrics.
     """
 
     name: str
@@ -64,13 +64,14 @@ def comparison_page(runs: Sequence[Run]) -> str:
 
     The best value of each metric is bold.
     """
-    short = [run.name.partition("/")[0] for run in runs]
-    names = short if len(set(short)) == len(runs) else [run.name for run in runs]
-    names = [f"{number}: {name}" for number, name in enumerate(names, 1)]  # charts cut off names, but not the numbers
+    short_names = [run.name.partition("/")[0] for run in runs]
+    names = short_names if len(set(short_names)) == len(runs) else [run.name for run in runs]
+    # A chart leaves out the middle of a long name, but not the number.
+    names = [f"{number}: {name}" for number, name in enumerate(names, 1)]
     modes = {key.partition("/")[2] or key: mode for run in runs for key, mode in run.history.modes.items()}
-    figures: dict[str, list[tuple[str, bool]]] = {}  # by log key, of each run
-    measured = dict.fromkeys(key for run in runs for key in run.results)
-    for key in sorted(measured, key=lambda key: not key.startswith(("test/", "val/"))):  # metrics first
+    figures: dict[str, list[tuple[str, bool]]] = {}  # by log key: (text, whether it is the best) for each run
+    result_keys = dict.fromkeys(key for run in runs for key in run.results)
+    for key in sorted(result_keys, key=lambda key: not key.startswith(("test/", "val/"))):  # metrics first
         values = [run.results.get(key) for run in runs]
         figures[key] = list(zip([_number(key, value) for value in values], _are_best(key, values, modes), strict=True))
     configs = {}
@@ -93,14 +94,14 @@ def comparison_page(runs: Sequence[Run]) -> str:
 
 
 def _are_best(key: str, values: Sequence[float | None], modes: Mapping[str, str]) -> list[bool]:
-    """Return whether each value of a metric is the best of at least two. Without a known mode, none is.
+    """Return whether each value of a metric is the best of at least two values. If the mode is unknown, no value is.
 
     Args:
         key: the log key of the metric.
         modes: `min` or `max` by the name of a monitored metric, without its split.
     """
-    known = "max" if HIGHER_IS_BETTER.search(key) else "min" if LOWER_IS_BETTER.search(key) else None
-    choose = {"min": min, "max": max}.get(modes.get(key.partition("/")[2] or key, known or ""))
+    usual_mode = "max" if HIGHER_IS_BETTER.search(key) else "min" if LOWER_IS_BETTER.search(key) else None
+    choose = {"min": min, "max": max}.get(modes.get(key.partition("/")[2] or key, usual_mode or ""))
     finite = [value for value in values if value is not None]
     if key in FIGURES or choose is None or len(finite) < 2:
         return [False] * len(values)
@@ -115,7 +116,7 @@ def _number(key: str, value: float | None) -> str:
 
 
 def _text(value: Any) -> str:
-    """Return the text of a value in a config; "" for null, so that it is equal to a key that another run lacks."""
+    """Return the text of a value in a config; "" for null, as for a key that the run does not have."""
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
         return ", ".join(value)
     return "" if value is None else value if isinstance(value, str) else json.dumps(value, default=str)

@@ -20,8 +20,8 @@ from kit.ground.ranges import NonNegativeFloat, PositiveInt
 from kit.safeguards import NanGuard
 from kit.task import as_task
 
-FIRST_SECONDS = 0.5  # that the first drawing takes, approximately
-GROWTH = 1.15  # draw again once the run's time has grown by this factor: about 70 drawings in a day
+FIRST_SECONDS = 0.5  # the approximate time of the first drawing
+GROWTH = 1.15  # between two drawings, the run's time grows by at least this factor: about 70 drawings in a day
 
 
 class Dashboard(L.Callback):
@@ -32,16 +32,16 @@ class Dashboard(L.Callback):
     `Evaluation.badness` chooses the worst samples. `Evaluation.charts` has, for example, the confusion matrix.
 
     The first training batch is drawn after augmentation and normalisation. The last validation is always drawn. Other
-    validations are drawn if the budget allows, and more rarely as the run goes on. Since this depends on the clock,
+    validations are drawn if the budget allows it, and more rarely as the run goes on. Since this depends on the clock,
     two runs with the same config may draw different validations.
 
     In a distributed run, only the first process draws, from its own samples. If the net is sharded, no samples are
     drawn, since one process cannot run the net alone. Drawing leaves the random state untouched. If the drawing of
-    samples, curves or charts raises an exception, the callback warns, and does not draw these again.
+    samples, curves or charts raises an exception, the callback warns, and does not draw this group again.
 
     Args:
         enabled: if False, log nothing.
-        samples: the largest number of samples in a picture. If their drawings are wide or high, there are fewer.
+        samples: the largest number of samples in a picture. If the drawings are wide or high, fewer samples are drawn.
         budget: the largest share of the run's time that drawing may take.
     """
 
@@ -54,7 +54,7 @@ class Dashboard(L.Callback):
         self._page: ReportPage | None = None
         self._is_due = False  # whether to draw the current validation
         self._is_pending = False  # whether the latest validation is not drawn yet
-        self._failed: set[str] = set()  # what is not drawn again, see `_log`
+        self._failed: set[str] = set()  # the groups of pictures that are not drawn again, see `_log`
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         boards = [logger for logger in trainer.loggers if isinstance(logger, TensorBoard)]
@@ -79,8 +79,8 @@ class Dashboard(L.Callback):
         pictures.clear()
 
     def on_before_optimizer_step(self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Optimizer) -> None:
-        every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
-        if self._board and every and (logged_step(trainer) + 1) % every == 0:
+        interval: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
+        if self._board and interval and (logged_step(trainer) + 1) % interval == 0:
             self._board.log_metrics(optimizer_values(trainer), logged_step(trainer))
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -91,7 +91,7 @@ class Dashboard(L.Callback):
     def on_validation_batch_end(self, trainer: L.Trainer, *args: Any, **kwargs: Any) -> None:
         # Draw here, since averaged weights are no longer in the module in `on_validation_end`.
         if self._is_due and trainer.fit_loop.epoch_loop.val_loop.batch_progress.is_last_batch:
-            self._log("pictures of samples", self._samples, trainer.global_step)
+            self._log("pictures of samples", self._sample_pictures, trainer.global_step)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self._is_due:
@@ -100,11 +100,11 @@ class Dashboard(L.Callback):
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Draw the last validation if it is not drawn yet."""
         if self._is_pending:
-            in_training = [module for module in pl_module.modules() if module.training]
+            training_modules = [module for module in pl_module.modules() if module.training]
             pl_module.eval()
-            self._log("pictures of samples", self._samples, trainer.global_step)
+            self._log("pictures of samples", self._sample_pictures, trainer.global_step)
             self._log_charts(trainer.global_step)
-            for module in in_training:
+            for module in training_modules:
                 module.training = True
 
     def _log(self, group: str, pictures: Callable[[], Iterable[tuple[str, Tensor]]], step: int) -> None:
@@ -112,7 +112,7 @@ class Dashboard(L.Callback):
 
         Args:
             group: the name of the pictures in the warning.
-            pictures: return the tags and the pictures, uint8 [3 H W].
+            pictures: a function that returns the tags and the pictures, uint8 [3 H W].
             step: the step to log.
         """
         if not self._board or group in self._failed:
@@ -127,8 +127,8 @@ class Dashboard(L.Callback):
         now = time.perf_counter()
         self._drawing_seconds, self._last_drawing = self._drawing_seconds + now - start, now - self._run_start
 
-    def _samples(self) -> Iterator[tuple[str, Tensor]]:
-        """Draw validation samples with predictions, and generated images."""
+    def _sample_pictures(self) -> Iterator[tuple[str, Tensor]]:
+        """Yield the tags and the pictures of validation samples with predictions, and of generated images."""
         if not self._data:
             return
         for name, picture in sample_pictures(self._task, self._data, self.samples, "val").items():
@@ -137,15 +137,15 @@ class Dashboard(L.Callback):
             yield "samples/validation", draw_samples(self._task, samples)
 
     def _log_charts(self, step: int) -> None:
-        self._log("curves", self._curves, step)
-        self._log("charts", self._charts, step)
+        self._log("curves", self._curve_pictures, step)
+        self._log("charts", self._chart_pictures, step)
         self._is_pending = False
 
-    def _curves(self) -> Iterator[tuple[str, Tensor]]:
+    def _curve_pictures(self) -> Iterator[tuple[str, Tensor]]:
         for name, picture in self._page.curve_pictures().items() if self._page else ():
             yield f"curves/{name}", picture
 
-    def _charts(self) -> Iterator[tuple[str, Tensor]]:
+    def _chart_pictures(self) -> Iterator[tuple[str, Tensor]]:
         for name, chart in self._task.measured.charts().items() if self._task.measured else ():
             yield f"validation/{name}", draw_chart(chart)
 
@@ -170,8 +170,8 @@ def optimizer_values(trainer: L.Trainer) -> dict[str, float]:
     """
     groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
     rates = [float(group["lr"]) for group in groups]
-    numbered = {f"learning_rate/{number}": rate for number, rate in enumerate(rates, 1)}
-    values = {"learning_rate": rates[0]} if len(set(rates)) == 1 else numbered
+    rates_by_key = {f"learning_rate/{number}": rate for number, rate in enumerate(rates, 1)}
+    values = {"learning_rate": rates[0]} if len(set(rates)) == 1 else rates_by_key
     callbacks = trainer.callbacks  # type: ignore[attr-defined]
     norm = next((callback.gradient_norm for callback in callbacks if isinstance(callback, NanGuard)), None)
     if norm is not None and norm.isfinite():

@@ -1,4 +1,4 @@
-"""Keep the curves of a run and its verdict in the file `history.json`, from which the run's page is written again."""
+"""Keep the curves and the verdict of a run in the file `history.json`, so that the page can be written again."""
 
 import json
 import math

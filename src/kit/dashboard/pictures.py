@@ -19,9 +19,9 @@ from kit.data import Batch, ImageDataModule
 from kit.ground._torch import is_compiled
 from kit.ground.drawing import BACKGROUND, GREY, add_caption, shortened, side_by_side, stacked, text_size
 
-WIDTH = 700  # of a picture of several samples, in pixels: TensorBoard shows it with 284 pixels
-MAX_HEIGHT = 1.6 * WIDTH  # of this picture
-TEXT_SIZE = 20  # pixels in this picture
+WIDTH = 700  # the width of a picture of several samples, in pixels; TensorBoard shrinks it to 284 pixels
+MAX_HEIGHT = 1.6 * WIDTH  # the largest height of such a picture, in pixels
+TEXT_SIZE = 20  # the size of the texts in such a picture, in pixels
 GAP = 8  # pixels between samples
 WIDE = 1.6  # a sample whose drawing has a higher ratio of width to height gets a row of its own
 
@@ -60,7 +60,7 @@ def draw_samples(task: Any, samples: Sequence[Sample]) -> Tensor:
 
 
 def _draw_cell(task: Any, sample: Sample, width: int) -> Tensor:
-    """Draw a sample of at most this width, uint8 [3 h w], with its caption."""
+    """Return a picture of a sample with its caption, uint8 [3 h w]. Without the caption, w is at most `width`."""
     image, target, prediction, caption = sample
     cell = task.draw(image, prediction, target)
     scale = min(width / cell.shape[2], 2 * width / cell.shape[1])
@@ -81,9 +81,9 @@ def batch_samples(data: ImageDataModule, batch: Batch, max_count: int) -> list[S
 
 
 def sample_pictures(task: Any, data: ImageDataModule, max_count: int, split: str) -> dict[str, Tensor]:
-    """Draw what the task can draw of the latest evaluation: `worst`, its worst samples, and `generated` images.
+    """Return pictures by name, uint8 [3 H W]: `worst` samples of the latest evaluation, and `generated` images.
 
-    The module must be in evaluation mode. The random state is untouched.
+    Pictures that the task cannot draw are left out. The module must be in evaluation mode. The random state is kept.
 
     Args:
         max_count: the largest number of worst samples.

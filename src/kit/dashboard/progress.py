@@ -19,7 +19,7 @@ from kit.safeguards.checkpoints import monitored_metrics
 
 SECONDS_BETWEEN_LINES = 10.0
 SECONDS_BETWEEN_DRAWINGS = 0.25
-WIDTHS = {"epoch": 5, "step": 7}  # of columns, at least; 8 for all others
+WIDTHS = {"epoch": 5, "step": 7}  # the least width of a column, in characters; 8 for all other columns
 
 
 class Bar(ProgressBar):
@@ -111,7 +111,8 @@ class Bar(ProgressBar):
         if self.trainer.state.fn == "fit":
             cells = self._cells(self.trainer, width)
             lines.insert(0, _row(cells.values(), cells, "bold"))
-            if self._header != [*cells] or self._rows > height - 5:  # there is no header above, or it is out of sight
+            # The header above has other columns, or is out of sight.
+            if self._header != [*cells] or self._rows > height - 5:
                 lines.insert(0, _row(cells, cells, "dim"))
         self._lines.draw(*lines)
 
@@ -120,22 +121,23 @@ class Bar(ProgressBar):
             return
         cells = self._cells(trainer, shutil.get_terminal_size().columns)
         keys = [escape(key) for key in monitored_metrics(trainer, trainer.lightning_module)]
-        improved = with_metrics and cells.get(keys[-1]) == cells.get("best")
+        is_best = with_metrics and cells.get(keys[-1]) == cells.get("best")
         header = [_row(cells, cells, "dim")] if self._header != [*cells] else []
         self._header, self._rows = [*cells], 1 if header else self._rows + 1
         row = {header: text if with_metrics or header not in keys else "" for header, text in cells.items()}
-        self._lines.draw(above=[*header, _row(row.values(), cells, marked=(keys[-1], "best") if improved else ())])
+        green_headers = (keys[-1], "best") if is_best else ()
+        self._lines.draw(above=[*header, _row(row.values(), cells, green_headers=green_headers)])
 
     def _cells(self, trainer: L.Trainer, width: int) -> dict[str, str]:
         """Return the text of each column by its header. Columns that do not fit into `width` are left out."""
         modes = monitored_metrics(trainer, trainer.lightning_module)
         logged = trainer.callback_metrics
         metrics = {key: float(logged[key]) for key in ("train/loss", *modes) if key in logged}
-        chooser, mode = [*modes.items()][-1]
-        scores = [metrics.get(chooser)]
+        monitor, mode = [*modes.items()][-1]
+        scores = [metrics.get(monitor)]
         for callback in trainer.checkpoint_callbacks:
-            if getattr(callback, "monitor", None) == chooser:
-                scores.append(getattr(callback, "best_model_score", None))  # in a resumed run, of the part before
+            if getattr(callback, "monitor", None) == monitor:
+                scores.append(getattr(callback, "best_model_score", None))  # a resumed run has an earlier one
         values = [float(score) for score in scores if score is not None and math.isfinite(score)]
         best = (max(values) if mode == "max" else min(values)) if values else None
         cells = {"epoch": _epoch(trainer), "step": f"{trainer.global_step:,}"}
@@ -148,11 +150,11 @@ class Bar(ProgressBar):
         return cells
 
 
-def _row(texts: Iterable[str], header: Iterable[str], style: str = "", marked: Sequence[str] = ()) -> Text:
-    """Return the texts in columns. marked: the headers of green texts."""
+def _row(texts: Iterable[str], header: Iterable[str], style: str = "", green_headers: Sequence[str] = ()) -> Text:
+    """Return the texts in columns. green_headers: the headers of the columns with green texts."""
     row = Text(style=style)
     for name, text in zip(header, texts, strict=True):
-        row.append(f"{text:>{_width(name)}}  ", "green" if name in marked else "")
+        row.append(f"{text:>{_width(name)}}  ", "green" if name in green_headers else "")
     row.rstrip()
     return row
 
@@ -191,7 +193,7 @@ class Lines(L.Callback):
 
 
 def _line(trainer: L.Trainer, speed: Speed, *keys: str) -> str:
-    """Return a line: `epoch 3/10 step 1200 train/loss 0.0810 val/accuracy 0.9870 images/s 4,512 left 0:01:12`."""
+    """Return a line like `epoch 3/10 step 1200 train/loss 0.0810 val/accuracy 0.9870 images/s 4,512 left 0:01:12`."""
     logged = trainer.callback_metrics
     metrics = "".join(f" {key} {_figure(logged[key])}" for key in keys if key in logged)
     left = clock(speed.seconds_left(trainer))

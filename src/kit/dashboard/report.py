@@ -22,7 +22,7 @@ from kit.ground.files import write_text
 from kit.ground.terminal import escape, print_styled, styled
 from kit.safeguards.messages import log_text
 
-FIGURES = ("train_seconds", "images_per_second", "peak_memory_bytes", "left_out_images")  # of a run, see `report`
+FIGURES = ("train_seconds", "images_per_second", "peak_memory_bytes", "left_out_images")  # see `report`
 NAME_WIDTH = 12  # the least width of the names of classes, in characters; longer names are cut if there is no room
 
 
@@ -45,7 +45,7 @@ def report(
         folder: the run's folder. If it is None, no figures are printed and no file is written.
         notes: lines to print below the metrics, such as the number of broken files.
         conclusion: the verdict and suggestions, see `Overfitting.conclusion`.
-        evaluation: what the metrics were computed from. It gives the number of images or boxes of each class.
+        evaluation: the evaluation that computed the metrics. It has the number of images or boxes of each class.
 
     Returns:
         The printed text without the conclusion.
@@ -55,7 +55,7 @@ def report(
         write_text(folder / "results.json", json.dumps(values, indent=2, allow_nan=False) + "\n")
     parts = [*_metric_tables(metrics, evaluation, all_classes=folder is None), *notes]
     if folder is not None:
-        parts += ["", *filter(None, [", ".join(figure_texts(figures)), *_places(folder)])]
+        parts += ["", *filter(None, [", ".join(figure_texts(figures)), *_path_lines(folder)])]
     verdict, *suggestions = [escape(line) for line in conclusion.splitlines()] or [""]
     style = "green" if verdict.startswith("verdict: fits well") else "yellow"
     texts = [Text(verdict, f"bold {style}"), *map(Text, suggestions), ""] if verdict else []
@@ -64,7 +64,7 @@ def report(
 
 
 def _metric_tables(metrics: Mapping[str, float], evaluation: Evaluation | None, all_classes: bool) -> list[Any]:
-    """Return a table of the metrics and, if there are metrics of classes, one with a row for each class.
+    """Return a table of the metrics and, if there are metrics of classes, a table with a row for each class.
 
     The classes are sorted by their first metric, the worst first. Of more than 20 classes, the 10 worst and the 10 best
     have rows, unless `all_classes` is True.
@@ -110,7 +110,7 @@ class _ClassTable(NamedTuple):
 
 
 def grouped(metrics: Mapping[str, float]) -> tuple[dict[str, float], dict[str, dict[str, float]], list[str]]:
-    """Return the overall metrics, those of each class by its name, and the keys of the latter, such as `test/f1`."""
+    """Return the overall metrics, the metrics by class, and the keys of the metrics by class, such as `test/f1`."""
     overall: dict[str, float] = {}
     by_class: dict[str, dict[str, float]] = {}
     for key, value in metrics.items():
@@ -123,11 +123,12 @@ def grouped(metrics: Mapping[str, float]) -> tuple[dict[str, float], dict[str, d
 
 
 def is_of_class(key: str) -> bool:
-    """Return whether a log key is that of a single class: SPLIT/METRIC/CLASS."""
-    return key.count("/") > 1 and "/dataloader_idx_" not in key  # which Lightning adds if a split has several loaders
+    """Return whether a log key belongs to a single class: SPLIT/METRIC/CLASS."""
+    # Lightning adds `/dataloader_idx_0` if a split has several loaders.
+    return key.count("/") > 1 and "/dataloader_idx_" not in key
 
 
-def _places(folder: Path) -> list[str]:
+def _path_lines(folder: Path) -> list[str]:
     """Return a line for the run's folder, for its most important files, and for the command that starts TensorBoard."""
     lines = [f"run folder    {folder}", f"report        {folder / 'report.html'}"]
     if (best := folder / "checkpoints" / "best.ckpt").is_file():

@@ -32,10 +32,10 @@ from kit.safeguards import Overfitting
 from kit.safeguards.checkpoints import monitored_metrics
 from kit.task import as_task
 
-MAX_PHOTOGRAPH_BYTES = 250_000  # of a picture of samples, so that all pictures have less than 2 MB
-MAX_METRICS = 8  # of a validation that have curves
-FROM_TRAINING = re.compile(r"(first_batch|data_.*)\.(png|jpg)")  # pictures that are drawn when training begins
-HEADINGS = {  # of the page, by the beginning of a picture's name
+MAX_PHOTOGRAPH_BYTES = 250_000  # the largest size of a picture of samples; all pictures then have less than 2 MB
+MAX_METRICS = 8  # the largest number of metrics of a validation that have curves
+FIRST_PICTURES = re.compile(r"(first_batch|data_.*)\.(png|jpg)")  # pictures that are drawn when training begins
+HEADINGS = {  # the headings of the page, by the beginning of a picture's name
     "curves_": "Training and validation",
     "worst.": "Worst images",
     "samples.": "Samples with predictions",
@@ -48,9 +48,9 @@ HEADINGS = {  # of the page, by the beginning of a picture's name
 class ReportPage(L.Callback):
     """Collect curves and pictures during training and testing, and write the page.
 
-    Checkpoints hold the curves, so the page of a resumed run has them from the start. For the same reason, pictures of
-    the first batch and of the data are written into the folder `pictures` as soon as training begins. Drawing leaves
-    the random state untouched. If it raises an exception, the callback warns, and the page lacks these pictures.
+    The page of a resumed run also shows the time before the resume: checkpoints hold the curves, and pictures of the
+    first batch and of the data are written into the folder `pictures` as soon as training begins. Drawing leaves the
+    random state untouched. If drawing raises an exception, the callback warns, and the page lacks these pictures.
 
     Args:
         overfitting: the callback that scores training images.
@@ -103,7 +103,7 @@ class ReportPage(L.Callback):
                     write_pictures({name: encode_picture(name, picture)}, Path(trainer.default_root_dir, "pictures"))
 
     def restore(self, history: History) -> None:
-        """Take over the curves of a run that has ended."""
+        """Take over the curves and the monitored metrics' modes of a run that has ended."""
         self._modes, self._curves = dict(history.modes), dict(history.curves)
 
     def on_train_batch_end(self, trainer: L.Trainer, _: Any, outputs: Any, *args: Any) -> None:
@@ -124,12 +124,12 @@ class ReportPage(L.Callback):
         self._draw(trainer, pl_module, "test")
 
     def _add_points(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Add a point to each curve: the metrics of a validation, and the training loss since the one before."""
+        """Add a point to each curve: the metrics of a validation, and the training loss since the validation before."""
         logged = trainer.callback_metrics
-        others = (key for key in logged if key.startswith("val/") and not is_of_class(key))
-        keys = [*dict.fromkeys(["val/loss", *monitored_metrics(trainer, pl_module), *others])][:MAX_METRICS]
+        other_keys = (key for key in logged if key.startswith("val/") and not is_of_class(key))
+        keys = [*dict.fromkeys(["val/loss", *monitored_metrics(trainer, pl_module), *other_keys])][:MAX_METRICS]
         loss_sum, loss_count = self._losses.tolist()
-        values = {"train/loss": loss_sum / loss_count} if loss_count else {}  # first, as its chart on the page
+        values = {"train/loss": loss_sum / loss_count} if loss_count else {}  # first, so that its chart comes first
         values |= {key: float(logged[key]) for key in keys if key in logged}
         values |= {key: v for key, v in self.overfitting.figures(-1).items() if "/train_" in key}
         self._losses.zero_()  # in place: a tensor made in this hook, in inference mode, could not be added to
@@ -191,10 +191,10 @@ class ReportPage(L.Callback):
         pictures |= self._pictures
         write_pictures(pictures, folder / "pictures")
         for file in sorted((folder / "pictures").glob("*")):
-            if FROM_TRAINING.fullmatch(file.name):
+            if FIRST_PICTURES.fullmatch(file.name):
                 pictures[file.name] = read_bytes(file, MiB)
             elif file.name not in pictures and file.suffix in (".png", ".jpg"):
-                file.unlink()  # of an earlier page of this run
+                file.unlink()  # the file belongs to an earlier page of this run
         page = PAGES.get_template("dashboard/report_page.html").render(
             title=f"Run {folder.parent.name}/{folder.name}",
             notes=[", ".join(figure_texts(figures)), *notes],
@@ -209,9 +209,9 @@ class ReportPage(L.Callback):
         write_text(folder / "report.html", page)
 
 
-def file_name(chart: str) -> str:
+def file_name(chart_name: str) -> str:
     """Return the name of a chart's file."""
-    return re.sub(r"[^\w.-]+", "_", chart)[:100] + ".png"
+    return re.sub(r"[^\w.-]+", "_", chart_name)[:100] + ".png"
 
 
 def encode_picture(name: str, picture: Tensor) -> bytes:
@@ -228,7 +228,7 @@ def encode_picture(name: str, picture: Tensor) -> bytes:
 
 
 def sections(pictures: Mapping[str, bytes]) -> dict[str, dict[str, bytes]]:
-    """Return the pictures of each section of the page by its heading. The first section is there without a picture."""
+    """Return the pictures of each section of the page by its heading. The first section may have no picture."""
     by_heading: dict[str, dict[str, bytes]] = {"Training and validation": {}}
     for name, picture in pictures.items():
         default = "Results" if name.endswith(".png") else name.removesuffix(".jpg").capitalize()

@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import Timer
 
 from kit.ground._torch import tree_leaves
 
-WARM_UP_STEPS = 3  # not measured in longer runs, since they allocate memory, choose algorithms and start workers
+WARM_UP_STEPS = 3  # longer runs leave out these steps, which allocate memory, choose algorithms and start workers
 
 
 class Speed(L.Callback):
@@ -27,7 +27,7 @@ class Speed(L.Callback):
     def __init__(self) -> None:
         self.train_seconds = 0.0
         self._batches = self._first_step = self._validations = 0
-        self._pauses = self._first_pause = 0.0  # seconds between training batches: of all validations, of the first one
+        self._pauses = self._first_pause = 0.0  # seconds between batches: for all validations, for the first one
         self._warm_up = self._total = self._logged = np.zeros(3)  # images, seconds, seconds of waiting
         self._train_start = self._step_start = self._step_wait = 0.0  # seconds
 
@@ -44,15 +44,15 @@ class Speed(L.Callback):
         limit = max(0.0, min(limits, default=math.inf))
         if not self._batches:
             return limit
-        seconds = total[1] / (self._batches - WARM_UP_STEPS * (self._batches > WARM_UP_STEPS))  # of a batch
+        batch_seconds = total[1] / (self._batches - WARM_UP_STEPS * (self._batches > WARM_UP_STEPS))
         if self._validations > 1:  # the first one is slow
             pause = (self._pauses - self._first_pause) / (self._validations - 1)
         elif self._validations:
             pause = self._pauses
-        else:  # forward passes over as many validation images and training images, which take a third of a step each
-            pause = 2 / 3 * seconds * _validation_images(trainer) * self._batches / max(1, self._total[0])
+        else:  # forward passes over the validation images and as many training images, a third of a step each
+            pause = 2 / 3 * batch_seconds * _validation_images(trainer) * self._batches / max(1, self._total[0])
         batches, validations = work_left(trainer, self._batches, trainer.global_step - self._first_step)
-        return min(limit, batches * seconds + validations * pause) if math.isfinite(batches) else limit
+        return min(limit, batches * batch_seconds + validations * pause) if math.isfinite(batches) else limit
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._train_start, self._first_step = time.perf_counter(), trainer.global_step
@@ -61,7 +61,7 @@ class Speed(L.Callback):
         self._end_pause()
 
     def _end_pause(self) -> None:
-        """Begin to measure the next batch, and count the time since the last one as that of a validation."""
+        """Begin to measure the next batch, and count the time since the last batch as time of a validation."""
         now = time.perf_counter()
         self._pauses += now - self._step_start if self._batches else 0
         self._step_start = now

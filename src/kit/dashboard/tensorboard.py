@@ -1,4 +1,4 @@
-"""TensorBoard's logger, and a callback that logs a run's row of the table of runs."""
+"""Log to TensorBoard: the logger, and a callback that logs a run's row in the table of runs."""
 
 import functools
 import io
@@ -65,8 +65,8 @@ class TensorBoard(TensorBoardLogger):
 
         A chart of one point for each class is no help. The chart of the evaluation has all classes.
         """
-        shown = {key: value for key, value in metrics.items() if key != "epoch" and not is_of_class(key)}
-        super().log_metrics(shown, step)
+        scalars = {key: value for key, value in metrics.items() if key != "epoch" and not is_of_class(key)}
+        super().log_metrics(scalars, step)
 
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
         """Do nothing: the callback `Hyperparameters` logs the settings of the whole run."""
@@ -107,9 +107,9 @@ class TensorBoard(TensorBoardLogger):
 
 
 class Hyperparameters(L.Callback):
-    """Log a row of the tab HParams: the run's settings, and the best values of the monitored metrics, also in the test.
+    """Log a row of the tab HParams: settings, and the best validation values and the test values of monitored metrics.
 
-    All scalars of a log become columns of the table. Those of the run would fill it, and hide the ones that one
+    All scalars of a log become columns of the table. The scalars of the run's log would hide the metrics that one
     compares. So the row has a log of its own, in the folder `best`. Its scalars have the names of the run's curves, so
     that they add no charts.
 
@@ -155,7 +155,7 @@ class Hyperparameters(L.Callback):
 
 
 def settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings in a run's config by name, such as `optimizer/lr`, that may change its result."""
+    """Return the settings that may change a run's result, by names such as `optimizer/lr`."""
     values = flatten({key: value for key, value in config.items() if key not in NOT_LOGGED})
     chosen = {name: value for name, value in values if name.rpartition("/")[2] not in NOT_LOGGED_ARGUMENTS}
     return {name.removeprefix("model/").removeprefix("data/"): value for name, value in chosen.items()}
@@ -164,7 +164,7 @@ def settings(config: Mapping[str, Any]) -> dict[str, Any]:
 def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Yield the name and the value of each nested value that is not None, with names such as `optimizer/lr`.
 
-    The value of an object is the name of its class, and that of a list of objects the names of their classes. The
+    The value of an object is the name of its class. The value of a list of objects is the names of the classes. The
     arguments of objects in a list have names such as `augment/RandomShift/share`.
     """
     for key, value in values.items():
@@ -174,8 +174,8 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
             classes = [part["class_path"].rpartition(".")[2] for part in parts]
             yield name, ", ".join(classes)
             for class_name, part in zip(classes, parts, strict=True):
-                inside = f"{name}/{class_name}/" if isinstance(value, list) else f"{name}/"
-                yield from flatten(part.get("init_args") or {}, inside)
+                nested_prefix = f"{name}/{class_name}/" if isinstance(value, list) else f"{name}/"
+                yield from flatten(part.get("init_args") or {}, nested_prefix)
         elif isinstance(value, Mapping):
             yield from flatten(value, f"{name}/")
         elif value is not None:

@@ -2,7 +2,7 @@
 
 - `errors`: exceptions that end a program with a one-line message.
 - `unexpected`: descriptions of unexpected errors.
-- `signals`: the end of a process at Ctrl-C, SIGTERM or SIGHUP.
+- `signals`: ending a process at Ctrl-C, SIGTERM or SIGHUP.
 - `ranges`: types of numbers in a range.
 - `faults`: problems in the data that the command `check` reports.
 - `files`, `yaml_files`, `checkpoint_limits`: reading files of unknown origin within limits, and writing files.

@@ -1,7 +1,7 @@
 """Use Lightning's private names, and attributes that are not always set. Tested with lightning 2.6.6.
 
-tests/kit/ground/test_private_names.py fails if a name is missing. It also looks for the names that subclasses use:
-`kit.safeguards.EarlyStopping`, `kit.safeguards.Checkpoint` and the logger in `kit.dashboard.tensorboard`.
+tests/kit/ground/test_private_names.py fails if a name is missing. The test also covers the private names in these
+subclasses: `kit.safeguards.EarlyStopping`, `kit.safeguards.Checkpoint` and the logger in `kit.dashboard.tensorboard`.
 """
 
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ def has_validated(trainer: L.Trainer) -> bool:
 
 
 def logged_step(trainer: L.Trainer) -> int:
-    """Return the step at which Lightning logs the loss."""
+    """Return the number of the step under which Lightning logs the loss."""
     return trainer.fit_loop.epoch_loop._batches_that_stepped
 
 
@@ -47,14 +47,14 @@ def restore_metrics(trainer: L.Trainer, metrics: dict[str, Any]) -> None:
 
 
 def prepare_batch(module: L.LightningModule, batch: Any) -> Any:
-    """Apply the hook `on_before_batch_transfer` to a batch: the data module's or, if it has none, the module's."""
+    """Return a batch after `on_before_batch_transfer`: the data module's hook or, if it defines none, the module's."""
     return module._on_before_batch_transfer(batch)
 
 
 def validate(trainer: L.Trainer) -> None:
     """Validate before the first step, as Lightning does within an epoch."""
     connector = trainer._logger_connector
-    is_first_iteration = connector._first_loop_iter  # validation changes it
+    is_first_iteration = connector._first_loop_iter  # the validation changes this
     trainer.validating = True
     trainer.fit_loop.epoch_loop.val_loop.run()
     trainer.training = True
@@ -67,7 +67,7 @@ def averaging_callbacks(trainer: L.Trainer) -> Iterator[WeightAveraging]:
 
 
 def restart_averages(trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-    """Set averaged weights to the current ones."""
+    """Set the averaged weights to the current weights."""
     for callback in averaging_callbacks(trainer):
         if callback._average_model is not None:
             callback._average_model.module.load_state_dict(pl_module.state_dict())
@@ -75,7 +75,7 @@ def restart_averages(trainer: L.Trainer, pl_module: L.LightningModule) -> None:
 
 def loss_scaler(trainer: L.Trainer) -> Any:
     """Return the loss scaler of fp16, or None."""
-    return getattr(trainer.precision_plugin, "scaler", None)  # only some precision plugins have it
+    return getattr(trainer.precision_plugin, "scaler", None)  # only some precision plugins have a scaler
 
 
 def disable_signal_handlers(trainer: L.Trainer) -> None:
@@ -93,5 +93,5 @@ def data_module(trainer: L.Trainer) -> Any:
 
 
 def only_report_rate(finder: LearningRateFinder) -> None:
-    """Make a finder report a learning rate, but not set it: it would set the module's `lr`, but not the schedule's."""
+    """Let a finder only report a learning rate. If it set the rate, the schedule would not use the new value."""
     finder._update_attr = False

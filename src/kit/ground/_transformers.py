@@ -7,11 +7,11 @@ tests/kit/ground/test_private_names.py fails if a name is missing.
 def count_boxes_of_each_process() -> None:
     """Let each process of a distributed run divide the loss of RF-DETR by the number of its own boxes, from now on.
 
-    transformers adds up the numbers of all processes in each forward pass. A process would wait forever if another one
-    computes its batch in fewer parts, or repeats a forward pass, as the memory guard and the NaN guard do.
+    transformers adds up the numbers of all processes in each forward pass. A process would wait forever if another
+    process made fewer forward passes. The memory guard and the NaN guard change how many passes a process makes.
 
-    This is not undone, since a net may compute its loss at any later time. Only the losses of RF-DETR and LW-DETR call
-    the replaced function.
+    The change is not undone, since a net may compute its loss at any later time. Only the losses of RF-DETR and LW-DETR
+    call the replaced function.
     """
     from transformers.loss import loss_lw_detr
 

@@ -23,11 +23,12 @@ CREATION = {  # functions that create a tensor
 }
 EXTRA_ELEMENTS = 32_000_000  # further tensor elements, for metrics and for a head that is replaced
 EXTRA_CALLS = 20_000  # further calls of torch functions
-BYTES_PER_CALL = 4  # bytes of the file; a parameter takes at least 200 of them, and its creation about ten calls
+# One more call is allowed for every 4 bytes of the file. A parameter takes at least 200 bytes, and about ten calls.
+BYTES_PER_CALL = 4
 
 
 class Budget(TorchFunctionMode):
-    """Limit the number of tensor elements that torch creates in this context, and the number of calls of its functions.
+    """Limit the number of tensor elements that are created in this context, and the number of calls of torch functions.
 
     A tensor that is too large is refused before it takes memory, and a net with too many layers before it takes time.
     The limits are one element for each byte of the file, plus `EXTRA_ELEMENTS`; and one call for every `BYTES_PER_CALL`
@@ -51,7 +52,7 @@ class Budget(TorchFunctionMode):
         self.calls_left -= 1
         if func in CREATION:
             self.elements_left -= func(*args, **{**kwargs, "device": "meta"}).numel()
-        elif func is Tensor.clone:  # torch copies layers with it
+        elif func is Tensor.clone:  # torch copies layers with this function
             self.elements_left -= args[0].numel()
         if self.calls_left < 0 or self.elements_left < 0:
             raise UserError(f"{self.file} is refused: the model that it describes is much larger than its weights")
@@ -68,7 +69,7 @@ def require_uncompressed(file: Path) -> None:
     """
     size = require_regular(file)
     with file.open("rb") as stream:
-        if stream.read(4) != ZIP:  # torch would read such a file in its older format
+        if stream.read(4) != ZIP:  # torch would read any other file in the format of its versions before 1.6
             raise zipfile.BadZipFile("File is not a zip file")
     with zipfile.ZipFile(file) as archive:
         declared = sum(member.file_size for member in archive.infolist())
@@ -77,7 +78,9 @@ def require_uncompressed(file: Path) -> None:
 
 
 def require_weights(file: Path) -> None:
-    """Refuse a file of weights like `require_uncompressed`, but also accept the format of torch before version 1.6.
+    """Refuse a file of weights if it is a zip file that would take more memory than it has bytes.
+
+    Files of other formats, such as the format of torch before version 1.6, are accepted.
 
     Raises:
         OSError, zipfile.BadZipFile, ValueError: see `require_uncompressed`.

@@ -21,12 +21,13 @@ Colour = tuple[int, int, int]  # red, green and blue, 0 to 255
 
 WHITE, BLACK, GREY = (255, 255, 255), (0, 0, 0), (150, 150, 150)
 GREEN, RED = (90, 200, 110), (255, 95, 85)
-BACKGROUND = (24, 27, 32)  # behind captions and between images
-TEXT_SIZE = 13  # pixels
+BACKGROUND = (24, 27, 32)  # the colour behind captions and between images
+TEXT_SIZE = 13  # the default size of texts, in pixels
 PADDING = 3  # pixels around a label's text
-MAX_LINE = 16  # a caption may be this wide even if its image is narrower, as a multiple of the text size
-MAX_SIDE = 8192  # pixels of an enlarged image
-FIRST_COLOUR = (255, 153, 0)  # of class 0: orange. The colours chosen next are then not red, which marks errors
+MAX_LINE = 16  # the width that a caption may have even if its image is narrower, as a multiple of the text size
+MAX_SIDE = 8192  # the longest side of an enlarged image, in pixels
+# Orange, the colour of class 0. `_palette` then does not choose red for the next classes, since red marks errors.
+FIRST_COLOUR = (255, 153, 0)
 NUM_COLOURS = 255
 # The CIE's X, Y and Z of linear red, green and blue (IEC 61966-2-1).
 RGB_TO_XYZ = torch.tensor([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]).double()
@@ -45,14 +46,14 @@ def text_size(size: int) -> Iterator[None]:
 
 
 def current_text_size(default: int = TEXT_SIZE) -> int:
-    """Return the size of texts in pixels: that of the `with` block of `text_size`, or the default outside of one."""
+    """Return the size of texts in pixels: the size that `text_size` has set, or the default outside of its block."""
     return _text_size.get() or default
 
 
 @cache
 def font(size: int) -> ImageFont.FreeTypeFont:
     """Return DejaVu Sans, which matplotlib ships. Its size is in pixels."""
-    import matplotlib as mpl  # takes a tenth of a second
+    import matplotlib as mpl  # this import takes a tenth of a second
 
     return ImageFont.truetype(f"{mpl.get_data_path()}/fonts/ttf/DejaVuSans.ttf", size)
 
@@ -174,16 +175,16 @@ def label_size(text: str) -> tuple[int, int]:
     return round(font(size).getlength(drawable(text))) + 2 * PADDING, size + 2 * PADDING
 
 
-def _write(pen: ImageDraw.ImageDraw, place: tuple[float, float], text: str, colour: Colour) -> None:
-    """Write a text. `place` is the middle of its left end."""
-    pen.text(place, drawable(text), fill=colour, font=font(current_text_size()), anchor="lm")
+def _write(pen: ImageDraw.ImageDraw, point: tuple[float, float], text: str, colour: Colour) -> None:
+    """Write a text. `point` is the middle of the text's left edge, (x, y)."""
+    pen.text(point, drawable(text), fill=colour, font=font(current_text_size()), anchor="lm")
 
 
 def add_caption(image: Tensor, lines: Sequence[tuple[str, Colour]]) -> Tensor:
     """Add lines of coloured text below an image, uint8 [3 H W].
 
-    The result is wider than the image if a line is. A line that is wider than both the image and about 30 letters is
-    cut at its start.
+    The result is wider than the image if a line is wider. A line that is wider than both the image and about 30 letters
+    is cut at its start.
     """
     line_height = label_size("")[1]
     limit = max(image.shape[2], MAX_LINE * current_text_size())
@@ -197,7 +198,7 @@ def add_caption(image: Tensor, lines: Sequence[tuple[str, Colour]]) -> Tensor:
 
 
 def legend(names: Sequence[tuple[str, Colour]], width: int) -> Tensor:
-    """Draw (text, colour) labels in rows: uint8 [3 h w]. The legend is wider than `width` only if a label is."""
+    """Draw (text, colour) labels in rows: uint8 [3 h w]. The rows are wider than `width` only if a label is wider."""
     sizes = [label_size(text) for text, _ in names]
     plates = [torch.empty(3, label_height, label_width, dtype=torch.uint8) for label_width, label_height in sizes]
     labels = [draw_texts(plate, [((0, 0), *name)]) for plate, name in zip(plates, names, strict=True)]
@@ -228,7 +229,7 @@ def stacked(images: Sequence[Tensor], gap: int = 0) -> Tensor:
 
 
 def grid(images: Sequence[Tensor], width: int, gap: int = 8) -> Tensor:
-    """Put images, uint8 [3 H W], into rows of about equally many images and at most `width` pixels."""
+    """Put images, uint8 [3 H W], into rows of at most `width` pixels, with about as many images in each row."""
     columns = max(1, (width + gap) // (max(image.shape[2] for image in images) + gap))
     return in_columns(images, ceil(len(images) / ceil(len(images) / columns)), gap)
 

@@ -3,7 +3,7 @@
 from importlib import import_module
 from typing import Any
 
-# Signal number to exit code, which is 128 plus the number. Other signals, such as SLURM's, count as SIGTERM.
+# Maps the number of a signal to the exit code: 128 plus the number. All other signals get the exit code of SIGTERM.
 EXIT_CODES = {1: 129, 2: 130}  # SIGHUP, SIGINT
 
 
@@ -22,7 +22,7 @@ class BrokenFiles(UserError):
 class UnreachableFiles(BrokenFiles):
     """The system could not read files: a permission is missing, a disk fails, or a network share is gone.
 
-    The files may be intact. Training leaves out broken files, but stops for these.
+    The files may be intact. Training leaves out broken files, but stops if files are unreachable.
     """
 
 
@@ -75,5 +75,5 @@ def did_you_mean(word: str, known) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """Return an exception's message in one line of at most 200 characters, or its type's name if it is empty."""
+    """Return an exception's message in one line of at most 200 characters, or its class's name without a message."""
     return " ".join(str(error).split())[:200] or type(error).__name__

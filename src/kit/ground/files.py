@@ -35,17 +35,18 @@ MAX_JSON_BYTES = 2048 * MiB  # annotations of all images
 
 # The byte order marks, and the encodings of files that begin with them.
 MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
-# The ends of temporary files' names hold the process, the thread, and a checksum of the machine's name.
+# The name of a temporary file ends with the process, the thread, and a checksum of the machine's name.
 TEMPORARY = re.compile(r"\.part(\d{1,9})_\d+_([0-9a-f]{8})$")
 MACHINE = f"{zlib.crc32(platform.node().encode()):08x}"
-SECONDS_UNTIL_ABANDONED = 24 * 3600  # after the last write to a temporary file of another machine
+SECONDS_UNTIL_ABANDONED = 24 * 3600  # counted from the last write to a temporary file of another machine
 LFS_POINTER = b"version https://git-lfs"  # the first bytes of the text that Git LFS puts in place of a file
 NOT_FETCHED = "a Git LFS pointer in place of the file; fetch the file with `git lfs pull`"
-FILE_TYPES = {"d": "a folder", "p": "a named pipe", "c": "a device", "b": "a device"}  # by `stat.filemode`
+# By the first letter of `stat.filemode`.
+FILE_TYPES = {"d": "a folder", "p": "a named pipe", "c": "a device", "b": "a device"}
 
 
 def require_regular(path: Path, max_bytes: int | None = None) -> int:
-    """Raise an error unless a path is a regular file within a size limit. Return its size, without opening it.
+    """Raise an error unless a path is a regular file within a size limit. The file is not opened.
 
     Args:
         max_bytes: the maximum size in bytes; by default, any size is allowed.
@@ -129,7 +130,7 @@ def decode_text(file: Path, content: bytes, encoding: str = "utf-8") -> str:
         text = error.object[: error.start].decode(encoding, "ignore") + "\0"
     except (LookupError, UnicodeError):
         raise BrokenFiles(f"{file}:1: unknown encoding '{encoding}'; save the file as UTF-8") from None
-    if "\0" in text:  # UTF-16 without a mark has many of them
+    if "\0" in text:  # UTF-16 without a mark has many NULs
         line, name = text.count("\n", 0, text.index("\0")) + 1, encoding.removesuffix("-sig").upper()
         raise BrokenFiles(f"{file}:{line}: not {name} text; save the file as UTF-8 (in Excel: CSV UTF-8)")
     return text
@@ -179,20 +180,20 @@ def open_image(file: Path, content: bytes | None = None) -> Image.Image:
 
 
 def max_pixels() -> int:
-    """Return the number of pixels of the largest image that PIL opens. Larger ones may fill the memory."""
+    """Return the number of pixels of the largest image that PIL opens. Larger images may fill the memory."""
     return 2 * (Image.MAX_IMAGE_PIXELS or 2**27)
 
 
 @contextmanager
 def allowing_pixels(limit: int) -> Iterator[None]:
     """Set the number of pixels of the largest image that PIL opens in this context."""
-    usual, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, (limit + 1) // 2
+    previous_limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, (limit + 1) // 2
     try:
         # PIL warns about images with more than half of the limit.
         with warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning):
             yield
     finally:
-        Image.MAX_IMAGE_PIXELS = usual
+        Image.MAX_IMAGE_PIXELS = previous_limit
 
 
 def read_image_bytes(file: Path) -> bytes:
@@ -206,7 +207,7 @@ def read_image_bytes(file: Path) -> bytes:
 
 
 def require_writable(file: Path) -> None:
-    """Raise `UserError` if a file cannot be written. Call this before a long computation of its content."""
+    """Raise `UserError` if a file cannot be written. Call this before a long computation of the content."""
     parent = next(folder for folder in file.absolute().parents if folder.exists())
     if file.is_dir() or not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
         why = "it is a folder" if file.is_dir() else f"{parent} is not a writable folder"
@@ -232,7 +233,7 @@ def replacing(file: Path) -> Iterator[Path]:
         why = f"{error.strerror or error}; choose another folder, or free disk space"
         raise UserError(f"{file} cannot be written: {why}") from error
     finally:
-        with suppress(OSError):  # it was renamed to `file`, or its folder is missing or read-only
+        with suppress(OSError):  # the path was renamed to `file`, or its folder is missing or read-only
             temporary.unlink()
 
 

@@ -56,7 +56,7 @@ class SampleLimit:
             DoesNotFit: a single sample did not fit.
         """
         if num_samples <= 1:
-            shortage = " ".join(torch_message.partition(" Of the allocated")[0].split())  # the needed and free memory
+            shortage = " ".join(torch_message.partition(" Of the allocated")[0].split())  # memory needed and free
             raise DoesNotFit(f"one sample does not fit: {shortage}; what helps: {ADVICE}")
         self.size = ceil(num_samples / 2)
         gc.collect()
@@ -89,7 +89,7 @@ def in_halves(work: Callable[..., T], *arguments: Any, limit: SampleLimit | None
             continue
         except torch.OutOfMemoryError as error:
             message = str(error)
-        limit.halve(count, message)  # not in the `except` clause, where the exception keeps memory
+        limit.halve(count, message)  # after the `except` clause, in which the exception keeps tensors in memory
     return results
 
 
@@ -100,7 +100,7 @@ def copy_to_cpu(value: Any, copies: dict[Any, Tensor] | None = None) -> Any:
 
     Args:
         value: a tensor, a dict, a list, a tuple or any other value. Other values are not copied.
-        copies: the copies that were made so far. The key of each describes the memory of its original.
+        copies: the copies that were made so far. The key of a copy describes the memory of the original tensor.
     """
     copies = {} if copies is None else copies
     if isinstance(value, Tensor):

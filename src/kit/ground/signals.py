@@ -33,7 +33,7 @@ def listen(handle: Callable[[int, Any], None], numbers: Iterable[int] = STOP_SIG
     the signals, until they set their own handlers.
 
     Returns:
-        the previous handlers, by signal
+        the previous handlers, by signal.
     """
     process = os.getpid()
 
@@ -79,7 +79,7 @@ def stop_exception(number: int) -> Stopped:
 
 
 def find_stopped(error: BaseException | None) -> Stopped | None:
-    """Return an exception if it is `Stopped`, else the `Stopped` that was being handled when it was raised, or None."""
+    """Return an error if it is `Stopped`, else the `Stopped` during whose handling the error was raised, or None."""
     while error is not None and not isinstance(error, Stopped):
         error = error.__context__
     return error

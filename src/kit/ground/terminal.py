@@ -19,7 +19,7 @@ CONTROLS = "\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u20
 _IN_STREAM = re.compile(f"[{CONTROLS}]")
 _IN_LINE = re.compile(f"[{CONTROLS}\\t\\n]")
 _BETWEEN_BARS = re.compile("\n*(\x1b\\[A)*")  # tqdm moves from one progress bar to another with these characters
-MAX_CHARACTERS = 1000  # in a line
+MAX_CHARACTERS = 1000  # `escape` cuts a longer text
 MAX_WIDTH = 10_000  # characters in a line of a table that is not printed to a terminal
 
 
@@ -45,7 +45,7 @@ def guard_output() -> None:
     os.close(descriptor)
     streams = [stream or os.fdopen(number, "w", closefd=False) for number, stream in ((1, sys.stdout), (2, sys.stderr))]
     sys.stdout, sys.stderr = map(_GuardedStream.of, streams)
-    for name in (None, "lightning", "lightning.pytorch", "lightning.fabric"):  # their handlers hold the old stream
+    for name in (None, "lightning", "lightning.pytorch", "lightning.fabric"):  # handlers hold the old streams
         for handler in logging.getLogger(name).handlers:
             if type(handler) is logging.StreamHandler:
                 handler.setStream(_GuardedStream.of(handler.stream))
@@ -103,9 +103,9 @@ def styled(*renderables: Any, stream: TextIO | None = None, crop: bool = False) 
 
     Args:
         renderables: the strings and objects. A string is escaped and becomes one line, so that a path in it can be
-            copied in one piece. Objects fit into the width of a terminal. Text of users in them must be escaped.
-        stream: where the text will be written. There are colours if it is a terminal that has them, unless `NO_COLOR`
-            is set. Without a stream, there are none.
+            copied in one piece. Objects fit into the width of a terminal. The caller must escape texts in objects.
+        stream: where the text will be written. The text has colours if the stream is a terminal with colours, and
+            `NO_COLOR` is not set. Without a stream, the text has no colours.
         crop: whether to cut long lines at the edge of the terminal. Otherwise, the terminal wraps them.
     """
     from rich.console import Console
@@ -163,7 +163,7 @@ class LiveLines:
         stream = _GuardedStream.of(sys.stdout)
         text = styled(*renderables, stream=stream, crop=True)
         above_text = styled(*above, stream=stream, crop=True)
-        if _GuardedStream.line_is_open and not above:  # such as a progress bar of the user's code
+        if _GuardedStream.line_is_open and not above:  # the line may be a progress bar of the user's code
             return
         stream.write_styled("\n" * _GuardedStream.line_is_open + above_text + text)
         stream.flush()

@@ -54,7 +54,7 @@ def map_files(read: Callable[[T], R], files: Iterable[T]) -> Iterator[R]:
     decoding a small image. Large files, and files on a slow disk or network share, are read in threads.
     """
     files = iter(files)
-    delay = 0.0  # by how many seconds the loop is too slow
+    delay = 0.0  # the seconds by which the loop is too slow
     for file in files:
         began = time.perf_counter()
         result = read(file)

@@ -1,4 +1,4 @@
-"""Describe an unexpected error: as Python prints it if it is in the owner's code, else in one line.
+"""Describe an unexpected error: by its traceback if the owner's code raised it, else in one line.
 
 The owner is the person who uses this library. Their code is the application, and any other code outside of
 `site-packages`, Python and this library.
@@ -20,20 +20,20 @@ KIT = Path(__file__).resolve().parents[1]
 STANDARD_LIBRARY = Path(sysconfig.get_path("stdlib"))
 INSTALLED = {"site-packages", "dist-packages"}  # folders of installed packages
 FRAME = re.compile(r'^ *File "([^"<][^"]*)", line \d+', re.MULTILINE)
-# The error of another process, such as a data worker, contains a traceback. The error's own message comes after it.
+# The error of another process, such as a data worker, has a traceback in its text. The message follows the traceback.
 OTHER_PROCESS = re.compile(r'.*^ *File "[^\n]*\n(?: {4}[^\n]*\n)*', re.MULTILINE | re.DOTALL)
 
-run_folder: Path | None = None  # the folder of the current run, which gets the traceback
+run_folder: Path | None = None  # the folder of the current run, into which tracebacks are written
 
 
 @contextmanager
-def doing(what: str) -> Iterator[None]:
+def doing(activity: str) -> Iterator[None]:
     """Add what the program was doing, such as "training", to unexpected exceptions that this context raises."""
     try:
         yield
     except Exception as error:
         if not isinstance(error, UserError):
-            error.add_note(f"while {what}")
+            error.add_note(f"while {activity}")
         raise
 
 
@@ -65,7 +65,7 @@ def _is_installed(file: Path) -> bool:
 
 
 def notes(error: BaseException) -> str:
-    """Return which process raised an error, unless it was process 0, and when: "process 1: while training: "."""
+    """Return how the message of an error begins, such as "process 1: while training: ". Process 0 is not named."""
     process = [f"process {_rank()}"] if _rank() else []
     doing_what = getattr(error, "__notes__", [])[:1]  # only exceptions with notes have this attribute
     return "".join(f"{part}: " for part in (*process, *doing_what))

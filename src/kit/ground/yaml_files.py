@@ -11,8 +11,8 @@ import yaml
 from kit.ground.errors import BrokenFiles, UserError, one_line
 from kit.ground.files import MAX_CONFIG_BYTES, read_text
 
-MAX_DEPTH = 50  # levels of lists and mappings
-MAX_VALUES = 100_000  # the values that an alias repeats count each time
+MAX_DEPTH = 50  # the largest number of nested lists and mappings
+MAX_VALUES = 100_000  # the largest number of values; an alias counts as all values that it repeats
 TOO_DEEP = f"lists and mappings are nested more than {MAX_DEPTH} levels deep"
 TOO_MANY = f"more than {MAX_VALUES:,} values, with the values behind each alias"
 
@@ -87,7 +87,7 @@ def parse_yaml(text: str, loader: Any = _Loader) -> Any:
         node = yaml.compose(text, Loader=loader)  # an alias and its anchor share one node, which saves memory
         _require_limits(node, count(1), 0)
         return yaml.load(text, Loader=loader)  # a SafeLoader
-    except (ValueError, TypeError, ArithmeticError, AttributeError, LookupError) as error:  # for example by `!!int cat`
+    except (ValueError, TypeError, ArithmeticError, AttributeError, LookupError) as error:  # such as for `!!int cat`
         raise yaml.YAMLError(str(error)) from None
 
 
@@ -138,6 +138,6 @@ def _require_limits(node: Any, counter: Iterator[int], depth: int) -> None:
                 _require_limits(part, counter, depth + 1)
 
 
-def _require(condition: bool, problem: str, where: Any) -> None:
+def _require(condition: bool, problem: str, element: Any) -> None:
     if not condition:
-        raise yaml.MarkedYAMLError(problem=problem, problem_mark=where.start_mark)
+        raise yaml.MarkedYAMLError(problem=problem, problem_mark=element.start_mark)

@@ -33,8 +33,8 @@ class Predictions(Protocol):
     """The interface of the class `Predictions` of a task, which writes results into a folder.
 
     Further arguments of the class become options of the command line. If the task generates images, the class has the
-    method `make(model, batch_size)` instead of `write_files`, `add` and `finish`. It generates all results with a
-    `Predictor`, writes them, and returns their paths.
+    method `make(model, batch_size)` instead of `write_files`, `add` and `finish`. `make` generates all results
+    with a `Predictor`, writes them, and returns their paths.
 
     FOLDERS: the names of the subfolders with a file for each image.
     """
@@ -67,7 +67,7 @@ def predict(args: list[str]) -> None:
     """Apply a run's best checkpoint to images, or generate images with it.
 
     Raises:
-        BrokenFiles: some images cannot be read or drawn. All others have results.
+        BrokenFiles: some images cannot be read or drawn. All other images have results.
     """
     usage = f"{app.command('predict')} RUN_OR_CHECKPOINT [IMAGES...] [--KEY VALUE ...]"
     words, options = split_words(args)
@@ -136,17 +136,17 @@ def _write(model: Predictor, files: Sequence[Path], batch_size: int, results: Pr
         return name, file, prediction, ""
 
     stream = zip(output_names(files), model.stream(files, batch_size), strict=True)
-    written = map_in_threads(write_or_explain, stream, chunk_size=4, max_chunks=8)
+    entries = map_in_threads(write_or_explain, stream, chunk_size=4, max_chunks=8)
     delays = {} if sys.stderr.isatty() else {"delay": SECONDS_BETWEEN_LINES, "mininterval": SECONDS_BETWEEN_LINES}
-    predicted = 0
-    for name, file, prediction, reason in tqdm(written, total=len(files), unit=" images", dynamic_ncols=True, **delays):
+    num_predicted = 0
+    for name, file, prediction, reason in tqdm(entries, total=len(files), unit=" images", dynamic_ncols=True, **delays):
         if reason:
             broken.append((file, reason.removeprefix(f"{file}: ")))
         if not isinstance(prediction, UserError):
-            predicted += 1
+            num_predicted += 1
             results.add(file, name, prediction)
     paths = results.finish()
-    print(f"{predicted:,} image{'s' * (predicted != 1)} predicted: {', '.join(map(str, paths))}")
+    print(f"{num_predicted:,} image{'s' * (num_predicted != 1)} predicted: {', '.join(map(str, paths))}")
     if not broken:
         return
     table = folder / BROKEN

@@ -22,7 +22,7 @@ from kit.ground.unexpected import doing
 from kit.task import as_task
 
 ImageLike = str | Path | Image.Image | Tensor  # a tensor is uint8 [C H W]
-MAX_BYTES_AHEAD = 256 << 20  # for images that are decoded in advance; two batches may take more
+MAX_BYTES_AHEAD = 256 << 20  # the memory for images that are decoded in advance; two batches may take more
 UNRESIZED_BYTES = 12 << 20  # the assumed size of a decoded image that is not resized
 MAX_CHUNK = 8  # the largest number of images that a thread decodes at a time
 LARGE_PIXELS = 1 << 24  # the memory of images with more pixels is returned to the system at once
@@ -122,7 +122,7 @@ class Predictor:
         return chunk, math.ceil(max(2 * batch_size, min(workers * chunk, max_images)) / chunk)
 
     def _read(self, image: ImageLike) -> tuple[ImageLike, tuple[Tensor, tuple[int, int]] | UserError]:
-        """Return the image with the result of `Preprocessing.read`, or with the `UserError` that this raised."""
+        """Return the image with the result of `Preprocessing.read`, or with the `UserError` that reading raised."""
         try:
             return image, self.preprocessing.read(image)
         except UserError as error:

@@ -28,7 +28,7 @@ class EMA(WeightAveraging):
         self.decay = decay
 
     def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if trainer.state.fn == "fit":  # else the weights are averaged already
+        if trainer.state.fn == "fit":  # in a test, the checkpoint's weights are averaged already
             super().on_validation_epoch_start(trainer, pl_module)
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -7,8 +7,9 @@ from torch.nn import functional as F
 PATCHES = 20_000  # the number of patches that k-means divides into clusters, for each convolution
 STARTS = 5_000  # the number of patches among which the first centres are chosen
 MAX_SIMILARITY = 0.99  # the largest cosine of the angle between two first centres
-MIN_LENGTH = 0.01  # of a patch: its distance from the mean patch, as a share of the root mean square distance
-ITERATIONS = 10  # of k-means
+# The smallest distance between a patch and the mean patch, as a share of the root mean square distance.
+MIN_LENGTH = 0.01
+ITERATIONS = 10  # the number of iterations of k-means
 COMPONENTS = 256  # the largest number of principal components of the patches
 REGULARISATION = 0.1  # this share of the mean variance is added to each variance before whitening
 CHUNK_VALUES = 2**26  # the largest number of values in the patches of the images that are computed at a time
@@ -19,8 +20,8 @@ def cluster_patches(block: nn.Sequential, images: Tensor) -> Tensor:
     """Set a block's kernels to the centres of spherical k-means on whitened patches (Coates and Ng 2012, section 3).
 
     Krahenbuhl et al. (2016, Data-dependent Initializations of Convolutional Neural Networks) set all layers in this
-    way. The running statistics of the normalisation are set to those of the images. If there are fewer
-    different patches than kernels, the last kernels keep their values.
+    way. The running mean and variance of the normalisation are set to those that the convolution's output has for the
+    images. If there are fewer different patches than kernels, the last kernels keep their values.
 
     Args:
         block: a convolution without bias, a batch normalisation, and perhaps further layers.
@@ -48,7 +49,7 @@ def cluster_patches(block: nn.Sequential, images: Tensor) -> Tensor:
     shares = torch.tensor([len(part) / len(images) for part in parts], device=device)
     mean = means @ shares
     variance = (variances + (means - mean[:, None]).square()) @ shares
-    if variance.max() > 0:  # a single value has no variance
+    if variance.max() > 0:  # the variance of a single value is 0
         norm.running_mean.copy_(mean)
         norm.running_var.copy_(variance)
     is_training = norm.training
@@ -59,11 +60,11 @@ def cluster_patches(block: nn.Sequential, images: Tensor) -> Tensor:
 
 
 def _kernels(patches: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """Return the centres of at most `count` clusters of patches, Float[N D], as kernels of length 1: Float[K D]."""
+    """Return at most `count` kernels of length 1, Float[K D]: the centres of clusters of the patches, Float[N D]."""
     mean = patches.mean(0)
     points = patches - mean
     lengths = points.norm(dim=1)
-    is_far = lengths > MIN_LENGTH * lengths.square().mean().sqrt() + 1e-5 * mean.norm()  # else it may be rounding error
+    is_far = lengths > MIN_LENGTH * lengths.square().mean().sqrt() + 1e-5 * mean.norm()  # not rounding errors
     if not is_far.any():
         return points[:0]
     whitening = _whitening(points)
@@ -74,14 +75,14 @@ def _kernels(patches: Tensor, count: int, generator: torch.Generator) -> Tensor:
         sums = torch.zeros_like(centres).index_add_(0, nearest, points)
         is_empty = sums.norm(dim=1) < 1e-6
         centres = F.normalize(sums)
-        centres[is_empty] = points[similarities.argsort()[: int(is_empty.sum())]]  # farthest from their centres
+        centres[is_empty] = points[similarities.argsort()[: int(is_empty.sum())]]  # the farthest from their centres
     kernels = centres @ whitening  # [K D]
     lengths = kernels.norm(dim=1)
     return F.normalize(kernels[lengths > 1e-6 * lengths.max()])
 
 
 def _dissimilar(points: Tensor, count: int) -> Tensor:
-    """Return the first points of length 1, Float[N D], that are not similar to an earlier one: at most `count`."""
+    """Return at most `count` of the points of length 1, Float[N D]: each that is similar to none returned before."""
     is_left = torch.ones(len(points), dtype=torch.bool, device=points.device)
     chosen: list[int] = []
     while len(chosen) < count and is_left.any():
@@ -92,7 +93,7 @@ def _dissimilar(points: Tensor, count: int) -> Tensor:
 
 
 def _whitening(points: Tensor) -> Tensor:
-    """Return the symmetric matrix that whitens the largest principal components of points, Float[N D]: Float[D D]."""
+    """Return the symmetric matrix, Float[D D], that whitens the largest principal components of points, Float[N D]."""
     if points.shape[1] <= 2 * COMPONENTS:
         variances, vectors = torch.linalg.eigh(points.T @ points / len(points))
     else:

@@ -20,7 +20,7 @@ from kit.training.monitor import resolve_monitor
 from kit.training.weights import find_start
 
 MAX_IMAGES = 5000  # the largest number of training images, evenly spaced, on whose features the head is fitted
-CHUNK = 8  # batches whose images are decoded at the same time
+CHUNK = 8  # the number of batches whose images are decoded at the same time
 PARTS = 8  # the number of parts of the pretrained layers that have learning rates of their own
 L2 = 1e-2  # the weight of the penalty on a fitted head, for inputs scaled to a mean variance of 1
 
@@ -44,8 +44,8 @@ class FineTuning(L.Callback):
         fit_head: whether to fit the head before training.
         layer_decay: see above; 1 trains all layers with the full learning rate.
         frozen_parts: the number of parts, from the first, that are not trained. A step then takes less time.
-        freeze_norms: keep the running statistics of pretrained batch normalisation layers, since the statistics of
-            small batches are inaccurate.
+        freeze_norms: whether to keep the running statistics of pretrained batch normalisation layers, since the
+            statistics of small batches are inaccurate.
     """
 
     def __init__(
@@ -74,9 +74,9 @@ class FineTuning(L.Callback):
             pretrained: the names of the tensors with pretrained weights.
         """
         self.pretrained = list(pretrained)
-        head = getattr(getattr(self._module, "net", self._module), "head", None)  # some nets have none
-        in_head = {*head.parameters()} if isinstance(head, nn.Module) else set()
-        names = [name for name, parameter in self._module.named_parameters() if parameter not in in_head]
+        head = getattr(getattr(self._module, "net", self._module), "head", None)  # some nets have no head
+        head_parameters = {*head.parameters()} if isinstance(head, nn.Module) else set()
+        names = [name for name, parameter in self._module.named_parameters() if parameter not in head_parameters]
         rates = learning_rates(names, set(self.pretrained), self.layer_decay, self.frozen_parts)
         self._module.rates = rates
         for name, parameter in self._module.named_parameters():
@@ -146,7 +146,7 @@ class FineTuning(L.Callback):
         was_training = {module: module.training for module in pl_module.modules()}
         handle = head.register_forward_pre_hook(lambda _, arguments: inputs.append(arguments[0]))
 
-        def pooled(images: Tensor) -> Tensor:
+        def head_inputs(images: Tensor) -> Tensor:
             inputs.clear()
             pl_module(images)
             return inputs[-1].float().cpu()
@@ -158,7 +158,7 @@ class FineTuning(L.Callback):
                 for batch in data.examples("train", chunk, data.batch_size):
                     batch = trainer.strategy.batch_to_device(batch)
                     with torch.no_grad(), trainer.precision_plugin.forward_context():
-                        features += in_halves(pooled, batch.images, limit=limit)
+                        features += in_halves(head_inputs, batch.images, limit=limit)
                     targets.append(batch.targets.cpu())
                     if features[0][0].numel() != features[0].shape[1]:  # the inputs are maps, which are not pooled
                         return None, targets[0]
@@ -172,7 +172,7 @@ class FineTuning(L.Callback):
 def find_head(module: Any) -> Any:
     """Return the `head` of a module's net if it can be fitted, else None.
 
-    It must be a linear layer or a convolution, with a bias, and the module must define its own `forward`.
+    The head must be a linear layer or a convolution, with a bias, and the module must define `forward`.
     """
     net = getattr(module, "net", module)  # a plain LightningModule may have neither
     head = getattr(net, "head", None)
@@ -194,10 +194,10 @@ def fit_linear(
     Returns:
         the weights, Float[K D], and the biases, Float[K].
     """
-    # All features have the same scale. A scale for each would magnify features that hardly vary.
+    # All features get the same scale. Scales of their own would magnify features that hardly vary.
     mean = features.mean(0)
     scale = (features - mean).square().mean().sqrt().clamp(min=1e-6)
-    centred = (features - mean) / scale
+    inputs = (features - mean) / scale
     weight = torch.zeros(num_classes, features.shape[1], requires_grad=True)
     bias = torch.zeros(num_classes, requires_grad=True)
     optimizer = torch.optim.LBFGS([weight, bias], max_iter=100, line_search_fn="strong_wolfe")
@@ -206,7 +206,7 @@ def fit_linear(
 
     def loss() -> Tensor:
         optimizer.zero_grad()
-        logits = F.linear(centred, weight, bias)
+        logits = F.linear(inputs, weight, bias)
         if targets.is_floating_point():
             error = F.binary_cross_entropy_with_logits(logits, targets)
         else:
@@ -217,8 +217,8 @@ def fit_linear(
 
     with torch.enable_grad():
         optimizer.step(loss)
-    scaled = weight.detach() / scale
-    return scaled, bias.detach() - scaled @ mean
+    scaled_weight = weight.detach() / scale
+    return scaled_weight, bias.detach() - scaled_weight @ mean
 
 
 def learning_rates(names: Sequence[str], pretrained: set[str], decay: float, frozen_parts: int) -> dict[str, float]:

@@ -25,7 +25,7 @@ MIXED: Literal["bf16-mixed"] = "bf16-mixed"
 MIN_SPEEDUP = 1.2  # a smaller speedup of `MIXED` saves little time, and may be due to chance
 ROUNDS = 4  # the number of steps timed in each precision, after one warm-up step
 MIN_STEPS = 500  # the ten steps of a measurement are then at most 2 % of the run
-MIN_PIXELS = 100e6  # height * width * images of all steps: a run with fewer takes only seconds
+MIN_PIXELS = 100e6  # height * width * images of all steps: a run with fewer pixels takes only seconds
 
 
 class AutoPrecision(L.Callback):
@@ -47,7 +47,7 @@ class AutoPrecision(L.Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         data: Any = data_module(trainer)
-        if not is_measurable(trainer, pl_module):  # this is the same for all processes, as is the next line
+        if not is_measurable(trainer, pl_module):  # all processes get the same results here and in the next line
             return
         if not is_long(trainer.estimated_stepping_batches, data.batch_size, data.preprocessing.size):
             return
@@ -72,8 +72,8 @@ class AutoPrecision(L.Callback):
 def measure(trainer: L.Trainer, pl_module: L.LightningModule) -> tuple[float, str]:
     """Return the speedup of `MIXED` (see `speedup_of`) and "".
 
-    If it cannot be measured, return 0.0 and the reason. The reason may be unrelated to bfloat16, such as too little
-    memory for the copy. If the cause is neither the copy nor bfloat16, training will fail with the same error.
+    If the speedup cannot be measured, return 0.0 and the reason. The reason may be unrelated to bfloat16, such as too
+    little memory for the copy. If the cause is neither the copy nor bfloat16, training will fail with the same error.
     """
     speedup, failure = 0.0, ""
     try:
@@ -86,7 +86,7 @@ def measure(trainer: L.Trainer, pl_module: L.LightningModule) -> tuple[float, st
 
 
 def free_memory(device: torch.device) -> None:
-    """Free the GPU memory of the copy, so that the run's peak memory is its own."""
+    """Free the GPU memory of the copy, so that the run's peak memory does not include it."""
     if device.type == "cuda":
         gc.collect()
         torch.cuda.empty_cache()
@@ -193,9 +193,9 @@ def _now(device: torch.device) -> float:
 class BFloat16Mixed(MixedPrecision):
     """Lightning's `bf16-mixed`, which also clips the gradients of fused optimizers.
 
-    Lightning refuses to clip the gradients of fused optimizers in mixed precision. This is necessary only in fp16,
-    where a fused optimizer divides the gradients by the loss scale within its step, after clipping. bfloat16 has no
-    loss scale.
+    Lightning refuses to clip the gradients of fused optimizers in mixed precision. The refusal is necessary only in
+    fp16, where a fused optimizer divides the gradients by the loss scale within its step, after clipping. bfloat16 has
+    no loss scale.
 
     Args:
         device: the type of the device, such as `cuda`.
@@ -216,7 +216,7 @@ def clip_fused(trainer: L.Trainer) -> None:
 
 
 def computes_bfloat16(device: torch.device) -> bool:
-    """Return whether a device has instructions for bfloat16. Others emulate it slowly."""
+    """Return whether a device has instructions for bfloat16. Other devices emulate bfloat16 slowly."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     features = torch.cpu.get_capabilities() if device.type == "cpu" else {}

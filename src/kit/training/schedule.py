@@ -87,34 +87,34 @@ def optimizer_and_schedule(
         return new_optimizer
     schedule_class, arguments = _class_and_arguments(schedule)
     parameters = inspect.signature(schedule_class).parameters
-    filled_in: dict[str, Any] = {}
+    keywords: dict[str, Any] = {}
     monitoring: dict[str, Any] = {}
     if schedule_class is torch_schedules.ReduceLROnPlateau:
         if interval is not None:
             raise UserError("ReduceLROnPlateau steps after each validated epoch: leave out --model.schedule_interval")
         if not task.trainer.enable_validation:
             raise UserError("ReduceLROnPlateau follows a validation metric, but the run has no validation")
-        monitor, filled_in["mode"] = resolve_monitor(task, None, None)
+        monitor, keywords["mode"] = resolve_monitor(task, None, None)
         epochs = task.trainer.check_val_every_n_epoch  # None if validations do not follow the epochs
         monitoring = {"monitor": monitor, "frequency": epochs or 1, "strict": epochs is not None}
     given_names = {name for name, value in arguments.items() if value is not None}
     length_name = next((name for name in RUN_LENGTHS if name in parameters), "")
-    has_length = length_name in given_names or given_names >= {"epochs", "steps_per_epoch"}  # two of `OneCycleLR`
+    has_length = length_name in given_names or given_names >= {"epochs", "steps_per_epoch"}  # `OneCycleLR` has these
     needs_length = bool(length_name) and not has_length
     interval = interval or ("step" if needs_length or length_name == "total_steps" else "epoch")
     if needs_length:
-        filled_in[length_name] = _run_length(task, interval)
+        keywords[length_name] = _run_length(task, interval)
     if "max_lr" in parameters and "max_lr" not in given_names:
         rates = [float(group["lr"]) for group in new_optimizer.param_groups]
-        filled_in["max_lr"] = rates if len(rates) > 2 else rates[0]  # two groups have the same rate
+        keywords["max_lr"] = rates if len(rates) > 2 else rates[0]  # two groups have the same rate
     for name in ("max_lr", "base_lr"):
         if len(groups) > 2 and name in given_names and isinstance(arguments[name], float | int):
-            filled_in[name] = [arguments[name] * rate for rate, _ in groups]
-    scheduler = _call("model.schedule", schedule, new_optimizer, **filled_in)
+            keywords[name] = [arguments[name] * rate for rate, _ in groups]
+    scheduler = _call("model.schedule", schedule, new_optimizer, **keywords)
     if isinstance(scheduler, torch_schedules.OneCycleLR) and scheduler.total_steps < _run_length(task, interval):
         problem = f"ends after {scheduler.total_steps} {interval}s, but the run has {_run_length(task, interval)}"
         raise UserError(f"model.schedule: OneCycleLR {problem}: leave out total_steps, epochs and steps_per_epoch")
-    duration = f" over {filled_in[length_name]:,} {interval}s" if needs_length else ""
+    duration = f" over {keywords[length_name]:,} {interval}s" if needs_length else ""
     when = "optimizer step" if interval == "step" else "validated epoch" if monitoring else "epoch"
     rank_zero_only(print)(f"schedule: {type(scheduler).__name__}{duration}, stepped after each {when}")
     config = {"scheduler": scheduler, "interval": interval, **monitoring}
@@ -124,8 +124,8 @@ def optimizer_and_schedule(
 def parameter_groups(task: LightningModule) -> list[tuple[float, dict[str, Any]]]:
     """Return the parameter groups for an optimizer, each with a fraction of the optimizer's learning rate.
 
-    For each fraction in the task's `rates`, highest first, there are two groups. The second has the parameters of at
-    most one dimension, such as norms and biases, and no weight decay.
+    For each fraction in the task's `rates`, highest first, there are two groups. The second group has the
+    parameters of at most one dimension, such as norms and biases, and no weight decay.
     """
     rates = as_task(task).rates
     trained = [(rates.get(name, 1.0), p) for name, p in task.named_parameters() if p.requires_grad]
@@ -142,19 +142,19 @@ def _class_and_arguments(schedule: Callable[..., Any]) -> tuple[Callable[..., An
     arguments: dict[str, Any] = {}
     while isinstance(schedule, partial):
         arguments = {**schedule.keywords, **arguments}
-        # From the command line, `schedule.func` is a function of jsonargparse, and the class is an argument.
+        # If the command line gives the schedule, `schedule.func` is jsonargparse's, and the class is an argument.
         schedule = next((argument for argument in schedule.args if isinstance(argument, type)), schedule.func)
     return schedule, arguments
 
 
-def _call(key: str, function: Callable[..., Any], *arguments: Any, **filled_in: Any) -> Any:
+def _call(key: str, function: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
     """Call a function that makes the optimizer or the schedule at a config key.
 
     Raises:
         UserError: a library raises an exception, since it cannot use the arguments at this key.
     """
     try:
-        return function(*arguments, **filled_in)
+        return function(*arguments, **keywords)
     except Exception as error:  # the user may give any class, which may raise any exception
         if isinstance(error, UserError) or is_from_owner(error):
             raise
@@ -162,7 +162,7 @@ def _call(key: str, function: Callable[..., Any], *arguments: Any, **filled_in: 
 
 
 def _run_length(task: LightningModule, interval: Interval) -> int:
-    """Return the run's number of optimizer steps if the interval is `step`, else of epochs.
+    """Return the run's number of optimizer steps if the interval is `step`, else its number of epochs.
 
     Raises:
         UserError: the run has no limit.

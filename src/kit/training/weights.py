@@ -125,8 +125,9 @@ def load_weights(net: nn.Module, weights: Weights | str, head: str | tuple[str, 
     Args:
         net: a net, or a part of it such as the backbone.
         weights: the weights, or a file or a run as in `read_weights`.
-        head: the prefix, or prefixes, of the names of the head's tensors. They keep their values if they are missing in
-            the weights or have another shape there. None allows this for all tensors, and prints their names.
+        head: the prefix, or prefixes, of the names of the head's tensors. These tensors keep their values if they
+            are missing in the weights or have another shape there. None allows this for all tensors, and prints their
+            names.
 
     Raises:
         UserError: the weights cannot be read, or do not fit: tensors outside of the head are missing or have another
@@ -142,20 +143,20 @@ def load_weights(net: nn.Module, weights: Weights | str, head: str | tuple[str, 
     if first_conv in state and state[first_conv].ndim == 4:
         state[first_conv] = _for_channels(state[first_conv], net_state[first_conv].shape[1])
     shapes = {key: value.shape for key, value in net_state.items()}
-    fitting = {key: value for key, value in state.items() if shapes.get(key) == value.shape}
-    misfits = [key for key in net_state if key not in fitting and (head is None or not key.startswith(head))]
-    misfits = [key for key in misfits if not key.endswith("num_batches_tracked")]  # missing in old files
-    if head is None and not any(value.ndim > 1 for value in fitting.values()):
+    matches = {key: value for key, value in state.items() if shapes.get(key) == value.shape}
+    misfits = [key for key in net_state if key not in matches and (head is None or not key.startswith(head))]
+    misfits = [key for key in misfits if not key.endswith("num_batches_tracked")]  # old files lack these tensors
+    if head is None and not any(value.ndim > 1 for value in matches.values()):
         problem = f"does not fit: none of its tensors fits the net, which has for example {misfits[0]}"
         raise UserError(f"{weights.source} {problem}; train both with the same model.net.widths and depth")
     if head is not None and misfits:
         problem = f"{len(misfits)} of {len(net_state)} tensors are missing or have another shape"
         raise UserError(f"{weights.source} does not fit: {problem}, such as {misfits[0]}")
-    net.load_state_dict(fitting, strict=False)
+    net.load_state_dict(matches, strict=False)
     if misfits:
         problem = "not loaded, since they are missing or have another shape"
-        rank_zero_only(print)(f"{weights.source}: {len(fitting)} tensors loaded; {problem}: {', '.join(misfits)}")
-    set_start(net, weights, fitting)
+        rank_zero_only(print)(f"{weights.source}: {len(matches)} tensors loaded; {problem}: {', '.join(misfits)}")
+    set_start(net, weights, matches)
 
 
 def set_start(net: nn.Module, weights: Weights, names: Iterable[str]) -> None:

@@ -63,7 +63,7 @@ REFUSED = [  # the name, and words of the message
     ("own_net.Options", "not trusted"),  # without base classes
     ("own_net.Log", "not of the class Module"),
     ("own_net.nn.Linear", "not trusted"),
-    ("own_nets.Linear", "but that is 'torch.nn"),
+    ("own_nets.Linear", "another name of 'torch.nn"),
     ("own_nets._private.Net", "not trusted"),
     ("own_nets.broken.Net", "not trusted"),
     ("own_script.Linear", "not trusted"),

@@ -88,7 +88,7 @@ REFUSED = [  # the model's values, where, and the error message
     ({"net": "strangers_more.Net"}, "net", "add --trust strangers_more"),
     ({"net": "torch.os.system"}, "net", "not on the list of names that a file may use"),
     ({"net": "torch.hub.Path"}, "net", "not on the list"),
-    ({"net": "kit.cli.command_line.LightningCLI"}, "net", "but that is 'lightning.pytorch.cli.LightningCLI'"),
+    ({"net": "kit.cli.command_line.LightningCLI"}, "net", "another name of 'lightning.pytorch.cli.LightningCLI'"),
     ({"net": "torch.hub.load"}, "net", "add --trust torch.hub.load"),
     ({"net": "torch.load"}, "net", "not on the list"),
     ({"net": spec("kit.ground.files.write_text", file="touched", content="")}, "net", "a function"),
