@@ -49,7 +49,6 @@ class Pretrainer(Task):
         weight: the weight of the distance from a normal distribution in the loss.
         hidden, projection_size: the widths of the projector's two layers.
         clustered_images: the number of images whose patches are clustered, by k-means; 0 starts from random weights.
-            It is not used if the net starts from weights.
     """
 
     monitor, mode = "val/loss", "min"
@@ -147,10 +146,8 @@ class Pretrainer(Task):
         The views of an image are the same in each validation.
         """
         generators = [torch.Generator().manual_seed(key) for key in batch.keys.tolist()]
-        views = [
-            self._views_of(image[None], generator) for image, generator in zip(batch.images, generators, strict=True)
-        ]
-        return torch.cat([self(batch.images), self._project(torch.cat(views)).flatten(1)], 1)
+        views = torch.cat(list(map(self._views_of, batch.images.split(1), generators)))
+        return torch.cat([self(batch.images), self._project(views).flatten(1)], 1)
 
     def evaluation(self, split: str) -> FeatureEvaluation:
         loss = partial(views_loss, weight=self.weight, directions=self.directions.float().cpu())
