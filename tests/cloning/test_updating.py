@@ -1,4 +1,4 @@
-"""`python -m project.new DIR --update`: merge changes of the template into a clone that has changed too."""
+"""`python -m project.new FOLDER --update`: merge changes of the template into a clone that has changed too."""
 
 import re
 import shutil

@@ -8,7 +8,7 @@ from kit.checks.images import CheckedImage
 from kit.ground.faults import Fault, fault
 
 MIN_EXAMPLES = 10  # a class with fewer training examples is rare
-MAX_RATIO = 100  # a class is also rare if it has fewer examples than the largest class has, divided by this
+MAX_RATIO = 100  # a class is also rare if the largest class has more than this many times its number of examples
 
 
 def class_faults(names: Sequence[str], counts: dict[str, list[int]]) -> list[Fault]:

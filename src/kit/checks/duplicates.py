@@ -21,7 +21,7 @@ from kit.data.decode import decode
 from kit.ground.faults import Fault, fault
 from kit.ground.threads import map_in_threads
 
-# The number of bytes that are compared first. JPEGs of equal length differ at their end, but often not before.
+# The number of last bytes that are compared first: JPEGs of equal length often have the same beginning.
 TAIL = 16384
 MAX_DISTANCE = 6  # the largest Hamming distance between the 64-bit hashes of similar images
 # Thousands of images may be similar, for example if the camera does not move. So an image is compared with only a few

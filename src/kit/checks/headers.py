@@ -138,8 +138,8 @@ def _mode_checks(headers: list[Header]) -> Iterator[Check]:
 def _size_checks(headers: list[Header]) -> Iterator[Check]:
     """Yield checks for sizes and aspect ratios that are far from the median.
 
-    A size or an aspect ratio is odd if its logarithm is farther from the median than three times the interquartile
-    range. This distance must also exceed a fixed limit, since quartiles may coincide.
+    A size or an aspect ratio is odd if its logarithm differs from the median by more than three times the interquartile
+    range. The difference must also exceed a fixed limit, since quartiles may coincide.
     """
     if len(headers) < 4:
         return

@@ -25,7 +25,8 @@ _DCT = np.cos(np.pi / 32 * (np.arange(32) + 0.5) * np.arange(8)[:, None]).astype
 
 # The statistics of an image, in about 300 bytes, so that a million images fit into memory.
 # p1, p5 and p99 are percentiles of the brightness, 0 to 255. The entropy of the grey values is in bits. The
-# functions `sharpness` and `perceptual_hash` return `sharpness` and `hash`. `file_hash` is a hash of the file's bytes.
+# functions `sharpness` and `perceptual_hash` return `sharpness` and `hash`. `thumbnail` is grey, and `file_hash` is a
+# hash of the file's bytes.
 FLOATS = [(name, "f4") for name in ("p1", "p5", "p99", "entropy", "sharpness")]
 STATISTICS = np.dtype([*FLOATS, ("hash", "u8"), ("thumbnail", "u1", (THUMBNAIL_SIDE,) * 2), ("file_hash", "u8")])
 

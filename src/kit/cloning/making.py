@@ -20,8 +20,8 @@ ONLY_IN_CLONES = "clone/"  # the files in this folder go to the root of a clone
 NOT_IN_CLONES = ("tests/cloning/", "benchmarks/", "docs/cloning.md", "docs/new_task.md", "README.md", "CHANGELOG.md")
 ALSO_IN_CLONES = ("benchmarks/learning.py",)  # exceptions to `NOT_IN_CLONES`
 OTHER_NAMES = {"basics": "classification"}  # maps the name of a file that is not named after its task to that task
-# Elsewhere than in these folders and in the files of a single task, paths such as configs/classification.yaml are
-# changed to those of the clone's first task.
+# Except in these folders and in the files of a single task, paths such as configs/classification.yaml are changed to
+# those of the clone's first task.
 CODE = ("src/", "tests/", "benchmarks/", "notebooks/")
 BEGIN = re.compile(r"\s*(?:#|<!--) only: ([\w, ]+?)(?: -->)?$")
 END = re.compile(r"\s*(?:#|<!--) end only(?: -->)?$")

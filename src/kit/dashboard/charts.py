@@ -27,7 +27,7 @@ STYLE: dict[Any, Any] = {
 COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00"]
 DASHES = ["-", "--"]
 BLUE = COLOURS[0]
-MAX_LINES = len(COLOURS) * len(DASHES)  # more lines are grey and have no name; the main line does not count
+MAX_LINES = len(COLOURS) * len(DASHES)  # if there are more beside the main line, all of them are grey without names
 MAX_MARKED = 20  # a line of more points has no marks at its points
 MAX_BARS = 20  # with more bars, those in the middle are left out
 MAX_CLASSES = 60  # with more classes, the most confused pairs are drawn instead of the matrix
@@ -80,7 +80,7 @@ def _draw(chart: Chart, axes) -> None:
 
 @_draw.register
 def _(chart: Curves, axes) -> None:
-    has_many_lines = len(chart.curves.keys() - {chart.main}) > MAX_LINES
+    has_many_lines = sum(len(x) > 0 for name, (x, _) in chart.curves.items() if name != chart.main) > MAX_LINES
     axes.set_prop_cycle(color=COLOURS * len(DASHES), linestyle=[dash for dash in DASHES for _ in COLOURS])
     legend_lines: list[Any] = []
     for name, (x_values, y_values) in sorted(chart.curves.items(), key=lambda item: item[0] == chart.main):

@@ -18,7 +18,8 @@ from kit.ground.yaml_files import leaves, read_yaml
 
 # Parts of the names of metrics whose highest or lowest value is the best, even if no run monitors these metrics.
 HIGHER_IS_BETTER = re.compile(r"(^|/)(accuracy|knn_accuracy|f1|map|miou|iou|agreement|explained|pixel_accuracy)")
-# Without `nearest_distance`, which copying images lowers, and `frechet_distance_noise`, which depends on no model.
+# `nearest_distance` is left out, since copying images lowers it. Reference values, such as `frechet_distance_noise`,
+# are left out, since they depend on no model.
 LOWER_IS_BETTER = re.compile(r"loss|(^|/)fid$|(?<!nearest_)distance(/|$)")
 
 

@@ -137,7 +137,7 @@ class Bar(ProgressBar):
         scores = [metrics.get(monitor)]
         for callback in trainer.checkpoint_callbacks:
             if getattr(callback, "monitor", None) == monitor:
-                scores.append(getattr(callback, "best_model_score", None))  # a resumed run has an earlier one
+                scores.append(getattr(callback, "best_model_score", None))  # perhaps of the run that this one resumes
         values = [float(score) for score in scores if score is not None and math.isfinite(score)]
         best = (max(values) if mode == "max" else min(values)) if values else None
         cells = {"epoch": _epoch(trainer), "step": f"{trainer.global_step:,}"}

@@ -191,7 +191,7 @@ def find_channels(paths: Sequence[Path]) -> int:
 
 def upright_size(image: Image.Image) -> tuple[int, int]:
     """Return the height and width that the image has after it is turned upright."""
-    on_its_side = orientation_of(image) > 4 and image.format != "TIFF"  # PIL turns the size of a TIFF when it opens it
+    on_its_side = orientation_of(image) > 4 and image.format != "TIFF"  # PIL turns the size of a TIFF on opening
     return (image.width, image.height) if on_its_side else (image.height, image.width)
 
 

@@ -45,7 +45,7 @@ def find_levels(paths: Sequence[Path]) -> Levels | None:
 
 
 def to_eight_bits(image: Image.Image, levels: Levels | None) -> Image.Image:
-    """Convert an image to mode L. Values outside `levels` become black or white. By default, they come from the image.
+    """Convert an image to mode L. Values outside `levels` become black or white. For None, the image sets the levels.
 
     Raises:
         ValueError: a pixel is not finite.

@@ -123,7 +123,7 @@ def paths_below(folder: Path) -> Iterator[str]:
         if (status.st_dev, status.st_ino) not in visited:
             visited.add((status.st_dev, status.st_ino))
             children, files = _contents(current)
-            # Links are listed last, so that a file has a path without links if there is one.
+            # Links come after the folders beside them, so that files have paths without links if possible.
             pending += sorted(map(Path, children), key=lambda path: (path.is_symlink(), path), reverse=True)
             yield from sorted(files)
 

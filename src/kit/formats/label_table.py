@@ -174,7 +174,7 @@ class LabelTable:
     def read(
         self, split: str, class_names: Sequence[str], several_labels: bool
     ) -> tuple[list[Path], Tensor, list[str] | None] | None:
-        """Return the images of a split, their targets and their groups; None if no row can be used.
+        """Return the images of a split, their targets and their groups; None if it has no usable row.
 
         Args:
             class_names: the names of the classes 0, 1, 2, ...

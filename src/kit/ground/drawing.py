@@ -229,7 +229,7 @@ def stacked(images: Sequence[Tensor], gap: int = 0) -> Tensor:
 
 
 def grid(images: Sequence[Tensor], width: int, gap: int = 8) -> Tensor:
-    """Put images, uint8 [3 H W], into rows of at most `width` pixels, with about as many images in each row."""
+    """Put images, uint8 [3 H W], into rows of at most `width` pixels, with about equally many images."""
     columns = max(1, (width + gap) // (max(image.shape[2] for image in images) + gap))
     return in_columns(images, ceil(len(images) / ceil(len(images) / columns)), gap)
 

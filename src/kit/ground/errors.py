@@ -75,5 +75,5 @@ def did_you_mean(word: str, known) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """Return an exception's message in one line of at most 200 characters, or its class's name without a message."""
+    """Return an exception's message in one line of at most 200 characters, or its class's name if it has none."""
     return " ".join(str(error).split())[:200] or type(error).__name__

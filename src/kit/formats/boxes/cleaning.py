@@ -162,7 +162,7 @@ def _check_orientation(annotation: Annotation, size: Size, orientation: int) -> 
     if is_turned:
         annotation.report("exif-rotated-boxes", "EXIF turns the image; boxes are turned here, but not by all programs")
     elif annotation.size not in (None, size):
-        sizes = f"{describe_size(annotation.size)} in the annotation, but {describe_size(size)} in the file"
+        sizes = f"{describe_size(size)}, but {describe_size(annotation.size)} in the annotation"
         annotation.report("size-mismatch", f"the image is {sizes}")
     elif orientation != 1 and annotation.boxes and not is_known:
         annotation.report("exif-rotated-boxes", "EXIF turns the image; its boxes are assumed to fit the upright image")

@@ -12,7 +12,8 @@ from kit.ground.faults import Fault, fault
 from kit.ground.files import is_file
 from kit.ground.memory import garbage_collection_paused
 
-# An edge beyond this multiple of the image's width or height is clearly outside. A nearer one may be a careless edge.
+# An edge beyond this multiple of the image's width or height is clearly outside. A nearer edge may have been drawn
+# carelessly.
 CLEARLY_OUTSIDE = 1.1
 
 
