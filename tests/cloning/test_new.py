@@ -391,7 +391,7 @@ def test_only_tracked_tasks_are_offered(small_template, monkeypatch, tmp_path):
 
 def test_project_that_would_lack_files_is_refused(tmp_path, monkeypatch, capsys):
     lacking = ["photos/", f"src/project/{TASKS[0]}/mine.py"]
-    monkeypatch.setattr(Template, "untracked", lambda template: lacking)
+    monkeypatch.setattr(Template, "untracked_paths", lambda template: lacking)
     monkeypatch.setattr(command, "make", lambda *_: TEMPLATE.version())
     with pytest.raises(UserError, match=rf"{lacking[1]}, .*git add") as caught:
         command.new([str(tmp_path / "my_cells"), "--task", TASKS[0]])

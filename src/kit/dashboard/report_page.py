@@ -127,10 +127,11 @@ class ReportPage(L.Callback):
         """Add a point to each curve: the metrics of a validation, and the training loss since the validation before."""
         logged = trainer.callback_metrics
         other_keys = (key for key in logged if key.startswith("val/") and not is_of_class(key))
-        keys = [*dict.fromkeys(["val/loss", *monitored_metrics(trainer, pl_module), *other_keys])][:MAX_METRICS]
+        candidates = dict.fromkeys(["val/loss", *monitored_metrics(trainer, pl_module), *other_keys])
+        keys = [key for key in candidates if key in logged][:MAX_METRICS]
         loss_sum, loss_count = self._losses.tolist()
         values = {"train/loss": loss_sum / loss_count} if loss_count else {}  # first, so that its chart comes first
-        values |= {key: float(logged[key]) for key in keys if key in logged}
+        values |= {key: float(logged[key]) for key in keys}
         values |= {key: v for key, v in self.overfitting.figures(-1).items() if "/train_" in key}
         self._losses.zero_()  # in place: a tensor made in this hook, in inference mode, could not be added to
         self._drawn_curves = {}

@@ -19,7 +19,6 @@ from kit.samples.judge import make_trunk
 from kit.training.weights import (
     DATA_STATE,
     RANDOM_OR_FILE,
-    NotDownloaded,
     downloading,
     load_weights,
     read_weights,
@@ -80,7 +79,7 @@ class ClassifierFeatures(Features):
     Args:
         run: the run folder of a task with such a net, also of pretraining, or a checkpoint file. A file with only
             the state dict of the net or of its trunk can be given, too. Then the mean and std are 0.5, and
-            `stem_stride` is 1.
+            `stem_stride` is 1, unless the first kernel is that of a larger stride.
     """
 
     def __init__(self, run: str) -> None:
@@ -92,10 +91,12 @@ class ClassifierFeatures(Features):
         except UserError as error:
             raise UserError(f"model.features.run: {error}; train a classifier first, or give its folder") from None
         content = checkpoint.read(file)  # only plain values and tensors: this runs no code that the file names
-        if "state_dict" not in content:  # the file has only a state dict
+        if "global_step" not in content:  # the file has only a state dict
+            state = content.get("state_dict", content.get("model", content))
             data = {"in_channels": None, "mean": [0.5], "std": [0.5]}
-            content = {"state_dict": content, "global_step": 1, "hyper_parameters": {"net": {}}, "data": data}
-        if not content.get("global_step"):
+            content = {"state_dict": state, "global_step": 1, "hyper_parameters": {"net": {}}, "data": data}
+            rank_zero_only(print)(f"features: {file} states no mean and std, so both are taken to be 0.5")
+        if not content["global_step"]:
             raise UserError(f"{file} is untrained, and {UNTRAINED}: train it first")
         try:
             state, first = content["state_dict"], BLOCK.format(0, 0)
@@ -104,10 +105,12 @@ class ClassifierFeatures(Features):
             blocks = re.findall(re.escape(BLOCK).replace(r"\{\}", r"(\d+)"), "\n".join(tensors))
             depths = list(Counter(int(level) for level, _ in blocks).values())
             widths = [len(tensors[BLOCK.format(level, 0)]) for level in range(len(depths))]
-            stem_stride = int(content["hyper_parameters"]["net"].get("init_args", {}).get("stem_stride", 1))
-            channels = tensors[first].shape[1]
+            _, channels, kernel_size, _ = tensors[first].shape
+            default_stride = (kernel_size + 1) // 2 if kernel_size > 3 else 1
+            arguments = content["hyper_parameters"]["net"].get("init_args", {})
+            stem_stride = int(arguments.get("stem_stride", default_stride))
             with Budget(file):
-                trunk = make_trunk(channels, widths, depths, stem_stride, tensors[first].shape[2])
+                trunk = make_trunk(channels, widths, depths, stem_stride, kernel_size)
             trunk.load_state_dict({name: tensors[name] for name in trunk.state_dict()})
             data = next(value for value in content.values() if isinstance(value, dict) and {*value} >= DATA_STATE)
             layers = [f"levels.{level}.0" for level in range(len(depths))]  # the first block of each level
@@ -171,9 +174,16 @@ class TimmFeatures(Features):
     def load(self, in_channels: int) -> FeatureExtractor:
         options = {"features_only": True, "out_indices": (0, 1, 2, 3), "in_chans": in_channels}
         try:
-            net = create_model(self.name, not self.weights, **options)
-        except NotDownloaded as error:
+            net = create_model(self.name, not self.weights, **options).eval()
+            with torch.no_grad():
+                maps = net(torch.zeros(1, in_channels, 96, 160))
+            are_usable = [feature_map.shape[1] for feature_map in maps] == net.feature_info.channels()
+        except UserError as error:
             raise UserError(str(error).replace(RANDOM_OR_FILE, "--model.features.weights FILE")) from None
+        except (AssertionError, IndexError, RuntimeError):  # timm raises any of these
+            are_usable = False
+        if not are_usable:  # there are fewer maps, images must have one size, or the maps are Float[B H W C]
+            raise UserError(f"{self.name} lacks four feature maps of images of any size: choose a convolutional net")
         if self.weights:
             info = weights_info(self.name)
             start: Any = read_weights(self.weights).trained_with(info.mean, info.std)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from kit.ground.errors import UserError, import_extra
-from kit.training.weights import NotDownloaded, Weights, load_weights, set_start
+from kit.training.weights import RANDOM_OR_FILE, NotDownloaded, Weights, load_weights, set_start
 from kit.zoo.loading import Pretrained, downloading_from_hub, require_known
 
 VITS = ("vision_transformer", "deit", "eva")  # modules of timm whose nets can resize their position embeddings
@@ -40,7 +40,7 @@ def create_model(name: str, pretrained: Pretrained = False, **options: Any) -> A
     """
     timm = _timm_with(name)
     if pretrained and not timm.is_model_pretrained(name):
-        raise UserError(f"timm has no weights for {name}: leave model.net.pretrained at false")
+        raise UserError(f"timm has no weights for {name}: choose another net, or {RANDOM_OR_FILE}")
     if is_vit(name):
         options |= {"dynamic_img_size": True, "dynamic_img_pad": True}
     if not pretrained:

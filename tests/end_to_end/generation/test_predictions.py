@@ -125,5 +125,5 @@ def test_samples_from_python(run):
 def test_class_by_its_first_word():
     names = ["3 - three", "33 - many", "7 up", "7 down"]
     assert SampleFiles(Path("out"), names, classes="33, 3,7 up").classes == [1, 0, 2]
-    with pytest.raises(UserError, match="no class '7'"):
+    with pytest.raises(UserError, match="'7' fits several classes"):
         SampleFiles(Path("out"), names, classes="7")

