@@ -17,7 +17,7 @@ from kit.evaluation import Evaluation
 # COCO's thresholds. torchmetrics rounds its own to 32 bits, and then a recall of exactly 0.05 is below the threshold.
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10).tolist()
 RECALLS = np.linspace(0, 1, 101).tolist()
-MAX_DETECTIONS = 100  # the largest number of detections of a class in an image that count, as in COCO
+MAX_DETECTIONS = 100  # for each class and image, only this number of detections count, as in COCO
 METRICS = ("map", "map_50", "map_75", "map_small", "map_medium", "map_large")
 DEFAULT_THRESHOLD = 0.5  # the threshold of scores as long as no better one is known
 THRESHOLDS = torch.linspace(0, 1, 201)  # the thresholds in the chart of precision, recall and F1
@@ -49,7 +49,7 @@ class BoxEvaluation(Evaluation):
 
     Args:
         class_names: the names of the labels 1 to K.
-        max_detections: the largest number of detections of a class in an image that count, highest scores first.
+        max_detections: for each class and image, only this number of detections count: the highest scores.
         threshold: detections with a lower score, 0 to 1, are not drawn, and do not count as errors. By default, it is
             the threshold with the highest F1 score of all classes in these samples. The metrics do not depend on it.
     """
@@ -80,8 +80,8 @@ class BoxEvaluation(Evaluation):
     def shares(self) -> Tensor:
         """Return the average precision of each image as numerator and 1 as denominator, Float[N 2 1].
 
-        Both are 0 for an image without boxes. These are not exactly the contributions to `map`, but resampling `map`
-        itself would take minutes.
+        Both are 0 for an image without boxes. The verdict resamples them for the margin of error. Their
+        mean is not exactly `map`, but computing `map` for each resample would take minutes.
         """
         values = self.once(self._precision_by_image)
         return torch.stack([values.nan_to_num(), values.isfinite().float()], 1)[..., None]
@@ -201,7 +201,7 @@ def coco_summary(images: Sequence[ImageBoxes], max_detections: int) -> dict[str,
 
     Args:
         images: the boxes of all images.
-        max_detections: the largest number of detections of a class in an image that count, highest scores first.
+        max_detections: for each class and image, only this number of detections count: the highest scores.
     """
     metric = MeanAveragePrecision(
         backend="faster_coco_eval",

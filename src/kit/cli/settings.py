@@ -15,7 +15,7 @@ from jsonargparse import Namespace
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from kit.ground.errors import UserError, one_line
-from kit.ground.unexpected import is_from_owner, message_of, notes
+from kit.ground.unexpected import is_from_user_code, message_of, message_prefix
 
 MAX_PROCESSES = max(8, os.cpu_count() or 1)  # the largest number of processes on this machine, on cores or GPUs
 NUMBERS = re.compile(r"auto|-?\d+(,\s*\d+)*,?")
@@ -83,8 +83,8 @@ def explain(error: Exception) -> str | None:
     for part, line in ERRORS.items():
         if part in message:
             return line or one_line(error)
-    if isinstance(error, MisconfigurationException) and not is_from_owner(error):
+    if isinstance(error, MisconfigurationException) and not is_from_user_code(error):
         return one_line(error)
     if any(frame.f_code.co_filename.endswith(RESTORE_FILE) for frame, _ in traceback.walk_tb(error.__traceback__)):
-        return f"{notes(error)}the checkpoint cannot be restored: {type(error).__name__}: {one_line(error)}"
+        return f"{message_prefix(error)}the checkpoint cannot be restored: {type(error).__name__}: {one_line(error)}"
     return None

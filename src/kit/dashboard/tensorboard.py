@@ -109,9 +109,9 @@ class TensorBoard(TensorBoardLogger):
 class Hyperparameters(L.Callback):
     """Log a row of the tab HParams: settings, and the best validation values and the test values of monitored metrics.
 
-    All scalars of a log become columns of the table. The scalars of the run's log would hide the metrics that one
-    compares. So the row has a log of its own, in the folder `best`. Its scalars have the names of the run's curves, so
-    that they add no charts.
+    All scalars of a log become columns of the table. The run's log has so many scalars that the metrics to
+    compare would be hard to find. So the row has a log of its own, in the folder `best`. Its scalars have the names of
+    the run's curves, so that they add no charts.
 
     Args:
         config: the config that `SavedConfig` writes.

@@ -20,7 +20,7 @@ from kit.ground.errors import BrokenFiles, UnreachableFiles, UserError
 from kit.ground.files import replacing
 from kit.ground.threads import map_files, map_in_threads
 
-MAX_BROKEN = 0.05  # the largest fraction of a split that may be broken; one broken file is always allowed
+MAX_BROKEN = 0.05  # the largest fraction of a split that may be broken; one is allowed unless it is the only image
 MAX_NAMED = 10  # the number of files that a message names
 MIN_SECONDS = 1.0  # a search that takes longer stores its result
 

@@ -21,7 +21,7 @@ from kit.ground.yaml_files import read_yaml
 PACKAGES = ("huggingface_hub", "safetensors")
 FILES = ("README.md", "config.yaml", "results.json")  # the files of the run's folder that are uploaded
 # Absolute paths, paths with `~` or `..`, and URLs. Names such as `hf-hub:timm/vit_tiny` are none of these.
-PATH = re.compile(r"[/\\~]|[A-Za-z][\w+.-]*:[/\\]|(.*[/\\])?\.\.([/\\]|$)")
+PATH = re.compile(r"[/~]|\\\\|\\[\w .-]{2,}(\\|$)|[A-Za-z][\w+.-]*:[/\\]|(.*[/\\])?\.\.([/\\]|$)")
 REMEDIES = {
     401: "log in with `hf auth login`, or set HF_TOKEN to a token",
     403: "take a token that may write there, or another owner",
@@ -53,7 +53,9 @@ def connect(name: str) -> Any:
 
 
 def read_run(run: Path) -> dict[str, bytes]:
-    """Return the contents of `FILES` in a run's folder, by name. Paths in the config keep only their last part.
+    """Return the contents of `FILES` in a run's folder, by name.
+
+    Texts in the config that match `PATH` keep only their last part.
 
     Raises:
         UserError: a file is missing, or is a link to a file outside of the folder, which must not be published.
@@ -94,7 +96,7 @@ def upload(client: Any, name: str, files: Mapping[str, bytes], tensors: Mapping[
 
 
 def _remove_folders(value: Any) -> Any:
-    """Return the same nested values, but only the last part of each path, since folders may be private."""
+    """Return the same nested values, but only the last part of texts that match `PATH`: folders may be private."""
     if isinstance(value, dict):
         return {key: _remove_folders(item) for key, item in value.items()}
     if isinstance(value, list):

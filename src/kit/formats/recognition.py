@@ -64,7 +64,7 @@ def refuse_other_options(format: str, options: Mapping[tuple[str, ...], Mapping[
     for formats, values in options.items():
         for name in [name for name in values if values[name] is not None and format not in formats]:
             problem = f"data.{name} belongs to {' and '.join(formats)}, but the data are in the format {format}"
-            raise OtherOptions([name], f"{problem}; leave it out (--data.{name} null)")
+            raise OtherOptions([name], f"{problem}; remove it from the command line and the config")
 
 
 def choose_format(root: Path, formats: Mapping[str, str], expected: str) -> str:

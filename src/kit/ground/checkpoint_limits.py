@@ -1,7 +1,7 @@
 """Limit the memory and the time that a checkpoint of unknown origin can take.
 
-`require_uncompressed` and `require_weights` refuse files that would take more memory than they have bytes. `Budget`
-limits the size of a model while it is built from a checkpoint's config.
+`require_uncompressed` and `refuse_compressed_zip` refuse files that would take more memory than they have bytes.
+`Budget` limits the size of a model while it is built from a checkpoint's config.
 """
 
 import zipfile
@@ -23,7 +23,7 @@ CREATION = {  # functions that create a tensor
 }
 EXTRA_ELEMENTS = 32_000_000  # further tensor elements, for metrics and for a head that is replaced
 EXTRA_CALLS = 20_000  # further calls of torch functions
-# One more call is allowed for every 4 bytes of the file. A parameter takes at least 200 bytes, and about ten calls.
+# One more call is allowed for every 4 bytes of the file. A tensor takes at least 200 bytes, and about ten calls.
 BYTES_PER_CALL = 4
 
 
@@ -32,7 +32,7 @@ class Budget(TorchFunctionMode):
 
     A tensor that is too large is refused before it takes memory, and a net with too many layers before it takes time.
     The limits are one element for each byte of the file, plus `EXTRA_ELEMENTS`; and one call for every `BYTES_PER_CALL`
-    bytes, plus `EXTRA_CALLS`. The weights of most files take two or four bytes per element.
+    bytes, plus `EXTRA_CALLS`. Most files have two or four bytes per weight, so their models stay below the limit.
 
     Args:
         file: the checkpoint that describes the model.
@@ -77,7 +77,7 @@ def require_uncompressed(file: Path) -> None:
             raise ValueError(f"it is compressed, or damaged: it declares {declared:,} bytes, but has {size:,}")
 
 
-def require_weights(file: Path) -> None:
+def refuse_compressed_zip(file: Path) -> None:
     """Refuse a file of weights if it is a zip file that would take more memory than it has bytes.
 
     Files of other formats, such as the format of torch before version 1.6, are accepted.

@@ -1,6 +1,6 @@
 """End a process at Ctrl-C, SIGTERM or SIGHUP, with a message of one line and the usual exit code.
 
-A process of a verb handles these signals from its first import to its end:
+A process that runs a verb, such as `fit`, handles these signals from its first import to its end:
 
 - `end_at_once` handles them while Python imports the libraries.
 - `raise_stopped` handles them while a verb runs, so that temporary files are removed.
@@ -66,7 +66,8 @@ def raise_stopped(number: int, _: Any) -> None:
 def stop_listening() -> None:
     """Let the system end the process at a signal.
 
-    Python's handlers do not run while a library waits for other processes, which may have ended at the same signal.
+    A library may wait for other processes that the same signal has ended. Such a wait does not end, and Python's
+    handlers do not run during it.
     """
     for number in listen(raise_stopped):  # ignored signals are left out
         signal.signal(number, signal.SIG_DFL)
@@ -79,7 +80,7 @@ def stop_exception(number: int) -> Stopped:
 
 
 def find_stopped(error: BaseException | None) -> Stopped | None:
-    """Return an error if it is `Stopped`, else the `Stopped` during whose handling the error was raised, or None."""
+    """Return the first `Stopped` among an error and the exceptions of its chain `__context__`, or None."""
     while error is not None and not isinstance(error, Stopped):
         error = error.__context__
     return error

@@ -1,6 +1,6 @@
-"""Describe an unexpected error: by its traceback if the owner's code raised it, else in one line.
+"""Describe an unexpected error: by its traceback if the user's code raised it, else in one line.
 
-The owner is the person who uses this library. Their code is the application, and any other code outside of
+The user's code is the application, and any other code outside of
 `site-packages`, Python and this library.
 """
 
@@ -44,15 +44,15 @@ def message_of(error: BaseException) -> str:
     return message if message == text.strip() else message.partition(": ")[2]  # after the name of the error's class
 
 
-def is_from_owner(error: BaseException) -> bool:
-    """Return whether the owner's code raised an error, directly or by a call of an installed package."""
+def is_from_user_code(error: BaseException) -> bool:
+    """Return whether the user's code raised an error, directly or by a call of an installed package."""
     not_installed = [file for file in _files(error) if not _is_installed(file)]
     return bool(not_installed) and not not_installed[-1].is_relative_to(KIT)
 
 
 def is_from_library(error: BaseException) -> bool:
-    """Return whether an installed package or Python raised an error, and was not called by the owner's code."""
-    return _is_installed(_files(error)[-1]) and not is_from_owner(error)
+    """Return whether an installed package or Python raised an error, and was not called by the user's code."""
+    return _is_installed(_files(error)[-1]) and not is_from_user_code(error)
 
 
 def _files(error: BaseException) -> list[Path]:
@@ -64,8 +64,8 @@ def _is_installed(file: Path) -> bool:
     return not INSTALLED.isdisjoint(file.parts) or file.is_relative_to(STANDARD_LIBRARY)
 
 
-def notes(error: BaseException) -> str:
-    """Return how the message of an error begins, such as "process 1: while training: ". Process 0 is not named."""
+def message_prefix(error: BaseException) -> str:
+    """Return the beginning of an error's message, such as "process 1: while training: ". Process 0 is not named."""
     process = [f"process {_rank()}"] if _rank() else []
     doing_what = getattr(error, "__notes__", [])[:1]  # only exceptions with notes have this attribute
     return "".join(f"{part}: " for part in (*process, *doing_what))
@@ -77,21 +77,22 @@ def _rank() -> int:
 
 
 def describe(error: BaseException) -> str:
-    """Return the traceback of an error in the owner's code.
+    """Return the traceback of an error in the user's code.
 
     For any other error, return one line: what the program was doing, the error's message, and the file that has the
     traceback. This file is in the folder of the run or, if there is no run, a temporary file. If the file cannot be
     written, return the traceback.
     """
     text = "".join(traceback.format_exception(error)).rstrip()
-    if is_from_owner(error):
+    if is_from_user_code(error):
         return text
     try:
         file = _save(text)
     except (OSError, UserError):  # such as a full disk
         return text
     message = " ".join(message_of(error).split())[:300]
-    return f"error: {notes(error)}{type(error).__name__}{message and ': '}{message} (the traceback is in {file})"
+    name = type(error).__name__ + (": " if message else "")
+    return f"error: {message_prefix(error)}{name}{message} (the traceback is in {file})"
 
 
 def _save(text: str) -> Path:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kit.ground.checkpoint_limits import require_weights
+from kit.ground.checkpoint_limits import refuse_compressed_zip
 from kit.ground.drawing import to_rgb
 from kit.ground.errors import UserError, import_extra, one_line
 
@@ -36,7 +36,7 @@ def load(file: str, device: torch.device | str = "cpu") -> Any:
 
     tensors = BytesIO()  # a copy of the tensors only: torch-fidelity would run code that is in the file
     try:
-        require_weights(Path(file))
+        refuse_compressed_zip(Path(file))
         torch.save(torch.load(file, map_location="cpu", weights_only=True), tensors)
         tensors.seek(0)
         options = {"reset_real_features": False, "antialias": False, "sync_on_compute": False}  # one process computes

@@ -19,7 +19,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from kit.ground.errors import UserError, one_line
 from kit.ground.ranges import PositiveInt, Share
-from kit.ground.unexpected import is_from_owner
+from kit.ground.unexpected import is_from_user_code
 from kit.task import as_task
 from kit.training.monitor import resolve_monitor
 
@@ -106,7 +106,7 @@ def optimizer_and_schedule(
         keywords[length_name] = _run_length(task, interval)
     if "max_lr" in parameters and "max_lr" not in given_names:
         rates = [float(group["lr"]) for group in new_optimizer.param_groups]
-        keywords["max_lr"] = rates if len(rates) > 2 else rates[0]  # two groups have the same rate
+        keywords["max_lr"] = rates if len(rates) > 2 else rates[0]  # two groups have equal rates
     for name in ("max_lr", "base_lr"):
         if len(groups) > 2 and name in given_names and isinstance(arguments[name], float | int):
             keywords[name] = [arguments[name] * rate for rate, _ in groups]
@@ -156,7 +156,7 @@ def _call(key: str, function: Callable[..., Any], *arguments: Any, **keywords: A
     try:
         return function(*arguments, **keywords)
     except Exception as error:  # the user may give any class, which may raise any exception
-        if isinstance(error, UserError) or is_from_owner(error):
+        if isinstance(error, UserError) or is_from_user_code(error):
             raise
         raise UserError(f"{key} cannot be used: {type(error).__name__}: {one_line(error)}") from error
 
@@ -169,8 +169,10 @@ def _run_length(task: LightningModule, interval: Interval) -> int:
     """
     trainer = task.trainer
     steps = trainer.estimated_stepping_batches
-    if steps == math.inf:
-        raise UserError("the schedule needs the run's length: give --trainer.max_epochs N, or --model.schedule null")
+    is_endless = trainer.num_training_batches == math.inf  # `steps` is then -1 if only `max_epochs` is given
+    if steps == math.inf or steps < 0 or (is_endless and interval == "epoch"):
+        option = "max_steps" if is_endless else "max_epochs"
+        raise UserError(f"the schedule needs the run's length: give --trainer.{option} N, or --model.schedule null")
     if interval == "step":
         return int(steps)
     return max(1, math.ceil(steps / math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)))

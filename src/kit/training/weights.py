@@ -12,7 +12,7 @@ import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch import Tensor, nn
 
-from kit.ground.checkpoint_limits import require_weights
+from kit.ground.checkpoint_limits import refuse_compressed_zip
 from kit.ground.errors import UserError, import_extra, one_line
 
 RANDOM_OR_FILE = "--model.net.weights FILE, or random weights with --model.net.pretrained false"
@@ -196,7 +196,7 @@ def _without_prefix(state: Mapping[str, Tensor], net_state: Mapping[str, Tensor]
 def _load_file(file: str) -> Any:
     if file.endswith(".safetensors"):
         return import_extra("safetensors.torch", "a .safetensors file", "zoo").load_file(file)
-    require_weights(Path(file))
+    refuse_compressed_zip(Path(file))
     with torch.serialization.safe_globals([argparse.Namespace]):  # in files of torchvision's reference scripts
         return torch.load(file, weights_only=True, map_location="cpu")
 

@@ -84,8 +84,8 @@ class ImageFolder(ImageDataModule):
             several.
         group: for folders, a regular expression such as `^(patient\\d+)_`. The text that its first capture
             group matches in a file name is the group of the image.
-        channels: 1 (grey), 3 (RGB) or 4 (RGBA). By default, 3 if one of up to 63 images, evenly spaced in the list, is
-            coloured, else 1.
+        channels: 1 (grey), 3 (RGB) or 4 (RGBA). By default, up to 63 of the image files are read: 3 if one
+            of them is stored in colour, else 1.
     """
 
     takes_pretraining_size = True

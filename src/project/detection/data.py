@@ -92,8 +92,8 @@ class BoxFolder(BoxDataModule):
             the training images and their objects, see `kit.data.image_size`.
         group: a regular expression such as `^(patient\\d+)_`. The text that its first capture group matches in a file
             name is the group of the image. If a validation part is split off from train, each group stays in one part.
-        channels: 1 (grey), 3 (RGB) or 4 (RGBA). By default, 3 if one of up to 63 images, evenly spaced in the list, is
-            coloured, else 1.
+        channels: 1 (grey), 3 (RGB) or 4 (RGBA). By default, up to 63 of the image files are read: 3 if one
+            of them is stored in colour, else 1.
         train, val, test: COCO's JSON files, relative to `root`; by default they are found by their names.
         images: the folder of COCO's images, relative to `root`; by default it is found.
         crowds: `ignore` ignores the regions of crowds, which are COCO's annotations with `iscrowd` 1 and Pascal VOC's
@@ -216,7 +216,7 @@ class BoxFolder(BoxDataModule):
         for split, source in self.reader.sources.items():
             try:
                 self.reading(split)
-            except UserError as error:  # a broken JSON file; broken XML and text files are faults of the reading
+            except UserError as error:  # a broken JSON file; for a broken XML or text file, `Reading` has a fault
                 yield unreadable_fault(source, error)
         yield from self.reader.faults(self._readings.values())
         for split in self._readings:

@@ -86,7 +86,7 @@ class CnnFcos(FCOS):
 class FeaturePyramid(nn.Module):
     """Map images to feature maps, as Feature Pyramid Networks do (Lin et al. 2017): Float[B C H W] to a dict by level.
 
-    The map of a level, Float[B channels h w], is computed from the sum of this and all deeper levels of the trunk.
+    The map of a level, Float[B channels h w], combines the features of this and of all deeper levels of the trunk.
     """
 
     def __init__(self, trunk: Trunk, levels: Sequence[int], channels: int) -> None:

@@ -110,7 +110,7 @@ class Generator(Task):
         """
         keys = batch.keys.tolist()
         noise_images = noise(keys, batch.images.shape[1:]).to(batch.images)
-        # Python's numbers have 64 bits. With 32 bits, large keys would share a few times.
+        # Python computes with 64 bits. With 32 bits, many large keys would get the same time.
         times = torch.tensor([(key + 0.5) * GOLDEN_STEP % 1 for key in keys]).to(batch.images)
         flow = flow_at(batch.images, noise_images, times, batch.targets)
         return torch.stack([flow.velocities.square().flatten(1).mean(1), self._errors(flow)], 1)

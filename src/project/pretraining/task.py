@@ -175,6 +175,6 @@ def collapse_message(rank: float, highest_rank: float) -> str:
     """
     if rank >= max(MIN_RANK, highest_rank / MAX_FALL):
         return ""
-    earlier = f", after {highest_rank:.1f} before" if highest_rank else ""
+    earlier = f"; the highest before was {highest_rank:.1f}" if highest_rank else ""
     problem = f"the features have collapsed: they are nearly equal for all images (effective rank {rank:.1f}{earlier})"
     return f"{problem}; give a larger --model.weight, or a lower learning rate"

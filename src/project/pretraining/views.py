@@ -24,10 +24,11 @@ class RandomViews:
         scale: the smallest and the largest area of the part, as a share of the image's area, above 0.
         angle_deg: the largest angle that a view is turned by, clockwise or anticlockwise.
         mirror: whether to mirror views left to right, each with a probability of 0.5.
-        brightness: the largest change of all values of an image by the same number, in standard deviations.
+        brightness: the largest number that is added to or subtracted from all values of an image, in standard
+            deviations.
         contrast: the largest relative change of the differences from the mean value.
         saturation: the largest relative change of the differences between the channels.
-        tint: the largest change of all values of a channel by the same number, in standard deviations.
+        tint: the same for each channel on its own.
         grey: the probability that a view loses its colours.
     """
 
@@ -80,7 +81,7 @@ class RandomViews:
     def _shrink(self, images: Tensor) -> Tensor:
         """Shrink large images until the smallest part that may be cut has about the size of a view: Float[B C h w].
 
-        `grid_sample` does not smooth: in a large image, it would skip pixels even of the smallest part.
+        `grid_sample` does not smooth. In a large image, it would skip pixels, even when it cuts out the smallest part.
         """
         side = math.ceil(self.size / math.sqrt(self.scale[0]))
         size = [min(length, side) for length in images.shape[2:]]

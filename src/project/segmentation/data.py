@@ -73,8 +73,8 @@ class MaskFolder(MaskDataModule):
         keep_aspect: whether to fit images into `image_size` and pad them, instead of stretching them.
         group: a regular expression such as `^(patient\\d+)_`. The text that its first capture group matches in a file
             name is the group of the image. If a validation part is split off from train, each group stays in one part.
-        channels: 1 (grey), 3 (RGB) or 4 (RGBA). By default, 3 if one of up to 63 images, evenly spaced in the list, is
-            coloured, else 1.
+        channels: 1 (grey), 3 (RGB) or 4 (RGBA). By default, up to 63 of the image files are read: 3 if one
+            of them is stored in colour, else 1.
         images: the folder of the images; by default it is found. With mask files, give only the name of the folder. It
             is in `root`, or in the folder of each split. With COCO, give the folder's path relative to `root`.
         masks: the name of the folder of the mask files; by default it is found.
@@ -187,6 +187,6 @@ class DigitMasks(MaskDataModule):
         if not self.counts[split]:
             return None
         self.refuse_other_classes(self.find_class_names())
-        seed = {"train": 5, "val": 3, "test": 4}[split]
-        scenes = make_scenes(*digits_of(split, self.seed), self.counts[split], seed)
+        layout_seed = {"train": 5, "val": 3, "test": 4}[split]
+        scenes = make_scenes(*digits_of(split, self.seed), self.counts[split], layout_seed)
         return Tensors([None] * len(scenes), scenes)  # the last channel of a scene is its mask

@@ -92,6 +92,9 @@ def test_paths_keep_their_last_part():
         "name": "hf-hub:timm/vit_tiny",
         "folder": "data/cats",
         "text": "10 +- 3",
+        "regex": r"\w+_(\d+)",
+        "share": r"\\server\cats",
+        "rooted": r"\Users\ada\cats",
     }
     assert hub._remove_folders(values) == {
         "root": "my cats",
@@ -103,6 +106,9 @@ def test_paths_keep_their_last_part():
         "name": "hf-hub:timm/vit_tiny",
         "folder": "data/cats",
         "text": "10 +- 3",
+        "regex": r"\w+_(\d+)",
+        "share": "cats",
+        "rooted": "cats",
     }
 
 

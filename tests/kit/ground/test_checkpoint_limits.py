@@ -35,7 +35,7 @@ def test_checkpoint_larger_than_its_file_is_refused() -> None:
 
 def test_weights_of_the_older_format() -> None:
     torch.save({"a": torch.zeros(9)}, "sound.pth", _use_new_zipfile_serialization=False)
-    checkpoint_limits.require_weights(Path("sound.pth"))
+    checkpoint_limits.refuse_compressed_zip(Path("sound.pth"))
 
 
 def test_verbs_refuse_a_checkpoint_larger_than_its_file() -> None:

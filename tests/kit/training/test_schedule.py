@@ -188,6 +188,13 @@ def test_only_a_schedule_with_a_length_needs_the_run_length():
     assert made("--schedule", f"{TORCH}.StepLR", "--schedule.step_size", "2", steps=float("inf"))["interval"] == "epoch"
 
 
+@pytest.mark.parametrize(("steps", "interval"), [(-1, "step"), (10, "epoch")])
+def test_endless_training_data_need_a_number_of_steps(steps, interval):
+    words = ("--schedule", f"{TORCH}.CosineAnnealingLR", "--schedule_interval", interval)
+    with pytest.raises(UserError, match=r"trainer\.max_steps"):
+        made(*words, steps=steps, num_training_batches=float("inf"))
+
+
 @pytest.mark.parametrize(("name", "arguments", "interval", "maker"), KNOWN, ids=[name for name, *_ in KNOWN])
 def test_cut_learning_rate_stays_with_every_schedule(name, arguments, interval, maker):
     cut = maker(adam([torch.nn.Parameter(torch.ones(1))]))

@@ -92,7 +92,7 @@ def test_k_means_sets_all_convolutions():
 def test_collapse():
     assert collapse_message(30.0, 0.0) == collapse_message(30.0, 150.0) == collapse_message(2.0, 2.0) == ""
     assert "effective rank 1.2); give" in collapse_message(1.2, 0.0)
-    assert "effective rank 5.0, after 150.0 before" in collapse_message(5.0, 150.0)
+    assert "effective rank 5.0; the highest before was 150.0" in collapse_message(5.0, 150.0)
 
 
 def task(**options) -> Pretrainer:

@@ -18,7 +18,7 @@ class NanGuard(L.Callback):
     """Skip bad optimizer steps, whose loss or gradients are not finite, and restore an earlier state if needed.
 
     An earlier state is restored after `patience` bad steps in a row, if the loss diverges, or if weights are not
-    finite. This also lowers the learning rate, unless weights are not finite for the first time.
+    finite. This also lowers the learning rate, unless weights are not finite and no state was restored before.
 
     Args:
         enabled: whether to use this guard.
@@ -100,7 +100,7 @@ class NanGuard(L.Callback):
         if not is_alarm:
             return
         # All steps that were not skipped had finite gradients. Such steps rarely make weights infinite, even
-        # with a high learning rate. So keep the learning rate the first time.
+        # with a high learning rate. So keep the learning rate at the first roll-back.
         if not trainer.strategy.reduce_boolean_decision(is_finite(list(pl_module.parameters()))):
             self._roll_back("the weights are not finite", trainer, pl_module, lower_lr=self.rollbacks > 0)
         elif self.streak >= self.patience:
