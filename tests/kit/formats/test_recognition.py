@@ -39,7 +39,5 @@ def test_content_counts_more_than_names(right, found):
 
 def test_options_of_another_format_are_refused():
     refuse_other_options("a", {("b",): {"x": None}, ("a", "b"): {"y": 1}})
-    with pytest.raises(
-        UserError, match=r"data\.x belongs to b and c, but the data are in the format a; remove it"
-    ):
+    with pytest.raises(UserError, match=r"data\.x belongs to b and c, but the data are in the format a; remove it"):
         refuse_other_options("a", {("b", "c"): {"x": 0}})
