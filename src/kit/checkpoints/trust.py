@@ -93,7 +93,7 @@ class _Checker:
 
         Args:
             value: the value.
-            annotations: a list of annotations, of which any may match, or of one dict, which maps keys to annotations.
+            annotations: annotations, one of which must match, or a single dict that maps keys to annotations.
             key: the key of the value, with dots.
             depth: the number of lists and mappings around the value.
         """

@@ -16,13 +16,7 @@ from kit.data.preprocessing import for_channels
 from kit.ground.checkpoint_limits import Budget
 from kit.ground.errors import UserError, did_you_mean
 from kit.samples.judge import make_trunk
-from kit.training.weights import (
-    DATA_STATE,
-    RANDOM_OR_FILE,
-    downloading,
-    load_weights,
-    read_weights,
-)
+from kit.training.weights import RANDOM_OR_FILE, downloading, find_weights, load_weights, read_weights
 from kit.zoo.loading import load_whole_or_part
 from kit.zoo.timm_models import create_model, weights_info
 
@@ -91,15 +85,15 @@ class ClassifierFeatures(Features):
         except UserError as error:
             raise UserError(f"model.features.run: {error}; train a classifier first, or give its folder") from None
         content = checkpoint.read(file)  # only plain values and tensors: this runs no code that the file names
-        if "global_step" not in content:  # the file has only a state dict
-            state = content.get("state_dict", content.get("model", content))
-            data = {"in_channels": None, "mean": [0.5], "std": [0.5]}
-            content = {"state_dict": state, "global_step": 1, "hyper_parameters": {"net": {}}, "data": data}
-            rank_zero_only(print)(f"features: {file} states no mean and std, so both are taken to be 0.5")
-        if not content["global_step"]:
+        is_checkpoint = "global_step" in content  # else the file has only a state dict
+        if is_checkpoint and not content["global_step"]:
             raise UserError(f"{file} is untrained, and {UNTRAINED}: train it first")
         try:
-            state, first = content["state_dict"], BLOCK.format(0, 0)
+            weights = find_weights(content, str(file))
+            if not is_checkpoint and weights.mean is None:
+                rank_zero_only(print)(f"features: {file} states no mean and std, so both are taken to be 0.5")
+                weights = weights.trained_with([0.5], [0.5])
+            state, first = weights.tensors, BLOCK.format(0, 0)
             prefix = next(name for name in state if name.endswith(first)).removesuffix(first)  # such as `net.trunk.`
             tensors = {name.removeprefix(prefix): state[name] for name in state if name.startswith(prefix)}
             blocks = re.findall(re.escape(BLOCK).replace(r"\{\}", r"(\d+)"), "\n".join(tensors))
@@ -107,14 +101,13 @@ class ClassifierFeatures(Features):
             widths = [len(tensors[BLOCK.format(level, 0)]) for level in range(len(depths))]
             _, channels, kernel_size, _ = tensors[first].shape
             default_stride = (kernel_size + 1) // 2 if kernel_size > 3 else 1
-            arguments = content["hyper_parameters"]["net"].get("init_args", {})
+            arguments = content["hyper_parameters"]["net"].get("init_args", {}) if is_checkpoint else {}
             stem_stride = int(arguments.get("stem_stride", default_stride))
             with Budget(file):
                 trunk = make_trunk(channels, widths, depths, stem_stride, kernel_size)
             trunk.load_state_dict({name: tensors[name] for name in trunk.state_dict()})
-            data = next(value for value in content.values() if isinstance(value, dict) and {*value} >= DATA_STATE)
             layers = [f"levels.{level}.0" for level in range(len(depths))]  # the first block of each level
-            extractor = FeatureExtractor(create_feature_extractor(trunk, layers), data["mean"], data["std"])
+            extractor = FeatureExtractor(create_feature_extractor(trunk, layers), weights.mean, weights.std)
         except (AttributeError, IndexError, KeyError, RuntimeError, StopIteration, TypeError, ValueError):
             raise UserError(f"{file} has no net on the CNN of this template") from None
         if channels != in_channels:

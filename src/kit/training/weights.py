@@ -106,14 +106,23 @@ def read_weights(file_or_run: str) -> Weights:
         raise
     except Exception:  # a damaged file may raise exceptions of many kinds
         raise UserError(f"{file} cannot be read as weights; save a state dict by torch.save or safetensors") from None
+    return find_weights(content, str(file))
+
+
+def find_weights(content: Any, source: str) -> Weights:
+    """Find the weights in the content of a file, in one of the formats of `read_weights`.
+
+    Raises:
+        UserError: there are no weights. The message names the source.
+    """
     entries = content if isinstance(content, dict) else {}
     state = next((entries[key] for key in ("state_dict", "model") if isinstance(entries.get(key), dict)), entries)
     tensors = {key: value for key, value in state.items() if isinstance(value, Tensor)}
     if not tensors:
-        raise UserError(f"{file} holds no weights; save a state dict in it")
+        raise UserError(f"{source} holds no weights; save a state dict in it")
     # A checkpoint has the state of its data module under the name of the class.
     data = next((value for value in entries.values() if isinstance(value, dict) and {*value} >= DATA_STATE), {})
-    return Weights(tensors, str(file)).trained_with(data.get("mean"), data.get("std"), data.get("size"))
+    return Weights(tensors, source).trained_with(data.get("mean"), data.get("std"), data.get("size"))
 
 
 def load_weights(net: nn.Module, weights: Weights | str, head: str | tuple[str, ...] | None = None) -> None:
