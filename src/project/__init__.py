@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def _require_own_library() -> None:
-    """Stop unless Python finds the `kit` beside this package. It may find another project's `kit`, or none."""
+    """Stop unless Python imports the `kit` beside this package. Another project's `kit`, or none, is an error."""
     required = Path(__file__).resolve().parents[1] / "kit" / "__init__.py"
     spec = find_spec("kit")
     kit_file = spec.origin if spec else None

@@ -1,4 +1,7 @@
-"""`python -m project.report RUN [RUN ...] [--html FILE]`: write the page of a run again, or compare several runs."""
+"""`python -m project.report RUN`: measure a run's best checkpoint, and write its `report.html` again.
+
+`python -m project.report RUN RUN [RUN ...] [--html FILE]`: write a page that compares several runs, `comparison.html`.
+"""
 
 if __name__ == "__main__":
     from kit.cli.start import start

@@ -1,8 +1,9 @@
 """Prepare the targets of images with boxes for augmentation and for a batch, and count them by class.
 
 `samples.targets` has one dict for each image: `boxes` Float[N 4] XYXY in pixels of the upright original image, `labels`
-Long[N] from 1 to K, `crowd` Bool[N] and `size`, the height and width of the original image. A crowd is a region to
-ignore: it is not trained on, and a detection in it counts neither as right nor as wrong.
+Long[N] from 1 to K, `crowd` Bool[N] and `size`, the height and width of the original image. A crowd is a region of many
+objects. It is no training target, so its region counts as background in training. In the metrics, a detection of its
+class in it counts neither as right nor as wrong, unless it matches another box.
 """
 
 from collections.abc import Hashable, Sequence

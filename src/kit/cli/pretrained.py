@@ -8,7 +8,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from kit.data import ImageDataModule
 from kit.safeguards.resume import restarting
-from kit.training.weights import find_start
+from kit.training.weights import find_loaded_weights
 
 MAX_LAYERS = 3  # the largest number of layers without pretrained weights that the printed line names
 
@@ -38,7 +38,7 @@ def use_start(model: L.LightningModule, data: Any, config: Namespace, resumed: b
     Raises:
         UserError: see `restarting.refuse`.
     """
-    start_prefix, start = find_start(model) or ("", None)
+    start_prefix, start = find_loaded_weights(model) or ("", None)
     if start is None:
         if not resumed:  # the config may be a copy from a run with pretrained weights
             config.weights_source = config.weights_sha256 = None

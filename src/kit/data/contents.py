@@ -34,8 +34,8 @@ class Contents(L.LightningDataModule):
         format_name: the format of the data in a word or two.
         object_noun: a plural noun for the objects that `count_classes` counts; "" for images, pixels and labels.
         several_labels: whether an image may have any number of labels. Targets are then Float[K] of 0 and 1.
-        root_options: the arguments that describe the files in `root`. The command `test` leaves them out if the user
-            gives it another root.
+        root_options: the names of the arguments that fit only the files in `root`, such as names of files. If the
+            command `test` gets another `root`, it leaves out the values that these arguments had in the run.
     """
 
     root: Any = ""

@@ -48,7 +48,7 @@ class Samples:
 
     @property
     def has_class_numbers(self) -> bool:
-        """Whether the targets are Long[N]: one class for each sample."""
+        """Whether every sample has a class number. The targets are then Long[N]."""
         return isinstance(self.targets, Tensor) and self.targets.ndim == 1 and not self.targets.is_floating_point()
 
     def read(self, index: int) -> Tensor:

@@ -179,7 +179,7 @@ def count_crowds(objects: Iterable[tuple[str, bool]]) -> dict[str, tuple[int, in
 def only_crowds_problem(counts: dict[str, tuple[int, int]]) -> str:
     """Return the error message for classes whose annotations are all crowds, or "". counts: see `count_crowds`."""
     names = ", ".join(f"'{name}'" for name, (crowds, total) in counts.items() if crowds == total)
-    message = f"all annotations of {names} are crowds, which are ignored; use them with --data.crowds objects"
+    message = f"all annotations of {names} are crowds, which are not learned; use them with --data.crowds objects"
     return message if names else ""
 
 
@@ -190,5 +190,5 @@ def list_crowds(counts: dict[str, tuple[int, int]]) -> str:
 
 def crowd_faults(counts: dict[str, tuple[int, int]], file: object) -> list[Fault]:
     """Return a fault of `file`, a file or folder, for each class with crowds. counts: the result of `count_crowds`."""
-    message = "{:,} of {:,} annotations of '{}' are crowds, which are ignored; use them with --data.crowds objects"
+    message = "{:,} of {:,} annotations of '{}' are crowds, which are not learned; use them with --data.crowds objects"
     return [fault("crowd", file, message.format(*numbers, name)) for name, numbers in counts.items()]

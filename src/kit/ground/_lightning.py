@@ -66,7 +66,7 @@ def averaging_callbacks(trainer: L.Trainer) -> Iterator[WeightAveraging]:
     return (callback for callback in trainer.callbacks if isinstance(callback, WeightAveraging))  # type: ignore[attr-defined]
 
 
-def restart_averages(trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+def reset_averaged_weights(trainer: L.Trainer, pl_module: L.LightningModule) -> None:
     """Set the averaged weights to the current weights."""
     for callback in averaging_callbacks(trainer):
         if callback._average_model is not None:

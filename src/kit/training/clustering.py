@@ -16,7 +16,7 @@ CHUNK_VALUES = 2**26  # the largest number of values in the patches of the image
 
 
 @torch.no_grad()
-def cluster_patches(block: nn.Sequential, images: Tensor) -> Tensor:
+def set_kernels_by_kmeans(block: nn.Sequential, images: Tensor) -> Tensor:
     """Set a block's kernels to the centres of spherical k-means on whitened patches (Coates and Ng 2012, section 3).
 
     Krahenbuhl et al. (2016, Data-dependent Initializations of Convolutional Neural Networks) set all layers in this

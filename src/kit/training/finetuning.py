@@ -12,12 +12,12 @@ from torch.nn import functional as F
 
 from kit.data import ImageDataModule
 from kit.data.samples import evenly_spaced_part
-from kit.ground._lightning import data_module, restart_averages, validate
+from kit.ground._lightning import data_module, reset_averaged_weights, validate
 from kit.ground._torch import BatchNorm
 from kit.ground.memory import SampleLimit, in_halves
 from kit.ground.ranges import NonNegativeInt, Share
 from kit.training.monitor import resolve_monitor
-from kit.training.weights import find_start
+from kit.training.weights import find_loaded_weights
 
 MAX_IMAGES = 5000  # the largest number of training images, evenly spaced, on whose features the head is fitted
 CHUNK = 8  # the number of batches whose images are decoded at the same time
@@ -64,7 +64,7 @@ class FineTuning(L.Callback):
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         if stage == "fit":
             self._module = pl_module
-            prefix, start = find_start(pl_module) or ("", None)
+            prefix, start = find_loaded_weights(pl_module) or ("", None)
             self._set_rates([f"{prefix}{name}" for name in start.tensors] if start else [])
 
     def _set_rates(self, pretrained: Iterable[str]) -> None:
@@ -128,7 +128,7 @@ class FineTuning(L.Callback):
         with torch.no_grad():
             head.weight.copy_(weight.view_as(head.weight))
             head.bias.copy_(bias)
-        restart_averages(trainer, pl_module)
+        reset_averaged_weights(trainer, pl_module)
         self._message = f"head fitted on the features of {len(features)} images in {time.monotonic() - began:.0f} s"
 
     def _features(

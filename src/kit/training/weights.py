@@ -78,8 +78,8 @@ class Start(Weights):
     sha256: str = ""
 
 
-def find_start(net: nn.Module) -> tuple[str, Start] | None:
-    """Return the `Start` of a net and the prefix of the names of its tensors, or None if its weights are random."""
+def find_loaded_weights(net: nn.Module) -> tuple[str, Start] | None:
+    """Return the pretrained weights in a net, after the prefix of their names, or None if all weights are random."""
     parts = ((name, getattr(module, "start", None)) for name, module in net.named_modules())
     return next(((f"{name}." * bool(name), start) for name, start in parts if isinstance(start, Start)), None)
 

@@ -127,12 +127,12 @@ def limit_detections(net: nn.Module, max_detections: int) -> None:
 
 
 class PadOnly(nn.Module):
-    """A replacement for torchvision's `GeneralizedRCNNTransform`, which would resize and normalise a second time.
+    """Pad images and filter detections, in place of torchvision's `GeneralizedRCNNTransform`.
 
-    It pads images at the right and at the bottom, so that boxes stay valid. Height and width become multiples of
-    `multiple`, which all strides of the net divide. It drops detections of class 0, the background, which FCOS and
-    RetinaNet may return. If `nms_thresh` is given, it also drops a detection if its IoU with a detection of a higher
-    score, of any class, is above `nms_thresh`.
+    That class would resize and normalise the images a second time. This one pads them at the right and at the bottom,
+    so that boxes stay valid. Height and width become multiples of `multiple`, which all strides of the net divide.
+    It drops detections of class 0, the background, which FCOS and RetinaNet may return. If `nms_thresh` is given, it
+    also drops a detection if its IoU with a detection of a higher score, of any class, is above `nms_thresh`.
     """
 
     def __init__(self, multiple: int, nms_thresh: float | None = None) -> None:

@@ -58,8 +58,8 @@ class DigitScenes(ImageDataModule):
 
     def load_split(self, split: str) -> Samples:
         self.refuse_other_classes(self.find_class_names())
-        scenes, boxes = digit_scenes(split, self.scenes, self.image_size, self.seed)
-        targets = [F.one_hot(target["labels"] - 1, 10).amax(0).float() for target in boxes]
+        scenes, box_targets = digit_scenes(split, self.scenes, self.image_size, self.seed)
+        targets = [F.one_hot(target["labels"] - 1, 10).amax(0).float() for target in box_targets]
         return Tensors(torch.stack(targets), scenes)
 
 
@@ -84,8 +84,8 @@ class ImageFolder(ImageDataModule):
             several.
         group: for folders, a regular expression such as `^(patient\\d+)_`. The text that its first capture
             group matches in a file name is the group of the image.
-        channels: 1 (grey), 3 (RGB) or 4 (RGBA). By default, up to 63 of the image files are read: 3 if one
-            of them is stored in colour, else 1.
+        channels: 1 (grey), 3 (RGB) or 4 (RGBA). By default, it is 3 if any of up to 63 sampled image files is stored in
+            colour, else 1.
     """
 
     takes_pretraining_size = True

@@ -24,8 +24,9 @@ class MultiLabelClassifier(Classifier):
     `kit.labels.evaluation` has the metrics: mean average precision, and macro F1. See `Classifier` for the arguments.
     Label smoothing moves the targets 0 and 1 towards 0.5.
 
-    thresholds: Float[K]. A label is predicted if its probability is at least its threshold. Each validation of a run
-        sets them to the thresholds with the highest F1 scores. They are saved in checkpoints.
+    Attributes:
+        thresholds: Float[K]. A label is predicted if its probability is at least its threshold. Each validation of a
+            run sets them to the thresholds with the highest F1 scores. They are saved in checkpoints.
     """
 
     monitor, mode = "val/map", "max"
@@ -43,6 +44,7 @@ class MultiLabelClassifier(Classifier):
         return (losses * weights).sum().view(1), (len(batch.keys) * weights.sum()).view(1)
 
     def evaluation(self, split: str) -> MultiLabelEvaluation:
+        # During `fit`, `train` gets thresholds of its own, as `val` does: only then are their F1 scores comparable.
         chooses_thresholds = self.trainer.state.fn == "fit"
         return MultiLabelEvaluation(self.class_names, None if chooses_thresholds else self.thresholds)
 

@@ -19,12 +19,13 @@ from kit.task import Sizes, Task
 from kit.training.schedule import Interval, Schedule, WarmupCosine, optimizer_and_schedule
 
 ONE_LABEL = (
-    "images have one label: give --model project.classification.Classifier, as in configs/classification_folder.yaml, "
-    "or --data.several_labels true if an image in the table may have any number of labels"
+    "images have one label: use --model project.classification.Classifier, as configs/classification_folder.yaml does, "
+    "or, if ImageFolder reads a table and an image may have any number of labels, --data.several_labels true"
 )
 SEVERAL_LABELS = (
     "images have several labels: use --model project.classification.MultiLabelClassifier, as "
-    "configs/classification_multilabel.yaml does, or --data.label_separator null if each cell of the table is one class"
+    "configs/classification_multilabel.yaml does, or, if ImageFolder reads a table and each cell is one class, "
+    "--data.label_separator null"
 )
 
 

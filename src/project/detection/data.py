@@ -1,7 +1,7 @@
 """Data modules of images with boxes. `kit.boxes.targets` describes the targets. Label k is `class_names[k - 1]`.
 
-Images are fitted into `image_size` with their aspect ratio, and padded at the right or bottom. Each data module also
-takes the arguments of `kit.data.ImageDataModule`: batch_size, augment, cache, mean, std, balanced, ...
+Images are fitted into `image_size` without changing their aspect ratio, and padded at the right or bottom. Each data
+module also takes the arguments of `kit.data.ImageDataModule`: batch_size, augment, cache, mean, std, balanced, ...
 """
 
 from collections.abc import Iterator
@@ -71,8 +71,8 @@ class DigitScenes(BoxDataModule):
 
     def load_split(self, split: str) -> Samples | None:
         self.refuse_other_classes(self.find_class_names())
-        scenes, boxes = digit_scenes(split, self.scenes, self.image_size, self.seed)
-        return Tensors(boxes, scenes)
+        scenes, box_targets = digit_scenes(split, self.scenes, self.image_size, self.seed)
+        return Tensors(box_targets, scenes)
 
 
 class BoxFolder(BoxDataModule):
@@ -92,12 +92,14 @@ class BoxFolder(BoxDataModule):
             the training images and their objects, see `kit.data.image_size`.
         group: a regular expression such as `^(patient\\d+)_`. The text that its first capture group matches in a file
             name is the group of the image. If a validation part is split off from train, each group stays in one part.
-        channels: 1 (grey), 3 (RGB) or 4 (RGBA). By default, up to 63 of the image files are read: 3 if one
-            of them is stored in colour, else 1.
+        channels: 1 (grey), 3 (RGB) or 4 (RGBA). By default, it is 3 if any of up to 63 sampled image files is stored in
+            colour, else 1.
         train, val, test: COCO's JSON files, relative to `root`; by default they are found by their names.
         images: the folder of COCO's images, relative to `root`; by default it is found.
-        crowds: `ignore` ignores the regions of crowds, which are COCO's annotations with `iscrowd` 1 and Pascal VOC's
-            `difficult` objects; `objects` uses them like all others.
+        crowds: how to use crowds: COCO's annotations with `iscrowd` 1 and Pascal VOC's `difficult` objects. `ignore`
+            removes them from the training targets, so that their regions count as background in training. In the
+            metrics, detections of a crowd's class in it are then neither right nor wrong. `objects` uses them like all
+            other objects.
         names: YOLO's class names in the order of their numbers; needed if no file lists them.
     """
 
@@ -130,42 +132,43 @@ class BoxFolder(BoxDataModule):
             format = "yolo"
         self.root = Path(root) if format == "yolo" and Path(root).is_file() else data_folder(root)
         format = recognise(self.root, format)
-        options = {("coco",): {**json_files, "images": images}, ("yolo",): {"names": names}}
-        options["coco", "voc"] = {"crowds": None if crowds == "ignore" else crowds}
-        refuse_other_options(format, options)
+        options_by_formats = {("coco",): {**json_files, "images": images}, ("yolo",): {"names": names}}
+        options_by_formats["coco", "voc"] = {"crowds": None if crowds == "ignore" else crowds}
+        refuse_other_options(format, options_by_formats)
         self.format_name = format.upper()
         self.reader: BoxFormat
         if format == "coco":
             self.reader = CocoBoxes(self.root, json_files, images)
         else:
             self.reader = VocBoxes(self.root) if format == "voc" else YoloBoxes(self.root, names)
-        self._readings: dict[str, Reading] = {}
+        self._annotated_splits: dict[str, Reading] = {}
         self._box_splits: dict[str, BoxSplit] = {}
 
-    def reading(self, split: str) -> Reading:
-        """Return the annotations of a split that exists, and read them only once.
+    def annotated_split(self, split: str) -> Reading:
+        """Return the annotations of a split that exists. They are read only once.
 
-        `box_split` empties their `boxes` to save memory.
+        `clean_split`, which `box_split` calls, empties the `boxes` of these annotations to save memory.
         """
-        if split not in self._readings:
-            self._readings[split] = self.reader.read(split)
+        if split not in self._annotated_splits:
+            self._annotated_splits[split] = self.reader.read(split)
             if self.crowds == "objects":
-                for annotation in self._readings[split].annotations:
+                for annotation in self._annotated_splits[split].annotations:
                     annotation.boxes = [box._replace(crowd=False) for box in annotation.boxes]
-        return self._readings[split]
+        return self._annotated_splits[split]
 
     def find_class_names(self) -> list[str]:
         split = next(iter(self.reader.sources))  # train, if there is one
-        reading = self.reading(split)
-        names = list(dict.fromkeys(reading.class_names))
+        annotated_split = self.annotated_split(split)
+        names = list(dict.fromkeys(annotated_split.class_names))
         if not names:  # the cause may be a fault in the files, which has a better message
-            clean_split(reading, names).stop_if_unusable(split, self.root)
+            clean_split(annotated_split, names).stop_if_unusable(split, self.root)
             raise UserError(f"{self.root}: nothing is annotated in {split}")
         return names
 
     def find_in_channels(self) -> int:
         split = next(iter(self.reader.sources))  # train, if there is one
-        return self.channels or find_channels([annotation.image for annotation in self.reading(split).annotations])
+        annotations = self.annotated_split(split).annotations
+        return self.channels or find_channels([annotation.image for annotation in annotations])
 
     def find_image_size(self) -> tuple[int, int]:
         split = next(iter(self.reader.sources))  # train, if there is one
@@ -176,14 +179,14 @@ class BoxFolder(BoxDataModule):
     def box_split(self, split: str) -> BoxSplit | None:
         """Return a split without unusable boxes and with a list of its faults, or None if there is no such split."""
         if split in self.reader.sources and split not in self._box_splits:
-            self._box_splits[split] = clean_split(self.reading(split), self._known_class_names())
+            self._box_splits[split] = clean_split(self.annotated_split(split), self._known_class_names())
         return self._box_splits.get(split)
 
     def _known_class_names(self) -> list[str]:
         try:
             return self.class_names
         except UserError:  # the training annotations are unreadable or empty: use the names that were read so far
-            return [name for reading in self._readings.values() for name in reading.class_names]
+            return [name for annotated in self._annotated_splits.values() for name in annotated.class_names]
 
     def load_split(self, split: str) -> Samples | None:
         """Return a split without unusable boxes, and warn of its faults. Raise an error if a fault stops training."""
@@ -193,9 +196,10 @@ class BoxFolder(BoxDataModule):
         self.class_names  # noqa: B018  raises an error if there are no classes
         box_split.stop_if_unusable(split, self.root)
         if box_split.faults:
-            rank_zero_warn(f"{split}: {box_split.count_faults()}; `check` with the same options names the files")
+            rank_zero_warn(f"{split}: {box_split.count_faults()}; run `check` with the same options to list the files")
         if crowds := box_split.crowds():
-            rank_zero_warn(f"{split}: crowds are neither trained on nor measured: {list_crowds(crowds)}")
+            meaning = "no training targets, and detections of their class in them are neither right nor wrong"
+            rank_zero_warn(f"{split}: crowds are {meaning}: {list_crowds(crowds)}")
         return self._files(box_split)
 
     def load_splits(self) -> dict[str, Samples]:
@@ -215,11 +219,11 @@ class BoxFolder(BoxDataModule):
         """Yield the faults of annotations. `check` itself reports images that cannot be read."""
         for split, source in self.reader.sources.items():
             try:
-                self.reading(split)
+                self.annotated_split(split)
             except UserError as error:  # a broken JSON file; for a broken XML or text file, `Reading` has a fault
                 yield unreadable_fault(source, error)
-        yield from self.reader.faults(self._readings.values())
-        for split in self._readings:
+        yield from self.reader.faults(self._annotated_splits.values())
+        for split in self._annotated_splits:
             box_split = self.box_split(split)
             yield from box_split.faults
             yield from crowd_faults(box_split.crowds(), self.root)

@@ -1,4 +1,4 @@
-"""The net that predicts velocities from noisy images, times and classes."""
+"""The net of flow matching: it predicts velocities. `project.generation.flow` defines points, times and velocities."""
 
 import math
 
@@ -40,6 +40,8 @@ class UNet(nn.Module):
         self.class_embedding = nn.Embedding(num_classes + 1, cond_dim)
         self.time_mlp = nn.Sequential(nn.Linear(widths[0], cond_dim), nn.SiLU(), nn.Linear(cond_dim, cond_dim))
         self.first = nn.Conv2d(in_channels * patch**2, widths[0], 3, padding=1)
+        # For each level, `down` has the blocks of the encoder, and `up` those of the decoder. Between levels, `shrink`
+        # leads down, and `projection` leads up. The names are keys of checkpoints.
         self.down, self.shrink = nn.ModuleList(), nn.ModuleList()
         self.up, self.projection = nn.ModuleList(), nn.ModuleList()
         for level, width in enumerate(widths):
@@ -56,15 +58,15 @@ class UNet(nn.Module):
             _zero_initialised(nn.Conv2d(widths[0], in_channels * patch**2, 3, padding=1)),
         )
 
-    def forward(self, images: Tensor, times: Tensor, classes: Tensor) -> Tensor:
-        """Map images Float[B C H W], times Float[B] from 0 to 1 and classes Long[B] to velocities Float[B C H W]."""
-        size = images.shape[2:]
+    def forward(self, points: Tensor, times: Tensor, classes: Tensor) -> Tensor:
+        """Map points Float[B C H W], times Float[B] from 0 to 1 and classes Long[B] to velocities Float[B C H W]."""
+        size = points.shape[2:]
         if self.patch > 1:
             padding = [-side % self.patch for side in size]
-            images = F.pixel_unshuffle(F.pad(images, (0, padding[1], 0, padding[0])), self.patch)
+            points = F.pixel_unshuffle(F.pad(points, (0, padding[1], 0, padding[0])), self.patch)
         time_features = self.time_mlp(_embed_times(times, self.first.out_channels))
         condition = F.silu(time_features + self.class_embedding(classes))  # [B cond_dim]
-        x, skips = self.first(images), []
+        x, skips = self.first(points), []
         for blocks, shrink in zip(self.down, self.shrink, strict=True):
             for block in blocks:
                 x = block(x, condition)

@@ -36,8 +36,8 @@ class ImageFolder(ImageDataModule):
         root: the folder of the images.
         image_size: the height and width to which every image is resized; by default, they are chosen from the sizes of
             the training images: see `kit.data.image_size`.
-        channels: 1 (grey), 3 (RGB) or 4 (RGBA). By default, up to 63 of the image files are read: 3 if one
-            of them is stored in colour, else 1.
+        channels: 1 (grey), 3 (RGB) or 4 (RGBA). By default, it is 3 if any of up to 63 sampled image files is stored in
+            colour, else 1.
     """
 
     format_name = "images in folders"

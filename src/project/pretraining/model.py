@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from kit.ground.ranges import PositiveInt, PositiveInts
-from kit.training.clustering import cluster_patches
+from kit.training.clustering import set_kernels_by_kmeans
 from kit.training.weights import load_weights
 from project.cnn import Trunk
 
@@ -37,9 +37,10 @@ class Encoder(nn.Module):
 
     def cluster(self, images: Tensor) -> None:
         """Set the kernels of each convolution to cluster centres of its input's patches. images: Float[N C H W]."""
+        features = images
         for level in self.trunk.levels:
             for block in level:
-                images = cluster_patches(block, images)
+                features = set_kernels_by_kmeans(block, features)
 
 
 def views_loss(projections: Tensor, weight: float, directions: Tensor, num_images: int | None = None) -> Tensor:

@@ -14,13 +14,13 @@ from torch.nn import functional as F
 
 from kit.data import Batch, ImageDataModule
 from kit.data.samples import evenly_spaced_part
-from kit.ground._lightning import data_module, restart_averages
+from kit.ground._lightning import data_module, reset_averaged_weights
 from kit.ground.errors import UserError
 from kit.ground.ranges import NonNegativeInt, PositiveInt, Share
 from kit.labels.features import FeatureEvaluation
 from kit.task import Task
 from kit.training.schedule import Interval, Schedule, WarmupCosine, optimizer_and_schedule
-from kit.training.weights import find_start
+from kit.training.weights import find_loaded_weights
 from project.pretraining.model import views_loss
 from project.pretraining.views import RandomViews
 
@@ -34,8 +34,8 @@ class Pretrainer(Task):
     """Train with LeJEPA's loss (Balestriero and LeCun 2025). `kit.labels.features` has the metrics.
 
     The loss is low if the views of an image have similar projections, and the projections of all images are normally
-    distributed. Before training, the kernels of all convolutions are set to cluster centres of image patches, unless
-    the net starts from weights.
+    distributed. Before training, the kernels of each convolution are set to cluster centres of the patches of its own
+    input, unless the net starts from pretrained weights.
 
     Args:
         net: called with `in_channels`; returns a module that maps Float[B C H W] to features, Float[B D], and has
@@ -46,9 +46,9 @@ class Pretrainer(Task):
         schedule_interval: advance the schedule after each `step` or `epoch`; the default depends on the schedule.
         views: makes a random view of each image.
         num_views: the number of views of each image in a step, at least 2.
-        weight: the weight of the distance from a normal distribution in the loss.
-        hidden, projection_size: the widths of the projector's two layers.
-        clustered_images: the number of images whose patches are clustered, by k-means; 0 starts from random weights.
+        weight: the weight that the distance of the projections from a normal distribution has in the loss.
+        hidden, projection_size: the widths of the two layers of the projector, which maps features to projections.
+        clustered_images: the number of training images whose patches are clustered, by k-means; 0 keeps random kernels.
     """
 
     monitor, mode = "val/loss", "min"
@@ -99,12 +99,12 @@ class Pretrainer(Task):
         self.highest_rank, self.is_restored = checkpoint.get("highest_rank", 0.0), True
 
     def on_fit_start(self) -> None:
-        """Set the kernels of the convolutions by k-means, unless the net starts from weights or the run is resumed.
+        """Set the kernels of the convolutions by k-means, unless the weights are pretrained or the run is resumed.
 
         `on_train_start` would be too late: the callbacks run first, and `NanGuard` then copies the weights.
         """
         trainer, data = self.trainer, data_module(self.trainer)
-        is_trained = self.is_restored or self.global_step > 0 or find_start(self.net) is not None
+        is_trained = self.is_restored or self.global_step > 0 or find_loaded_weights(self.net) is not None
         if is_trained or not self.clustered_images or not isinstance(data, ImageDataModule):
             return
         keys = evenly_spaced_part(range(len(data.samples["train"])), self.clustered_images)
@@ -113,7 +113,7 @@ class Pretrainer(Task):
         if trainer.world_size > 1:  # k-means may differ a little between GPUs
             state = {name: tensor.cpu() for name, tensor in self.net.state_dict().items()}
             self.net.load_state_dict(trainer.strategy.broadcast(state))
-        restart_averages(trainer, self)
+        reset_averaged_weights(trainer, self)
 
     def forward(self, images: Tensor) -> Tensor:
         """Map Float[B C H W] to features, Float[B D]."""

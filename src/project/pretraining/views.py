@@ -28,7 +28,7 @@ class RandomViews:
             deviations.
         contrast: the largest relative change of the differences from the mean value.
         saturation: the largest relative change of the differences between the channels.
-        tint: the same for each channel on its own.
+        tint: the largest number that is added to or subtracted from each channel separately, in standard deviations.
         grey: the probability that a view loses its colours.
     """
 
@@ -81,7 +81,8 @@ class RandomViews:
     def _shrink(self, images: Tensor) -> Tensor:
         """Shrink large images until the smallest part that may be cut has about the size of a view: Float[B C h w].
 
-        `grid_sample` does not smooth. In a large image, it would skip pixels, even when it cuts out the smallest part.
+        `grid_sample` reads only the pixels around the centre of each pixel of a view. In a large image, these lie far
+        apart, even in the smallest part: without shrinking, the pixels between them would be skipped (aliasing).
         """
         side = math.ceil(self.size / math.sqrt(self.scale[0]))
         size = [min(length, side) for length in images.shape[2:]]

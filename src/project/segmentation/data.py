@@ -73,8 +73,8 @@ class MaskFolder(MaskDataModule):
         keep_aspect: whether to fit images into `image_size` and pad them, instead of stretching them.
         group: a regular expression such as `^(patient\\d+)_`. The text that its first capture group matches in a file
             name is the group of the image. If a validation part is split off from train, each group stays in one part.
-        channels: 1 (grey), 3 (RGB) or 4 (RGBA). By default, up to 63 of the image files are read: 3 if one
-            of them is stored in colour, else 1.
+        channels: 1 (grey), 3 (RGB) or 4 (RGBA). By default, it is 3 if any of up to 63 sampled image files is stored in
+            colour, else 1.
         images: the folder of the images; by default it is found. With mask files, give only the name of the folder. It
             is in `root`, or in the folder of each split. With COCO, give the folder's path relative to `root`.
         masks: the name of the folder of the mask files; by default it is found.
@@ -84,7 +84,8 @@ class MaskFolder(MaskDataModule):
         ignore: the ids in mask files that the loss and the metrics leave out. By default, these are the ids of classes
             with names such as void, unlabelled or ignore. 255 is also ignored if it is not the id of a class.
         train, val, test: COCO's JSON files, relative to `root`; by default they are found by their names.
-        crowds: `ignore` ignores the pixels of COCO's annotations with `iscrowd` 1; `objects` uses them like all others.
+        crowds: `ignore` leaves the pixels of crowds, which are COCO's annotations with `iscrowd` 1, out of the loss and
+            the metrics; `objects` uses crowds like all other annotations.
     """
 
     hashable_target = staticmethod(hashable_target)
@@ -119,11 +120,11 @@ class MaskFolder(MaskDataModule):
             format = "masks"
         elif format is None and any(json_files.values()):
             format = "coco"
-        pairs = find_masks(self.root, format, images, masks)
+        pairs = find_masks(self.root, format, images, masks)  # None if the data are in COCO's format
         mask_options = {"masks": masks, "class_names": class_names, "ids": ids, "colors": colors, "ignore": ignore}
         coco_options = {**json_files, "crowds": None if crowds == "ignore" else crowds}
-        options = {("masks",): mask_options, ("coco",): coco_options}
-        refuse_other_options("coco" if pairs is None else "masks", options)
+        options_by_formats = {("masks",): mask_options, ("coco",): coco_options}
+        refuse_other_options("coco" if pairs is None else "masks", options_by_formats)
         self.format_name = "COCO" if pairs is None else "mask files"
         self.source: MaskFormat
         if pairs is None:
@@ -141,12 +142,12 @@ class MaskFolder(MaskDataModule):
         return choose_image_size(read_image_sizes(self.source.example_images()), [], MASKS)
 
     def load_split(self, split: str) -> Samples | None:
-        samples = self.source.read(split, self.class_names)
-        if samples is None:
+        mask_split = self.source.read(split, self.class_names)
+        if mask_split is None:
             return None
-        images, targets, reader = samples
+        images, targets, mask_reader = mask_split
         size, channels, groups = self.input_size, self.in_channels, groups_by_name(images, self.group)
-        return MaskFiles(targets, images, channels, size, self.keep_aspect, reader=reader, groups=groups)
+        return MaskFiles(targets, images, channels, size, self.keep_aspect, reader=mask_reader, groups=groups)
 
     def state_dict(self) -> dict[str, Any]:
         return {**super().state_dict(), "pixel_values": self.source.pixel_values()}
@@ -162,7 +163,8 @@ class MaskFolder(MaskDataModule):
 class DigitMasks(MaskDataModule):
     """Scenes of handwritten digits on a textured background. The classes are `background` and the ten digits.
 
-    No image of a digit is in two splits, unless `val` is 0. The digits of the test split do not depend on the seed.
+    No image of a digit is in two splits, unless `val` is 0. The test split does not depend on `seed`, so that runs can
+    be compared.
 
     Args:
         train, val, test: the number of scenes in each split. If `val` is 0, a tenth of the train scenes is for
@@ -187,6 +189,6 @@ class DigitMasks(MaskDataModule):
         if not self.counts[split]:
             return None
         self.refuse_other_classes(self.find_class_names())
-        layout_seed = {"train": 5, "val": 3, "test": 4}[split]
+        layout_seed = {"train": 5, "val": 3, "test": 4}[split]  # other layouts in each split
         scenes = make_scenes(*digits_of(split, self.seed), self.counts[split], layout_seed)
         return Tensors([None] * len(scenes), scenes)  # the last channel of a scene is its mask

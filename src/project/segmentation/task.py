@@ -130,7 +130,7 @@ def predicted_classes(logits: Tensor, size: tuple[int, int]) -> Tensor:
     for k, class_logits in enumerate(logits.float()):  # class by class, to save memory
         upsampled = upsample(class_logits[None, None], size)[0, 0]
         classes.masked_fill_(upsampled > highest_logits, k)
-        torch.maximum(highest_logits, upsampled, out=highest_logits)  # in place: the original may be large
+        torch.maximum(highest_logits, upsampled, out=highest_logits)  # in place, to save memory: `size` may be large
     return classes
 
 

@@ -50,7 +50,7 @@ class Layer(nn.Module):
     ) -> None:
         super().__init__()
         self.convolution = nn.Conv2d(in_channels, out_channels, kernel, stride)
-        # Instance normalisation has a group for each channel. `InstanceNorm2d` would copy channels-last tensors.
+        # With a group per channel, this is instance normalisation. `InstanceNorm2d` would copy channels-last tensors.
         self.norm, self.relu = nn.GroupNorm(out_channels, out_channels), relu
 
     def forward(self, x: Tensor, size: Sequence[int] | None = None) -> Tensor:

@@ -40,8 +40,8 @@ class Stylizer(Task):
         optimizer: called with the parameter groups. Norms and biases have no weight decay.
         schedule: called with the optimizer, see `kit.training.schedule`; None keeps the learning rate constant.
         schedule_interval: advance the schedule after each `step` or `epoch`; the default depends on the schedule.
-        style_size: the largest allowed shorter side of the style image, in pixels. A larger image is shrunk to it. A
-            lower value gives finer strokes.
+        style_size: if the shorter side of the style image has more than this number of pixels, the image is shrunk
+            until it has this number. A lower value gives finer strokes.
         style_weight, variation_weight: the weights of these losses. The content loss has the weight 1.
     """
 

@@ -99,7 +99,7 @@ def test_numbers_in_xml(tiny, old, new, message):
             data.load_split("train")
     else:
         assert sum(data.class_counts) == 6
-        assert data.reading("train").annotations[0].size == (22, 30)
+        assert data.annotated_split("train").annotations[0].size == (22, 30)
 
 
 def test_run_names_the_first_of_files_that_all_cannot_be_read(tiny):

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from kit.training.clustering import _dissimilar, _kernels, cluster_patches
+from kit.training.clustering import _dissimilar, _kernels, set_kernels_by_kmeans
 
 
 def block(in_channels: int, out_channels: int, kernel_size: int, stride: int = 1) -> nn.Sequential:
@@ -17,7 +17,7 @@ def test_kernels_are_the_centres_of_clusters():
     pixels = centres.repeat(90, 1)[torch.randperm(360)] + 0.01 * torch.randn(360, 2)
     made = block(2, 20, kernel_size=1)
     before = made[0].weight.detach().clone()
-    cluster_patches(made, pixels.view(6, 6, 10, 2).permute(0, 3, 1, 2))
+    set_kernels_by_kmeans(made, pixels.view(6, 6, 10, 2).permute(0, 3, 1, 2))
     kernels = made[0].weight.detach().view(20, 2) * 3**0.5
     assert torch.allclose(kernels[:4].norm(dim=1), torch.ones(4), atol=1e-4)
     distances = torch.cdist(kernels[:4], centres)
@@ -29,7 +29,7 @@ def test_kernels_are_the_centres_of_clusters():
 def test_statistics_of_the_normalisation_are_those_of_the_images(channels):
     images, made = torch.randn(7, channels, 9, 12), block(channels, 5, kernel_size=3, stride=2)
     before = torch.random.get_rng_state()
-    outputs = cluster_patches(made.eval(), images)
+    outputs = set_kernels_by_kmeans(made.eval(), images)
     assert torch.equal(before, torch.random.get_rng_state()) and outputs.shape == (7, 5, 5, 6)
     assert not made[1].training and made[1].momentum == 0.1
     assert torch.allclose(made(images), outputs, atol=0.02)
@@ -39,7 +39,7 @@ def test_statistics_of_the_normalisation_are_those_of_the_images(channels):
 
 def test_equal_images_give_finite_kernels():
     made = block(1, 4, kernel_size=3)
-    assert cluster_patches(made, torch.ones(3, 1, 6, 5)).isfinite().all()
+    assert set_kernels_by_kmeans(made, torch.ones(3, 1, 6, 5)).isfinite().all()
     assert made[0].weight.isfinite().all()
 
 
@@ -47,7 +47,7 @@ def test_plain_backgrounds_give_different_kernels():
     images = torch.zeros(40, 3, 16, 12)
     images[:, :, 5:9, 4:8] = torch.randn(40, 3, 4, 4)
     made = block(3, 24, kernel_size=3)
-    cluster_patches(made, images)
+    set_kernels_by_kmeans(made, images)
     kernels = nn.functional.normalize(made[0].weight.detach().flatten(1))
     assert (kernels @ kernels.T).fill_diagonal_(0).max() < 0.99
 
@@ -67,7 +67,7 @@ def test_an_empty_cluster_gets_a_point(monkeypatch):
 def test_chunks_give_the_same_statistics(monkeypatch):
     images, made = torch.randn(7, 2, 9, 12) + torch.arange(7.0).view(7, 1, 1, 1), block(2, 5, kernel_size=3)
     monkeypatch.setattr("kit.training.clustering.CHUNK_VALUES", 2 * 2 * 9 * 110)  # two images
-    outputs = cluster_patches(made, images)
+    outputs = set_kernels_by_kmeans(made, images)
     responses = made[0](images)
     assert torch.allclose(made[1].running_mean, responses.mean((0, 2, 3)), atol=1e-4)
     assert torch.allclose(made[1].running_var, responses.var((0, 2, 3), correction=0), rtol=1e-4)
@@ -78,7 +78,7 @@ def test_chunks_give_the_same_statistics(monkeypatch):
 def test_too_few_values_keep_the_kernels(channels):
     made = block(channels, 4, kernel_size=1)
     before = made[0].weight.detach().clone()
-    assert cluster_patches(made, torch.ones(1, channels, 1, 1)).isfinite().all()
+    assert set_kernels_by_kmeans(made, torch.ones(1, channels, 1, 1)).isfinite().all()
     assert torch.equal(made[0].weight, before) and torch.equal(made[1].running_var, torch.ones(4))
     few = block(channels, 4, kernel_size=3)
-    assert cluster_patches(few, torch.randn(2, channels, 2, 1)).isfinite().all()
+    assert set_kernels_by_kmeans(few, torch.randn(2, channels, 2, 1)).isfinite().all()

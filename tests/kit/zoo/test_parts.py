@@ -7,7 +7,7 @@ import torch
 from torchvision import models
 
 from kit.ground.errors import UserError
-from kit.training.weights import find_start, hash_tensors
+from kit.training.weights import find_loaded_weights, hash_tensors
 from kit.zoo import SmpNet, TimmDetector, TorchvisionDetector, TorchvisionSegmenter
 
 MOBILE = "mobilenet_v3_large"
@@ -40,7 +40,7 @@ PARTS = {  # a class, its arguments, and a net whose weights serve it
 def test_weights_of_the_backbone_alone_are_loaded(kind, arguments, source):
     tensors = source().state_dict()
     torch.save(tensors, "weights.pt")
-    _, start = find_start(kind(4, weights="weights.pt", **arguments))
+    _, start = find_loaded_weights(kind(4, weights="weights.pt", **arguments))
     values = {float(value.double().sum()) for value in tensors.values()}
     assert len(start.tensors) > 20 and start.sha256 == hash_tensors(tensors)
     assert all(float(value.detach().double().sum()) in values for value in start.tensors.values())

@@ -2,7 +2,7 @@
 
 Corners are used as they are written. Pascal VOC counts pixels from 1 and includes the last pixel, and some programs
 count from 0. A file does not say how it counts; the difference is at most one pixel. `difficult` objects are read as
-crowds, which are ignored, as in Pascal VOC's evaluation.
+crowds (see `kit.boxes.targets`), which the metrics ignore, as Pascal VOC's evaluation does.
 """
 
 import re
