@@ -1,4 +1,4 @@
-"""Augment images with boxes: by `Zoom` in training, and by mirror images in evaluation."""
+"""Augment images with boxes: by `Zoom` and `paste_objects` in training, and by mirror images in evaluation."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -11,7 +11,7 @@ from torchvision.ops import batched_nms, box_area, box_iou, clip_boxes_to_image
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
-from kit.boxes.targets import select_boxes
+from kit.boxes.targets import BOX_KEYS, select_boxes
 from kit.data.augment import interpolate_logs, scale_side
 from kit.data.decode import PADDING, resize
 from kit.ground.ranges import PositivePair, Share
@@ -19,6 +19,7 @@ from kit.ground.ranges import PositivePair, Share
 Flip = Literal["horizontal", "vertical", "both"]
 FLIPPED_AXES: dict[Flip, tuple[int, ...]] = {"horizontal": (3,), "vertical": (2,), "both": (2, 3)}
 SAME_OBJECT = 0.7  # detections of the same class with a higher IoU show the same object
+MAX_HIDDEN = 0.3  # the largest share of an object that a pasted object may hide
 
 
 class Zoom(v2.Transform):
@@ -63,6 +64,69 @@ class Zoom(v2.Transform):
         visible = box_area(clipped) >= self.min_visible * box_area(moved)
         wrapped = tv_tensors.BoundingBoxes(clipped[visible], format="XYXY", canvas_size=size)
         return tv_tensors.wrap(pixels, like=image), {**select_boxes(target, visible), "boxes": wrapped}
+
+
+def paste_objects(
+    images: Tensor, targets: Sequence[dict[str, Tensor]], probability: float
+) -> tuple[Tensor, list[dict[str, Tensor]]]:
+    """Paste a random object of another image of the batch into an image, at a random position (Dwibedi et al. 2017).
+
+    The pixels of the object's box are pasted, and its edges are blended with the image. The object keeps its size. It
+    is not pasted if it would hide more than `MAX_HIDDEN` of another object at ten random positions. Crowds are not
+    pasted.
+
+    Args:
+        images: Float[B C H W].
+        targets: `boxes`, `labels`, `crowd` and `annotated` of each image: see `kit.boxes.targets`.
+        probability: the share of images into which an object is pasted, 0 to 1.
+
+    Returns:
+        copies of the images and the targets.
+    """
+    pasted_images, pasted_targets = images.clone(), list(targets)
+    for index, target in enumerate(targets):
+        source = (index + int(torch.randint(1, max(2, len(targets)), ()))) % len(targets)
+        objects = targets[source]["crowd"].logical_not().nonzero().flatten()
+        if float(torch.rand(())) >= probability or source == index or not len(objects):
+            continue
+        chosen = objects[int(torch.randint(len(objects), ()))]
+        left, top, right, bottom = targets[source]["boxes"][chosen].round().int().tolist()
+        position = _free_position(right - left, bottom - top, images.shape[-2:], target["boxes"])
+        if position is None:
+            continue
+        x, y = position
+        pixels = images[source, :, top:bottom, left:right]
+        window = pasted_images[index, :, y : y + bottom - top, x : x + right - left]
+        opacity = torch.outer(_ramp(bottom - top), _ramp(right - left)).to(window)
+        window.copy_(torch.lerp(window, pixels, opacity))
+        row = {key: targets[source][key][chosen, None] for key in BOX_KEYS}
+        row["boxes"] = row["boxes"].new_tensor([[x, y, x + right - left, y + bottom - top]])
+        pasted_targets[index] = {**target, **{key: torch.cat([target[key], row[key]]) for key in BOX_KEYS}}
+    return pasted_images, pasted_targets
+
+
+def _free_position(width: int, height: int, size: Sequence[int], boxes: Tensor) -> tuple[int, int] | None:
+    """Return x and y of the upper left corner where an object fits and hides no other object, or None if there is none.
+
+    Args:
+        size: the height and width of the image, in pixels.
+        boxes: Float[N 4] XYXY, the other objects.
+    """
+    if not (0 < width < size[1] and 0 < height < size[0]):
+        return None
+    corners = (torch.rand(10, 2) * torch.tensor([size[1] - width + 1, size[0] - height + 1])).int().to(boxes)
+    candidates = torch.cat([corners, corners + corners.new_tensor([width, height])], 1)
+    starts = torch.maximum(candidates[:, None, :2], boxes[:, :2])
+    sides = torch.minimum(candidates[:, None, 2:], boxes[:, 2:]) - starts  # of the overlaps
+    hidden = sides.clamp(min=0).prod(2) / box_area(boxes)
+    free = corners[(hidden <= MAX_HIDDEN).all(1)]
+    return tuple(free[0].int().tolist()) if len(free) else None
+
+
+def _ramp(length: int) -> Tensor:
+    """Return the opacity of pasted pixels along a side, Float[length]. It rises over a twelfth of the side to 1."""
+    distances = torch.minimum(torch.arange(1, length + 1), torch.arange(length, 0, -1))  # to the edge, in pixels
+    return (distances / max(2, length // 12)).clamp(max=1)
 
 
 def predict_with_flips(

@@ -9,12 +9,13 @@ from lightning.pytorch.cli import OptimizerCallable
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
-from kit.boxes.augmentation import Flip, predict_with_flips
+from kit.boxes.augmentation import Flip, paste_objects, predict_with_flips
 from kit.boxes.evaluation import DEFAULT_THRESHOLD, MAX_DETECTIONS, BoxEvaluation
 from kit.boxes.pictures import draw_boxes
 from kit.boxes.predictions import BoxPredictions, ExportedDetector, to_original
 from kit.data import Batch
 from kit.data.decode import fitted_size
+from kit.ground.ranges import Share
 from kit.task import Sizes, Task
 from kit.training.schedule import Interval, Schedule, WarmupCosine, optimizer_and_schedule
 from kit.zoo.detection import limit_detections
@@ -33,6 +34,8 @@ class Detector(Task):
         schedule_interval: advance the schedule after each `step` or `epoch`; the default depends on the schedule.
         flips: except in training, also detect objects in mirror images, and merge these detections with the others:
             `horizontal`, `vertical` or `both` (rotated by 180 degrees). Each costs one more forward pass.
+        paste: the probability that an object of another training image is pasted into a training image: see
+            `kit.boxes.augmentation.paste_objects`. Each batch needs at least two images.
         compile: `torch.compile` the backbone of the net. The first step then takes a minute.
 
     threshold: Float[]. Pictures show only detections with at least this score. Each validation of a run sets it to the
@@ -53,6 +56,7 @@ class Detector(Task):
         schedule: Schedule | None = WarmupCosine,
         schedule_interval: Interval | None = None,
         flips: Sequence[Flip] = (),
+        paste: Share = 0.0,
         compile: bool = False,
         most_objects: int = 0,
     ) -> None:
@@ -63,7 +67,7 @@ class Detector(Task):
         limit_detections(self.net, self.max_detections)
         self.class_names = class_names or [str(k) for k in range(1, num_classes + 1)]
         self.optimizer, self.schedule, self.schedule_interval = optimizer, schedule, schedule_interval
-        self.flips, self.compiled, self._step_num_samples = flips, compile, 0
+        self.flips, self.paste, self.compiled, self._step_num_samples = flips, paste, compile, 0
         self.register_buffer("threshold", torch.tensor(DEFAULT_THRESHOLD))
 
     def setup(self, stage: str) -> None:
@@ -93,6 +97,9 @@ class Detector(Task):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         self._step_num_samples = len(batch.keys)
+        if self.paste:
+            images, targets = paste_objects(batch.images, batch.targets, self.paste)
+            batch = batch._replace(images=images, targets=targets)
         return super().training_step(batch, batch_idx)
 
     @property

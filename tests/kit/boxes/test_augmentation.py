@@ -1,9 +1,9 @@
-"""Detections in mirror images are flipped back, and merged for each object."""
+"""Detections in mirror images are flipped back and merged for each object. Objects are pasted with their boxes."""
 
 import pytest
 import torch
 
-from kit.boxes.augmentation import predict_with_flips
+from kit.boxes.augmentation import paste_objects, predict_with_flips
 
 HEIGHT, WIDTH = 40, 60
 WAYS = ["horizontal", "vertical", "both"]
@@ -69,3 +69,69 @@ def test_different_objects_are_not_merged():
     assert all(torch.allclose(found[key], apart[key]) for key in apart)
     (none,) = predict_with_flips(lambda images: [nothing], torch.zeros(1, 3, HEIGHT, WIDTH), WAYS, 100)
     assert none["boxes"].shape == (0, 4)
+
+
+def painted(boxes, crowd=False):
+    """An image whose objects are white, and its target. Object i has the label i + 1."""
+    image = torch.zeros(3, HEIGHT, WIDTH)
+    for left, top, right, bottom in boxes:
+        image[:, top:bottom, left:right] = 1
+    boxes = torch.tensor(boxes, dtype=torch.float).view(-1, 4)
+    labels = torch.arange(1, len(boxes) + 1)
+    return image, {"boxes": boxes, "labels": labels, "crowd": torch.full_like(labels, crowd).bool(), "annotated": boxes}
+
+
+def paste(*samples, probability=1.0):
+    images, targets = zip(*samples, strict=True)
+    return paste_objects(torch.stack(images), targets, probability)
+
+
+def test_a_pasted_object_is_in_its_box():
+    torch.manual_seed(0)
+    first, second = painted([]), painted([(3, 5, 23, 20)])
+    positions = set()
+    for _ in range(20):
+        images, (target, source) = paste(first, second)
+        (box,) = target["boxes"].int().tolist()
+        rows, columns = (images[0, 0] > 0).any(1).nonzero(), (images[0, 0] > 0).any(0).nonzero()
+        assert box == [int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1]
+        assert (box[2] - box[0], box[3] - box[1]) == (20, 15)
+        assert (images[0, :, box[1] + 2 : box[3] - 2, box[0] + 2 : box[2] - 2] == 1).all()
+        assert 0 < images[0, 0, box[1], box[0]] < 1  # edges are blended
+        assert target["labels"].tolist() == [1] and target["annotated"].tolist() == [[3, 5, 23, 20]]
+        assert torch.equal(images[1], second[0]) and torch.equal(source["boxes"], second[1]["boxes"])
+        positions.add(tuple(box))
+    assert len(positions) > 15
+    assert not first[0].any() and not len(first[1]["boxes"])  # the batch is left as it was
+
+
+def test_a_pasted_object_hides_little_of_another():
+    torch.manual_seed(0)
+    objects = [(0, 0, 20, 40), (40, 0, 60, 40)]
+    for _ in range(20):
+        _, (target, _) = paste(painted(objects), painted([(5, 5, 25, 30)]))
+        for left, top, right, bottom in target["boxes"][2:].int().tolist():
+            for x1, y1, x2, y2 in objects:
+                hidden = max(0, min(x2, right) - max(x1, left)) * max(0, min(y2, bottom) - max(y1, top))
+                assert hidden / ((x2 - x1) * (y2 - y1)) <= 0.3
+
+
+@pytest.mark.parametrize(
+    ("other", "probability"),
+    [
+        (painted([]), 1.0),
+        (painted([(3, 5, 23, 20)], crowd=True), 1.0),
+        (painted([(0, 0, WIDTH, 20)]), 1.0),  # as wide as the image
+        (painted([(3, 5, 23, 20)]), 0.0),
+    ],
+)
+def test_nothing_is_pasted(other, probability):
+    covered = painted([(0, 0, WIDTH, HEIGHT)])[0], painted([])[1]
+    images, targets = paste(covered, other, probability=probability)
+    assert torch.equal(images[0], covered[0]) and not len(targets[0]["boxes"])
+
+
+def test_a_batch_of_one_image_is_unchanged():
+    image, target = painted([(3, 5, 23, 20)])
+    images, (same,) = paste((image, target))
+    assert torch.equal(images[0], image) and torch.equal(same["boxes"], target["boxes"])
