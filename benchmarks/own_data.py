@@ -76,6 +76,7 @@ ZOOM = "class_path: kit.boxes.Zoom, init_args: {scale: [0.7, 1.4]"
 BOX_VARIANTS = {
     "no flips": ["--data.augment", f"[{{{ZOOM}, ratio: [0.625, 1.6]}}}}]", "--model.flips", "[]"],
     "no stretching": ["--data.augment", f"[{{{FLIP}}}, {{{ZOOM}}}}}]"],
+    "no pasting": ["--model.paste", "0"],
     "no EMA": NO_EMA,
     "256x256": ["--data.image_size", "[256, 256]"],
     "384x384": ["--data.image_size", "[384, 384]"],
