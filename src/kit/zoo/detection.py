@@ -101,7 +101,7 @@ class TorchvisionDetector(WrappedDetector):
         self.additive = name.startswith("retinanet")
         self.class_agnostic_nms = class_agnostic_nms
         nms_thresh = getattr(self.net, "roi_heads", self.net).nms_thresh
-        self.net.transform = PadOnly(self.net.transform.size_divisible, nms_thresh if class_agnostic_nms else None)
+        self.net.transform = PadAndFilter(self.net.transform.size_divisible, nms_thresh if class_agnostic_nms else None)
         is_fixed = bool(pretrained or weights) if fixed_norms is None else fixed_norms
         if is_fixed and not name.endswith("_v2") and not name.startswith("ssd"):
             self.fix_norms()
@@ -126,7 +126,7 @@ def limit_detections(net: nn.Module, max_detections: int) -> None:
                 limits["testing"] = math.ceil(limits["testing"] * factor)
 
 
-class PadOnly(nn.Module):
+class PadAndFilter(nn.Module):
     """Pad images and filter detections, in place of torchvision's `GeneralizedRCNNTransform`.
 
     That class would resize and normalise the images a second time. This one pads them at the right and at the bottom,

@@ -13,7 +13,7 @@ from torchvision.ops import FeaturePyramidNetwork
 from kit.ground.errors import UserError
 from kit.ground.ranges import PositiveInt, PositiveInts
 from kit.training.weights import read_weights
-from kit.zoo.detection import CountingHead, PadOnly, WrappedDetector
+from kit.zoo.detection import CountingHead, PadAndFilter, WrappedDetector
 from kit.zoo.loading import Pretrained, load_whole_or_part
 from kit.zoo.timm_models import create_model, is_vit, one_size_only
 
@@ -72,7 +72,7 @@ class TimmDetector(WrappedDetector):
             sizes = tuple(tuple(round(stride * scale) for scale in ANCHOR_SCALES) for stride in backbone.strides)
             anchors = AnchorGenerator(sizes, ((0.5, 1.0, 2.0),) * count)
             self.net = RetinaNet(backbone, num_classes + 1, anchor_generator=anchors)
-        self.net.transform = PadOnly(backbone.strides[-1])
+        self.net.transform = PadAndFilter(backbone.strides[-1])
         if weights:
             load_whole_or_part(self.net, backbone.body, read_weights(weights), "head.")
         if bool(pretrained or weights) if fixed_norms is None else fixed_norms:

@@ -6,7 +6,8 @@ losses are a dict of means over the images. If the dict also has the number of f
 Long[], the losses are means over these locations instead.
 
 Each net has a `backbone`, which maps images to feature maps, and may have an attribute `additive`. It is True if the
-losses are exact means over the images or the foreground locations. The memory guard can then add up parts of a batch.
+losses are exact means over the images or the foreground locations. If a batch does not fit into memory, it is divided,
+and the parts then have exactly the loss of the batch.
 A net may also have `class_agnostic_nms`. It is True if the net also removes overlapping detections of different
 classes.
 """
@@ -21,7 +22,7 @@ from torchvision.models.detection.fcos import FCOS
 from kit.ground.errors import UserError
 from kit.ground.ranges import NonNegativeInt, PositiveInt, PositiveInts, Share
 from kit.training.weights import load_weights
-from kit.zoo.detection import CountingHead, PadOnly
+from kit.zoo.detection import CountingHead, PadAndFilter
 from project.cnn import ConvBlock, Trunk
 
 
@@ -33,8 +34,8 @@ class CnnFcos(FCOS):
 
     Args:
         widths, depth, stem_stride: see `project.cnn.Trunk`.
-        levels: the indices of the levels that predict boxes, from 0, in rising order. The stride of level i is
-            `stem_stride * 2**i`.
+        levels: the indices of the levels that predict boxes, such as 2, 3, 4: one or more in a row, from 0. The stride
+            of level i is `stem_stride * 2**i`.
         neck: the number of channels of the pyramid and of the head, a multiple of 32 for its group normalisation.
         convs: the number of convolutions before the last layer of the head.
         score_thresh: detections with a lower score are dropped.
@@ -66,8 +67,8 @@ class CnnFcos(FCOS):
         trunk = Trunk(in_channels, widths, depth, stem_stride)
         if weights:
             load_weights(trunk, weights)
-        if not levels or any(level not in range(len(widths)) for level in levels) or sorted({*levels}) != [*levels]:
-            condition = f"in rising order and from 0 to {len(widths) - 1}, since there are {len(widths)} widths"
+        if not levels or levels[0] < 0 or [*levels] != [*range(levels[0], len(widths))][: len(levels)]:
+            condition = f"one or more in a row, from 0 to {len(widths) - 1}, since there are {len(widths)} widths"
             raise UserError(f"levels is {list(levels)}, but must be {condition}")
         strides = tuple((stem_stride * 2**level,) for level in levels)
         super().__init__(
@@ -80,7 +81,7 @@ class CnnFcos(FCOS):
         )
         self.class_agnostic_nms = class_agnostic_nms
         # torchvision's transform would also resize and normalise the images, which the data module has done.
-        self.transform = PadOnly(stem_stride * 2 ** (len(widths) - 1), nms_thresh if class_agnostic_nms else None)
+        self.transform = PadAndFilter(stem_stride * 2 ** (len(widths) - 1), nms_thresh if class_agnostic_nms else None)
 
 
 class FeaturePyramid(nn.Module):

@@ -22,13 +22,13 @@ from kit.zoo.detection import limit_detections
 
 
 class Detector(Task):
-    """Minimise the net's losses. The metric is average precision in the original images: see `kit.boxes.evaluation`.
+    """Minimise the net's losses. The metric is average precision: see `kit.boxes.evaluation`.
 
     Args:
         net: called with `num_classes` and `in_channels`; returns a detector as `project.detection.model` describes it.
         num_classes, in_channels, class_names, most_objects: set by the data module, not on the command line.
-            `most_objects` is the largest number of objects in a training image. The net returns up to
-            max(100, most_objects) detections per image, and the metric counts up to this number for each class.
+            `most_objects` is the largest number of objects in a training image. The net returns at most
+            max(100, most_objects) detections of an image, and the metric counts at most as many of each class.
         optimizer: called with the parameter groups. Norms and biases have no weight decay.
         schedule: called with the optimizer, see `kit.training.schedule`; None keeps the learning rate constant.
         schedule_interval: advance the schedule after each `step` or `epoch`; the default depends on the schedule.
@@ -38,9 +38,10 @@ class Detector(Task):
             `kit.boxes.augmentation.paste_objects`. Each batch needs at least two images.
         compile: `torch.compile` the backbone of the net. The first step then takes a minute.
 
-    threshold: Float[]. Pictures show only detections with at least this score. Each validation of a run sets it to the
-        threshold with the highest F1 score over all classes. It is saved in checkpoints. The metrics and
-        `predictions.json` do not use it.
+    Attributes:
+        threshold: Float[]. Pictures show only detections with at least this score. Each validation of a run sets it to
+            the threshold with the highest F1 score over all classes. It is saved in checkpoints. The metrics and
+            `predictions.json` do not use it.
     """
 
     monitor, mode = "val/map", "max"

@@ -7,7 +7,7 @@ from torchvision.ops import box_iou
 
 from kit.ground.errors import UserError
 from kit.zoo import TorchvisionDetector
-from kit.zoo.detection import PadOnly, limit_detections
+from kit.zoo.detection import PadAndFilter, limit_detections
 from project.detection import CnnFcos
 
 TINY = {"widths": [4, 6, 8], "depth": [1, 1, 2], "levels": [1], "neck": 32}
@@ -57,11 +57,11 @@ def test_anchors_lie_on_the_strides_for_any_size(size, stride):
 
 @pytest.mark.parametrize("size", [(64, 96), (61, 77)])
 def test_each_level_of_the_pyramid_has_its_stride(size):
-    net = CnnFcos(3, score_thresh=0.0, **{**TINY, "levels": [0, 2]})
+    net = CnnFcos(3, score_thresh=0.0, **{**TINY, "levels": [1, 2]})
     step_and_prediction(net, torch.randn(2, 3, *size))
     batch, _ = net.transform(torch.zeros(1, 3, *size))
     first, second = net.backbone(batch.tensors).values()
-    assert first.shape[-2:] == (batch.tensors.shape[2] // 2, batch.tensors.shape[3] // 2)
+    assert first.shape[-2:] == (batch.tensors.shape[2] // 4, batch.tensors.shape[3] // 4)
     assert second.shape[-2:] == (batch.tensors.shape[2] // 8, batch.tensors.shape[3] // 8)
 
 
@@ -88,7 +88,7 @@ def test_torchvision(name, channels):
 def test_torchvision_does_not_resize_and_normalise():
     images = torch.randn(2, 3, 64, 96).to(memory_format=torch.channels_last)
     for multiple, shape in ((32, (64, 96)), (40, (80, 120))):
-        batch, same = PadOnly(multiple)(images, targets())
+        batch, same = PadAndFilter(multiple)(images, targets())
         assert batch.tensors.shape[-2:] == shape and batch.image_sizes == [(64, 96)] * 2
         assert torch.equal(batch.tensors[:, :, :64, :96], images)
         assert batch.tensors.is_contiguous(memory_format=torch.channels_last)
@@ -136,8 +136,8 @@ def test_mistakes_are_one_line():
         CnnFcos(3, neck=20)
     with pytest.raises(UserError, match="from 0 to 1"):
         CnnFcos(3, widths=[4, 4], depth=1, levels=[2])
-    for levels in ([], [1, 0], [0, 0]):
-        with pytest.raises(UserError, match="rising order"):
+    for levels in ([], [1, 0], [0, 0], [0, 2]):
+        with pytest.raises(UserError, match="in a row"):
             CnnFcos(3, widths=[4, 4], depth=1, levels=levels)
     with pytest.raises(UserError, match="3 depths for 2 widths"):
         CnnFcos(3, widths=[4, 4], depth=[1, 1, 1], levels=[1])
