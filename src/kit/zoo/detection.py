@@ -10,7 +10,7 @@ from torchvision import models
 from torchvision.models.detection.fcos import FCOSHead
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.rpn import RegionProposalNetwork
-from torchvision.ops import nms
+from torchvision.ops import box_area, nms
 
 from kit.ground._torch import proposal_limits
 from kit.zoo.loading import Pretrained, load_pretrained, torchvision_model
@@ -28,6 +28,45 @@ class CountingHead(FCOSHead):
     def compute_loss(self, targets: Any, outputs: Any, anchors: Any, matched_idxs: list[Tensor]) -> dict[str, Tensor]:
         losses = super().compute_loss(targets, outputs, anchors, matched_idxs)
         return {**losses, "foreground": (torch.stack(matched_idxs) >= 0).sum()}
+
+
+class TwoLevelHead(CountingHead):
+    """A `CountingHead` for feature pyramids. Most objects are learned on two levels, and not only on one.
+
+    In torchvision's FCOS, a location of a level with the stride s learns objects whose edges are up to 4 s to 8 s
+    pixels away. Here, it is 2 s to 8 s. Each object then has more locations, which helps with few training images.
+    """
+
+    def compute_loss(
+        self, targets: Objects, outputs: Any, anchors: list[Tensor], matched_idxs: list[Tensor]
+    ) -> dict[str, Tensor]:
+        indices = [match_boxes(of_image, target["boxes"]) for of_image, target in zip(anchors, targets, strict=True)]
+        return super().compute_loss(targets, outputs, anchors, indices)
+
+
+def match_boxes(anchors: Tensor, boxes: Tensor) -> Tensor:
+    """Return the index of the box that each location learns, Long[N], or -1 for the background.
+
+    A location learns a box if it is inside of the box, less than 1.5 strides from its centre, and on a level for boxes
+    of this size. Of several such boxes, it learns the smallest (Tian et al. 2019, section 3).
+
+    Args:
+        anchors: Float[N 4] XYXY, a square around each location. Its side is the stride of the level.
+        boxes: Float[M 4] XYXY.
+    """
+    if not len(boxes):
+        return torch.full((len(anchors),), -1, device=anchors.device)
+    strides = (anchors[:, 2] - anchors[:, 0])[:, None]
+    locations = (anchors[:, None, :2] + anchors[:, None, 2:]) / 2
+    centres = (boxes[:, :2] + boxes[:, 2:]) / 2
+    distances = torch.cat([locations - boxes[:, :2], boxes[:, 2:] - locations], 2)  # to the four edges, [N M 4]
+    nearest, farthest = distances.amin(2), distances.amax(2)
+    lowest = torch.where(strides == strides.min(), 0.0, 2 * strides)
+    highest = torch.where(strides == strides.max(), math.inf, 8 * strides)
+    is_match = ((locations - centres).abs().amax(2) < 1.5 * strides) & (nearest > 0)
+    is_match &= (lowest < farthest) & (farthest < highest)
+    smallest, indices = torch.where(is_match, box_area(boxes), math.inf).min(1)
+    return torch.where(smallest.isinf(), -1, indices)
 
 
 class WrappedDetector(nn.Module):

@@ -22,7 +22,7 @@ from torchvision.models.detection.fcos import FCOS
 from kit.ground.errors import UserError
 from kit.ground.ranges import NonNegativeInt, PositiveInt, PositiveInts, Share
 from kit.training.weights import load_weights
-from kit.zoo.detection import CountingHead, PadAndFilter
+from kit.zoo.detection import PadAndFilter, TwoLevelHead
 from project.cnn import ConvBlock, Trunk
 
 
@@ -30,7 +30,8 @@ class CnnFcos(FCOS):
     """torchvision's FCOS (Tian et al. 2019) on the trunk of `project.cnn`.
 
     Boxes are predicted from one or more levels of a feature pyramid. If there are several, small objects are predicted
-    from the first, and larger ones from the others. One fine level suffices for objects of similar size.
+    from the first, and larger ones from the others, most of them from two. One fine level suffices for objects of
+    similar size.
 
     Args:
         widths, depth, stem_stride: see `project.cnn.Trunk`.
@@ -75,7 +76,7 @@ class CnnFcos(FCOS):
             FeaturePyramid(trunk, levels, neck),
             num_classes + 1,  # class 0 is the background
             anchor_generator=AnchorGenerator(strides, ((1.0,),) * len(levels)),
-            head=CountingHead(neck, 1, num_classes + 1, convs),  # adds the key `foreground` to the losses
+            head=TwoLevelHead(neck, 1, num_classes + 1, convs),  # adds the key `foreground` to the losses
             score_thresh=score_thresh,
             nms_thresh=nms_thresh,
         )
