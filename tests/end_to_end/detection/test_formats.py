@@ -433,7 +433,7 @@ FAULTS = [  # format, kind, change, where, line
     ("coco", "annotation-missing", add_image, "new.jpg", None),
     ("coco", "size-mismatch", resize, "0.jpg", None),
     ("coco", "class-unknown", lambda root: change_json(root, lambda c: c["annotations"][0].update(category_id=7)),
-     "0.jpg", None),
+     "instances_default.json", None),
     ("coco", "annotation-unreadable", bbox(1, 2, 3), "0.jpg", None),
     ("coco", "annotation-unreadable", lambda root: put(root / "annotations/instances_default.json", "{", "{{"),
      "instances_default.json", 1),
