@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from kit.formats.coco_search import refuse_labelme
+from kit.formats.coco_search import LABELME
 from kit.formats.folders import folders, images, split_in
 from kit.formats.paths import Finder
 from kit.formats.text import joined_class_faults, number
@@ -103,8 +103,7 @@ def read(file: Path) -> dict[str, Any]:
     content = read_json(file)
     missing = [key for key in FIELDS if not isinstance(content, dict) or not isinstance(content.get(key), list)]
     if missing:
-        refuse_labelme([file])
-        raise BrokenFiles(f"{file}: no list of {' and '.join(missing)}: is it in COCO's format?")
+        raise BrokenFiles(f"{file}: no list of {' and '.join(missing)}: is it in COCO's format? Or {LABELME}")
     for key, fields in FIELDS.items():
         indices: dict[Any, int] = {}  # from an id to the index of its entry
         for i, entry in enumerate(content[key]):
