@@ -134,18 +134,13 @@ class CocoFiles(MaskFormat):
         return [image.path for image in self.main_document().images]
 
     def read(self, split: str, class_names: Sequence[str]) -> MaskSplit | None:
-        if split not in self.files:
-            return None
-        document = self.usable_document(split)
-        images = [image.path for image in document.images]
-        return MaskSplit(images, document.images, self.reader(document, class_names))
-
-    def usable_document(self, split: str) -> Document:
-        """Return the document of a split. Warn of its faults and of its crowds.
+        """Return the images of a split and their annotations. Warn of faults and of crowds.
 
         Raises:
             UserError: nothing can be drawn, a category is not listed, or all training objects of a class are crowds.
         """
+        if split not in self.files:
+            return None
         document = self.document(split)
         if not any(image.annotations for image in document.images):
             reason = f" ({document.faults[0].message})" if document.faults else ""
@@ -160,7 +155,8 @@ class CocoFiles(MaskFormat):
                 raise UserError(f"{document.file}: {problem}")
             message = f"crowds are neither trained on nor measured: {list_crowds(crowds)}"
             warnings.warn(f"{document.file}: {message}", stacklevel=1)
-        return document
+        images = [image.path for image in document.images]
+        return MaskSplit(images, document.images, self.reader(document, class_names))
 
     def faults(self, class_names: Callable[[], Sequence[str]]) -> Iterator[Fault]:
         for split, file in self.files.items():
