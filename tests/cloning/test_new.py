@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from kit.cloning import command, making
-from kit.cloning.command import reason_against
+from kit.cloning.command import is_free
 from kit.cloning.making import LIBRARY, OTHER_NAMES, remove_marks, rename_package, task_of
 from kit.cloning.template import Template, address
 from kit.ground.errors import UserError
@@ -240,27 +240,13 @@ def test_makefile_and_configs_are_complete(clone):
         assert content["model"]["class_path"].startswith(f"{folder.name}.")
 
 
-BAD = {
-    "My_cells": "lower-case",
-    "my-cells": "lower-case",
-    "2cells": "lower-case",
-    "_cells": "lower-case",
-    "zellen_ü": "lower-case",
-    "class": "a keyword",
-    "project": "the template or",
-    "json": "a keyword",
-    "torch": "installed here",
-    "PIL": "lower-case",
-    "sklearn": "installed here",
-    "tests": "its folders",
-    "kit": "its folders",
-    TASKS[0]: "its folders",
-}
+BAD = ["My_cells", "my-cells", "2cells", "_cells", "zellen_ü", "class", "project", "json", "torch", "PIL", "sklearn"]
+BAD += ["tests", "kit", TASKS[0]]
 
 
 @pytest.mark.parametrize("name", BAD)
 def test_a_bad_name_is_refused(name, tmp_path, capsys):
-    with pytest.raises(UserError, match=rf"--name {name}: .*{BAD[name]}"):
+    with pytest.raises(UserError, match=rf"--name {name}: .*lower-case.*keyword.*folder.*choose another"):
         command.new([str(tmp_path / "there"), "--task", TASKS[0], "--name", name])
     assert list(tmp_path.iterdir()) == []
 
@@ -269,11 +255,11 @@ def test_folder_of_the_same_name_does_not_matter(tmp_path, monkeypatch):
     """A folder in the working directory is no installed package, though Python finds it there."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my_cells").mkdir()
-    assert reason_against("my_cells", TEMPLATE) is None
+    assert is_free("my_cells", TEMPLATE)
 
 
 WRONG = [
-    (["--task", "detectoin"], r"no task 'detectoin'; did you mean 'detection'\?; there are "),
+    (["--task", "detectoin"], r"no task 'detectoin'; did you mean 'detection'\?; give one or several of: "),
     (["--task", f"{TASKS[0]},detectoin"], "no task 'detectoin'"),
     ([], "which task"),
     (["--task", ","], "which task"),

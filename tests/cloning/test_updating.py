@@ -272,7 +272,7 @@ def test_clone_with_a_name_that_is_now_refused_is_updated(pair, tmp_path):
     (template / "my_own").mkdir()
     (template / "my_own/notes.txt").touch()
     grow(template)
-    assert "one of its folders" in new(template, tmp_path / "x", "--task", TASKS[1], "--name", "my_own").stderr
+    assert "template folder" in new(template, tmp_path / "x", "--task", TASKS[1], "--name", "my_own").stderr
 
     ended = new(template, both, "--update")
     assert (ended.returncode, ended.stderr) == (0, "")

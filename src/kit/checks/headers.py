@@ -1,7 +1,5 @@
 """Check the headers of image files, which is fast enough for every run."""
 
-import math
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
@@ -56,24 +54,14 @@ HEADER_CHECKS: tuple[tuple[str, Callable[[Header], bool], str], ...] = (
     ("sixteen-bit", lambda header: header.mode[0] in "IF", "has more than 8 bits, unlike others; check its brightness"),
     ("alpha", lambda header: "alpha" in header.mode, "has transparency, unlike others; it is put on white"),
 )
-STRIDE = 10  # every tenth file is read first, so that the files that are read in time are spread evenly
 MIXED_ONLY = {"sixteen-bit", "alpha"}  # these are faults only if some files do not have them
 
 
-def read_headers(files: Sequence[CheckedImage], deadline: float = math.inf) -> tuple[dict[int, Header], list[Fault]]:
-    """Return the header of each readable file, by the file's index, and the faults of the other files.
-
-    Args:
-        deadline: the time by `time.monotonic` after which the remaining files are left out.
-    """
-    order = sorted(range(len(files)), key=lambda i: i % STRIDE)
-    results: dict[int, Header | Fault] = {}
-    for i, result in zip(order, map_files(lambda i: read_header(files[i]), order), strict=False):
-        results[i] = result
-        if time.monotonic() > deadline:
-            break
-    headers = {i: result for i, result in results.items() if isinstance(result, Header)}
-    return headers, [result for result in results.values() if isinstance(result, Fault)]
+def read_headers(files: Sequence[CheckedImage]) -> tuple[dict[int, Header], list[Fault]]:
+    """Return the header of each readable file, by the file's index, and the faults of the other files."""
+    results = list(map_files(read_header, files))
+    headers = {i: result for i, result in enumerate(results) if isinstance(result, Header)}
+    return headers, [result for result in results if isinstance(result, Fault)]
 
 
 def read_header(file: CheckedImage) -> Header | Fault:

@@ -58,26 +58,21 @@ def contents(template: Template, name: str, tasks: list[str], version: Version) 
     """Return a dictionary from the path of each file in a clone to (its path in the template, its text)."""
     values = {"CLONE_NAME": name, "CLONE_TASKS": " and ".join(tasks), "CLONE_LIST": '", "'.join(tasks)}
     values |= {"TEMPLATE_VERSION": version.number, "TEMPLATE_COMMIT": version.commit, "TEMPLATE_URL": version.url}
-    result = {}
+    result, excluded_paths = {}, (*NOT_IN_CLONES, f"src/{template.package}/new.py")
     for file in template.files():
         text = (template.root / file).read_bytes().decode("utf-8", "surrogateescape")  # keeps the bytes of pictures
+        task = task_of(file, template.tasks)
         if file.startswith(LIBRARY):
             result[file] = file, text
-        elif belongs(file, template, tasks):
+        elif task in tasks or file in ALSO_IN_CLONES or (task is None and not file.startswith(excluded_paths)):
             text = remove_marks(text, tasks)
-            if task_of(file, template.tasks) is None and not file.startswith(CODE):
+            if task is None and not file.startswith(CODE):
                 text = re.sub(rf"\b(configs|runs)/{template.tasks[0]}(?=\.yaml|/)", rf"\1/{tasks[0]}", text)
             text = rename_package(text, template.package, name)
             for placeholder, value in values.items():
                 text = text.replace(placeholder, value)
             result[rename_package(file.removeprefix(ONLY_IN_CLONES), template.package, name)] = file, text
     return result
-
-
-def belongs(file: str, template: Template, tasks: list[str]) -> bool:
-    """Return whether a file of the template belongs to a clone with these tasks."""
-    task, excluded_paths = task_of(file, template.tasks), (*NOT_IN_CLONES, f"src/{template.package}/new.py")
-    return task in tasks or file in ALSO_IN_CLONES or (task is None and not file.startswith(excluded_paths))
 
 
 def task_of(file: str, tasks: list[str]) -> str | None:

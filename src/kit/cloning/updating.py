@@ -17,13 +17,11 @@ from kit.cloning.template import Template, Version
 from kit.ground.errors import RunFailed, UserError
 
 # This program is run with the code of each of the two versions. Their command lines might refuse the name or the tasks.
-MAKE = """\
-import sys
+MAKE = """
 from pathlib import Path
-
-from {library}.cloning import making, template
-
-making.make(template.Template.here(), Path(sys.argv[1]), sys.argv[2], sys.argv[3:])
+from sys import argv
+from kit.cloning import making, template
+making.make(template.Template.here(), Path(argv[1]), argv[2], argv[3:])
 """
 
 
@@ -88,9 +86,7 @@ def _make_again(root: Path, temporary: Path, commit: str, origin: dict[str, Any]
     if not tasks:
         raise UserError(f"the template {commit[:10]} has no task {' and no '.join(origin['tasks'])}")
     variables = {**git.environment(), "PYTHONPATH": str(checkout / "src")}
-    # Older versions have this code in the template's package.
-    library = "kit" if (checkout / "src/kit").is_dir() else Template(checkout).package
-    words = [sys.executable, "-c", MAKE.format(library=library), str(clone), origin["name"], *tasks]
+    words = [sys.executable, "-c", MAKE, str(clone), origin["name"], *tasks]
     process = subprocess.run(words, cwd=checkout, env=variables, capture_output=True, text=True)
     if process.returncode:
         why = (process.stderr.strip().splitlines() or ["it failed"])[-1].split("UserError: ")[-1]
@@ -106,10 +102,9 @@ def _refuse_to_overwrite(folder: Path, old_clone: str, new_clone: str) -> None:
     paths_and_parents = new_paths.union(*(path.parents for path in new_paths))
     untracked = [Path(name) for name in git.run(folder, "ls-files", "--others", "-z").split("\0") if name]
     if files := [str(path) for path in untracked if path in paths_and_parents or new_paths & {*path.parents}]:
-        raise UserError(
-            f"nothing was changed in {folder}: the update would overwrite {', '.join(files)}, "
-            "which git does not track; git add --force and commit it, or move it away"
-        )
+        remedy = "git add --force and commit it, or move it away"
+        overwritten = f"the update would overwrite {', '.join(files)}, which git does not track"
+        raise UserError(f"nothing was changed in {folder}: {overwritten}; {remedy}")
 
 
 def _cherry_pick(folder: Path, changes: str, message: str) -> str:
@@ -121,7 +116,5 @@ def _cherry_pick(folder: Path, changes: str, message: str) -> str:
     output = "\n".join(line for line in (process.stdout + process.stderr).splitlines() if not line.startswith("hint:"))
     if git.output(folder, "rev-parse", "--verify", "--quiet", "CHERRY_PICK_HEAD") is None:
         raise UserError(f"nothing was changed in {folder}: {output}")
-    raise RunFailed(
-        f"{folder}: the template and you have changed the same lines\n{message}\n{output}\n"
-        "resolve the conflicts, git add the files, then: git cherry-pick --continue (or --abort to undo the update)"
-    )
+    remedy = "resolve the conflicts, git add the files, then: git cherry-pick --continue (or --abort to undo this)"
+    raise RunFailed(f"{folder}: the template and you have changed the same lines\n{message}\n{output}\n{remedy}")

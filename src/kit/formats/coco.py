@@ -2,12 +2,12 @@
 
 import json
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from kit.formats.coco_search import refuse_labelme
+from kit.formats.coco_search import LABELME
 from kit.formats.folders import folders, images, split_in
 from kit.formats.paths import Finder
 from kit.formats.text import joined_class_faults, number
@@ -25,7 +25,8 @@ class ListedImage(NamedTuple):
     path: the image file, or where it should be if it was not found.
     name: the image's `file_name` in the JSON.
     size: height and width in pixels; None if the JSON does not have both.
-    annotations: dicts as in the JSON. `kit.formats.masks.coco.read` replaces them by `Shape` objects.
+    annotations: dicts as in the JSON, without those of unlisted categories. `kit.formats.masks.coco.read` replaces them
+        by `Shape` objects.
     """
 
     path: Path
@@ -38,7 +39,7 @@ class Document(NamedTuple):
     """The content of a JSON file.
 
     categories: the name of each category by its id.
-    faults: the faults of categories with the same name, and of annotations whose image is not listed.
+    faults: the faults of categories with the same name, and of annotations whose image or category is not listed.
     """
 
     file: Path
@@ -64,11 +65,15 @@ def read_document(file: Path, root: Path, images_folder: str | None = None) -> D
         UserError: `images_folder` does not exist.
     """
     content = read(file)
-    names, used_ids = categories(content), {entry["category_id"] for entry in content["annotations"]}
-    by_image: dict[Any, list[dict[str, Any]]] = {}
+    names, by_image = categories(content), defaultdict[Any, list[dict[str, Any]]](list)
+    category_counts = Counter(entry["category_id"] for entry in content["annotations"])
+    faults = joined_class_faults((name for id, name in names.items() if id in category_counts), file)
+    for id in sorted(category_counts.keys() - names.keys(), key=str):
+        message = f"no category has the id {id} of {category_counts[id]} annotation(s)"
+        faults.append(fault("class-unknown", file, message))
     for entry in content["annotations"]:
-        by_image.setdefault(entry["image_id"], []).append(entry)
-    faults = joined_class_faults((name for id, name in names.items() if id in used_ids), file)
+        if entry["category_id"] in names:
+            by_image[entry["image_id"]].append(entry)
     for id in sorted(by_image.keys() - {entry["id"] for entry in content["images"]}, key=str):
         faults.append(fault("image-missing", file, f"no image has the id {id} of {len(by_image[id])} annotation(s)"))
     if images_folder is not None and not (root / images_folder).is_dir():
@@ -98,8 +103,7 @@ def read(file: Path) -> dict[str, Any]:
     content = read_json(file)
     missing = [key for key in FIELDS if not isinstance(content, dict) or not isinstance(content.get(key), list)]
     if missing:
-        refuse_labelme([file])
-        raise BrokenFiles(f"{file}: no list of {' and '.join(missing)}: is it in COCO's format?")
+        raise BrokenFiles(f"{file}: no list of {' and '.join(missing)}: is it in COCO's format? Or {LABELME}")
     for key, fields in FIELDS.items():
         indices: dict[Any, int] = {}  # from an id to the index of its entry
         for i, entry in enumerate(content[key]):

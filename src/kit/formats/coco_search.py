@@ -1,9 +1,7 @@
 """Find COCO's JSON file of each split among other JSON files."""
 
 import re
-import shlex
 import warnings
-from collections.abc import Iterable
 from pathlib import Path
 
 from kit.formats.folders import SPLIT_NAMES, files_in, folders, folders_by_split, split_in
@@ -13,7 +11,7 @@ from kit.ground.files import read_ends
 
 SEARCHED_BYTES = 2**20  # the number of bytes that are searched at each end of a file
 LISTS = re.compile(rb'"(images|annotations|categories)"\s*:\s*\[')  # most other JSON files have none of these lists
-LABELME = re.compile(rb'"shapes"\s*:\s*\[')
+LABELME = "convert LabelMe's files with the package labelme2coco"
 SHAPES = re.compile(rb'"segmentation"\s*:\s*(\{|\[\s*[\[\d])')  # matches run lengths or a polygon
 # JSON files whose names begin with one of these are ignored, since they do not list instances.
 NOT_INSTANCES = ("captions", "image_info", "panoptic", "notes", ".")
@@ -24,9 +22,9 @@ def find(root: Path, files_of_splits: dict[str, str | None]) -> dict[str, Path]:
 
     `root`, its folders `annotations`, `annotation` and `labels`, and the folders of the splits are searched. A file is
     for the split that the name of its folder, or else its own name, contains. If neither contains a split, the file is
-    for train; but if train has other files, the file is left out with a warning. If a split has several files, only
-    files in COCO's format count. If the names of some of them begin with `instances` or `_annotations`, only these
-    count. Exactly one file must remain.
+    for train; but if train has other files, the file is left out with a warning. If a split has several files, up to
+    `SAMPLED_FILES`, only files in COCO's format count. If the names of some of them begin with `instances` or
+    `_annotations`, only these count. Exactly one file must remain.
 
     Args:
         root: the folder of the data set.
@@ -51,14 +49,13 @@ def find(root: Path, files_of_splits: dict[str, str | None]) -> dict[str, Path]:
     for split, files in by_split.items():
         instance_files = [file for file in files if file.name.startswith(("instances", "_annotations"))]
         candidates = [file for file in instance_files if _has_format(file, LISTS)]
-        if not candidates and len(files) > SAMPLED_FILES:  # LabelMe may have written 100,000 files with images in them
-            refuse_labelme(files)
-        candidates = candidates or [file for file in files if _has_format(file, LISTS)] or instance_files or files
+        if not candidates and len(files) <= SAMPLED_FILES:  # LabelMe may have written 100,000 files with images in them
+            candidates = [file for file in files if _has_format(file, LISTS)]
+        candidates = candidates or instance_files or files
         if len(candidates) != 1:
-            refuse_labelme(files)
             listed = ", ".join(str(file.relative_to(root)) for file in files[:5]) + ", ..." * (len(files) > 5)
             question = f"which of {listed} is for {split}? In COCO's format, one file has all images of a split"
-            raise UserError(f"{root}: {question}; give it with --data.{split} FILE")
+            raise UserError(f"{root}: {question}; give it with --data.{split} FILE, or {LABELME}")
         by_split[split] = candidates
     if not by_split:
         raise UserError(f"no JSON file in {root}; expected {root}/annotations/instances_train.json, or train/*.json")
@@ -95,11 +92,3 @@ def _has_format(file: Path, pattern: re.Pattern[bytes]) -> bool:
     """
     content = read_ends(file, SEARCHED_BYTES)
     return content.lstrip(b"\xef\xbb\xbf\xff\xfe \t\r\n").startswith(b"{") and bool(pattern.search(content))
-
-
-def refuse_labelme(files: Iterable[Path]) -> None:
-    """Raise `UserError` if the first JSON file is in LabelMe's format: each file lists the shapes in one image."""
-    file = next((file for file in files if file.suffix.lower() == ".json"), None)
-    if file and _has_format(file, LABELME):
-        command = f"labelme2coco {shlex.quote(str(file.parent))}"
-        raise UserError(f"{file}: LabelMe's format; convert it to COCO's: pip install labelme2coco, then {command}")

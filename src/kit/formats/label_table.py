@@ -17,9 +17,9 @@ from torch import Tensor
 
 from kit.formats.folders import FaultCollector, images, split_of
 from kit.formats.paths import Finder
-from kit.ground.errors import BrokenFiles, UserError, did_you_mean
+from kit.ground.errors import UserError, did_you_mean
 from kit.ground.faults import Fault, fault
-from kit.ground.files import MARKS, MAX_LIST_BYTES, read_bytes, read_text
+from kit.ground.files import MAX_LIST_BYTES, read_ends, read_text
 
 MAX_HEADER_BYTES = 2**16
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}  # the separators of cells, and their names
@@ -27,10 +27,8 @@ SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}  # the separators 
 
 def column_names(file: Path) -> list[str]:
     """Return the names in the header of a table, or [] if it cannot be read. Broken rows do not matter."""
-    with suppress(BrokenFiles, csv.Error):
-        content = read_bytes(file, MAX_LIST_BYTES)
-        encoding = next((name for mark, name in MARKS.items() if content.startswith(mark)), "utf-8")
-        reader, _ = _open(content[:MAX_HEADER_BYTES].decode(encoding, "replace"))
+    with suppress(csv.Error):
+        reader, _ = _open(read_ends(file, MAX_HEADER_BYTES).decode("utf-8-sig", "ignore"))  # ignores UTF-16's mark
         return [name.strip() for name in reader.fieldnames or ()]
     return []
 
@@ -46,10 +44,8 @@ def read_table(file: Path, needed: Sequence[str], report_fault: FaultCollector) 
 
     Raises:
         BrokenFiles: the file cannot be read (see `read_text`).
-        UserError: a needed column is missing or repeated, the quotation marks are broken, or the file is a spreadsheet.
+        UserError: a needed column is missing or repeated, or the quotation marks are broken.
     """
-    if file.suffix.lower() in (".xlsx", ".xls", ".ods"):
-        raise UserError(f"{file}: a spreadsheet; save the table as CSV UTF-8, and give that file")
     reader, separator = _open(read_text(file, MAX_LIST_BYTES))
     try:
         reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]

@@ -15,7 +15,7 @@ from pathlib import Path, PurePath
 from typing import NamedTuple
 
 from kit.data.decode import EXTENSIONS
-from kit.formats.coco_search import refuse_labelme
+from kit.formats.coco_search import LABELME
 from kit.formats.folders import SPLIT_NAMES, folders, images, paths_below, split_folders, split_of
 from kit.formats.paths import Finder, fold_case, split_lists
 from kit.ground.errors import UserError
@@ -51,7 +51,7 @@ class Partners(NamedTuple):
 
 
 MASK_REMEDY = "expected images/ and masks/, both with or without splits, or train/_annotations.coco.json with polygons"
-MASK_REMEDY += "; or give --data.images NAME --data.masks NAME"
+MASK_REMEDY += f"; or give --data.images NAME --data.masks NAME, or {LABELME}"
 XML_REMEDY = "expected one data set, with JPEGImages/ and Annotations/, or train/ and val/; give --data.root FOLDER"
 MASKS = Partners("masks", MASK_FOLDERS, EXTENSIONS, MASK_ENDS, "segmentation", MASK_REMEDY)
 XML_FILES = Partners("XML files", XML_FOLDERS, {".xml"}, ("",), "main", XML_REMEDY)
@@ -108,7 +108,6 @@ def find_pairs(
         return by_split
     if len(subfolders := folders(root)) == 1:  # the folder that an archive contains
         return find_pairs(subfolders[0], partners, image_folder, partner_folder)
-    refuse_labelme(map(Path, paths_below(root)))
     lone_images = [path for pairs in by_split.values() for path in pairs.lone_images]
     lone_files = [path for pairs in by_split.values() for path in pairs.lone_files]
     why = why_unpaired(Pairs([], [], lone_images, lone_files), partners)

@@ -111,18 +111,18 @@ def test_labelme_is_named_with_a_converter(tiny, tmp_path, folder):
     for number in range(2):
         labelme = {"shapes": [], "imagePath": f"{number}.jpg"}
         (tmp_path / folder / f"{number}.json").write_text(json.dumps(labelme))
-    with pytest.raises(UserError, match=r"LabelMe's format.*labelme2coco"):
+    with pytest.raises(UserError, match=r"LabelMe's files.*labelme2coco"):
         BoxFolder(root=str(tmp_path))
 
 
-def test_labelme_is_refused_by_its_first_file_and_a_named_file_wins(tiny, tmp_path, monkeypatch):
+def test_few_of_many_labelme_files_are_read_and_a_named_file_wins(tiny, tmp_path, monkeypatch):
     tiny.save(tmp_path / "train", tiny.pictures(3))
     for number in range(50):
         (tmp_path / "train" / f"{number}.json").write_text(json.dumps({"shapes": [], "imagePath": f"{number}.jpg"}))
     looked_at = []
     read_ends = coco_search.read_ends
     monkeypatch.setattr(coco_search, "read_ends", lambda file, count: looked_at.append(file) or read_ends(file, count))
-    with pytest.raises(UserError, match="LabelMe's format"):
+    with pytest.raises(UserError, match="LabelMe's files"):
         BoxFolder(root=str(tmp_path))
     assert len(looked_at) < 30
     tiny.coco(tmp_path / "train" / "_annotations.coco.json", tiny.pictures(3))

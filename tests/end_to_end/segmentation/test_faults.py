@@ -131,7 +131,7 @@ def change(part: str, **values):
 WHOLE = {"segmentation": {"size": [6, 8], "counts": [0, 48]}, "iscrowd": 1}
 COCO_PLANTS = [
     (change("annotations"), []),
-    (change("annotations", category_id=6), [("mask-id-unknown", "error", "instances.json")]),
+    (change("annotations", category_id=6), [("class-unknown", "error", "instances.json")]),
     (change("annotations", image_id=9), [("image-missing", "error", "instances.json")]),
     (change("annotations", segmentation=[[1, 1, 2, 2]]), [("annotation-unreadable", "error", "instances.json")]),
     (change("annotations", segmentation={"size": [6, 8]}), [("annotation-unreadable", "error", "instances.json")]),
@@ -220,7 +220,7 @@ def test_invalid_shape_is_reported():
     folder = Path("root/images")
     coco(change("annotations", segmentation=[[2, 2, 2, 2, 2, 2]]))
     (fault,) = MaskFolder(root="root").annotation_faults()
-    assert fault.file == str(folder / "1.png") and fault.message.startswith("annotation 1: covers no pixel")
+    assert fault.file == str(folder / "1.png") and fault.message.startswith("annotation 1 of 1.png: covers no pixel")
 
 
 def test_rare_class_is_not_reported_as_missing(tiny, monkeypatch):

@@ -95,7 +95,7 @@ def test_invalid_shapes_are_counted_by_kind():
 
 
 def test_unlisted_category_stops_the_run():
-    with pytest.raises(UserError, match=r"all\.json: annotation 1: its category 4 is not listed"):
+    with pytest.raises(UserError, match=r"all\.json: no category has the id 4 of 1 annotation"):
         planes(write([RIM, {**RIM, "category_id": 4}]))
 
 

@@ -34,9 +34,9 @@ def _coco(**annotation: object) -> Path:
 def test_too_large_polygons_and_run_lengths_are_refused() -> None:
     for polygon in ([0, 0, 6000, 6000] * 2000, [0, 0, 1e300, 5, 5, 5], [0, 0, -1_000_000, 5, 5, 5]):
         (fault,) = read(_coco(segmentation=[polygon]), Path()).faults
-        assert "outline" in fault.message
+        assert "at most 2,000,000 pixels" in fault.message
     document = read(_coco(segmentation={"size": [10**6, 10**6], "counts": [0, 10**12]}), Path())
-    assert CocoShapes(document.file, ((1, 0),)).draw(document.images[0])[1] != [None]
+    assert CocoShapes(document.file, ((1, 0),)).draw(document.images[0])[1] != []
     many = [[value for x in range(320) for value in (2 * x, 0, 2 * x + 1, 479)]]  # a comb that fills the image
     assert not read(_coco(segmentation=many), Path()).faults
 

@@ -16,13 +16,14 @@ from kit.data.decode import (
     decode,
     find_channels,
     fitted_size,
+    read_upright_size,
     resize,
     turn_upright,
     upright_size,
     verify,
 )
 from kit.data.levels import find_levels
-from kit.formats.masks.masks import read_orientation, stored_size
+from kit.formats.masks.masks import stored_size
 from kit.ground.errors import BrokenFiles, UnreachableFiles
 
 PIXELS = np.arange(6, dtype=np.uint8).reshape(2, 3) * 50  # H != W, every pixel another value
@@ -93,8 +94,8 @@ def test_size_in_the_header_is_that_of_the_decoded_image(name, orientation):
     with Image.open(path) as header:
         size = upright_size(header)
     assert size == tuple(decode(path, 3, None).shape[1:]) == ((24, 16) if orientation == 6 else (16, 24))
-    assert read_orientation(path) == (size, orientation if orientation < 9 else 1)
-    assert stored_size(*read_orientation(path)) == (16, 24)
+    assert read_upright_size(path) == (size, orientation if orientation < 9 else 1)
+    assert stored_size(*read_upright_size(path)) == (16, 24)
     with Image.open(path) as opened:
         assert turn_upright(opened).size == size[::-1]
 

@@ -89,7 +89,7 @@ def test_labelme_is_named_with_a_converter():
         Path(name).parent.mkdir(exist_ok=True)
         Path(name).write_text('{"shapes": [], "imagePath": "a.jpg"}')
     for failing in (lambda: find(Path("my set"), {}), lambda: read(Path("my set/a.json"))):
-        with pytest.raises(UserError, match=r"a\.json: LabelMe's format.*labelme2coco 'my set'$"):
+        with pytest.raises(UserError, match=r"a\.json.*LabelMe's files.*labelme2coco$"):
             failing()
 
 

@@ -38,9 +38,7 @@ RECOGNISED = [  # the files, the tables, the arguments, and the source of the la
     (["images/1.jpg"], {"own__tsv": TABLE.replace(",", "\t"), "sizes__csv": "a,b\n"}, {}, "root/own.tsv"),
     (["images/1.jpg"], {"labels__csv": TABLE, "fold__csv": TABLE}, {}, "root/labels.csv"),
     (["images/1.jpg"], {"labels__csv": "name,class\n"}, {}, "root/labels.csv"),  # reading it names the columns
-    (FOLDERS, {"meta__csv": "path,label\n"}, {}, "root"),
-    (["s0/1.jpg", "s1/2.jpg"], {"labels__csv": "path,label\ns0/1.jpg,a\ns0/3.jpg,b\n"}, {}, "root/labels.csv"),
-    (FOLDERS, {"labels__csv": "name,class\n"}, {}, "root"),
+    (FOLDERS, {"meta__csv": "name,class\n"}, {}, "root"),
     (FOLDERS, {"labels__csv": TABLE}, {"format": "folders"}, "root"),
     (FOLDERS, {"labels__csv": TABLE}, {"format": "table"}, "root/labels.csv"),
     (FOLDERS, {"fold__csv": TABLE, "other__csv": TABLE}, {"file": "fold.csv"}, "root/fold.csv"),
@@ -58,9 +56,9 @@ def test_format_is_recognised(files, tables, arguments, source):
 REFUSED = [  # the files, the tables, the arguments, and words of the message
     (["1.jpg"], {}, {}, ["root/CLASS", "labels.csv", "path and label"]),
     (FOLDERS, {"labels__csv": TABLE}, {}, ["2 class folders", "labels.csv", "--data.format"]),
-    (FOLDERS, {"a__csv": "path,label\ncat/1.jpg,0\ndog/2.jpg,1\n"}, {}, ["2 class folders", "a.csv"]),
-    (FOLDERS, {"a__csv": "path,label\ncat/1.jpg,cat\ncat/2.jpg,dog\n"}, {}, ["2 class folders", "a.csv"]),
-    (FOLDERS, {"a__csv": TABLE, "b__csv": TABLE}, {}, ["2 class folders", "2 usable tables", "--data.format"]),
+    (FOLDERS, {"a__csv": "path,label\ncat/1.jpg,0\ncat/2.jpg,1\n"}, {}, ["2 class folders", "a.csv"]),
+    (FOLDERS, {"labels__csv": "name,class\n"}, {}, ["2 class folders", "labels.csv"]),
+    (FOLDERS, {"a__csv": TABLE, "b__csv": TABLE}, {}, ["2 class folders", "2 tables", "--data.format"]),
     (["1.jpg"], {"a__csv": TABLE, "b__csv": TABLE}, {}, ["a.csv", "b.csv", "--data.file"]),
     (FOLDERS, {}, {"format": "table"}, ["no table", "root/labels.csv", "--data.file"]),
     (FOLDERS, {}, {"file": "own.csv"}, ["no table", "root/own.csv"]),

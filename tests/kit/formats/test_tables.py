@@ -38,9 +38,9 @@ def test_rows_with_more_cells_than_the_header_are_reported():
 
 
 @pytest.mark.parametrize("name", ["a.xlsx", "a.XLS", "a.ods"])
-def test_spreadsheet_is_named(name):
-    Path(name).write_bytes(b"PK\3\4")
-    with pytest.raises(UserError, match=f"{name}: a spreadsheet; .*CSV UTF-8"):
+def test_spreadsheet_is_refused(name):
+    Path(name).write_bytes(b"PK\3\4\x14\0\x08\0")
+    with pytest.raises(UserError, match=f"{name}:1: .*in Excel: CSV UTF-8"):
         list(read_table(Path(name), ("path", "label"), FaultCollector()))
 
 

@@ -178,7 +178,7 @@ def test_coloured_masks_without_colours_are_refused(tiny):
     data = MaskFolder(
         root=str(root), image_size="native", colors={"a": [128, 128, 128], "b": [0, 0, 192]}, **STATISTICS
     )
-    with pytest.raises(UserError, match=r"0\.png: colour \(128 64 128\) of no class; give each class's colour with"):
+    with pytest.raises(UserError, match=r"0\.png: colour \[128, 64, 128\] of no class; give each class's colour with"):
         samples(ready(data))
 
 

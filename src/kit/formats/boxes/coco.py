@@ -56,15 +56,11 @@ def _annotation(image: coco.ListedImage, document: coco.Document) -> Annotation:
     """Return the boxes of an image, and the faults in them."""
     annotation = Annotation(image.path, image.path, image.size)
     for entry in image.annotations:
-        corners, name = _corners(entry.get("bbox")), document.categories.get(entry["category_id"])
-        if corners is not None and name is not None:
-            annotation.boxes.append(Box(corners, name, entry["iscrowd"]))
-            continue
-        where = f"annotation {entry.get('id')} of {document.file.name}"
-        if corners is None:
-            annotation.report("annotation-unreadable", f"{where} has no bbox of four numbers")
+        if (corners := _corners(entry.get("bbox"))) is not None:
+            annotation.boxes.append(Box(corners, document.categories[entry["category_id"]], entry["iscrowd"]))
         else:
-            annotation.report("class-unknown", f"{where}: category {entry['category_id']} is not listed")
+            item = f"annotation {entry.get('id')} of {document.file.name}"
+            annotation.report("annotation-unreadable", f"{item} has no bbox of four numbers")
     return annotation
 
 

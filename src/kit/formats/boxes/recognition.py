@@ -5,13 +5,13 @@ from pathlib import Path
 from kit.data.decode import EXTENSIONS
 from kit.formats.boxes import voc, yolo
 from kit.formats.boxes.yolo_layout import listings
-from kit.formats.coco_search import find_evidence, refuse_labelme
+from kit.formats.coco_search import LABELME, find_evidence
 from kit.formats.folders import paths_below
 from kit.formats.paths import compose
 from kit.formats.recognition import Evidence, choose_format, possible_formats
 
 EXPECTED = (
-    "COCO (train/1.jpg and annotations/instances_train.json or train/_annotations.coco.json), "
+    f"COCO (train/1.jpg and annotations/instances_train.json or train/_annotations.coco.json; {LABELME}), "
     "VOC (JPEGImages/1.jpg and Annotations/1.xml), or "
     "YOLO (images/train/1.jpg and labels/train/1.txt, with data.yaml or classes.txt)"
 )
@@ -34,7 +34,4 @@ def recognise(root: Path, format: str | None) -> str:
         "voc": Evidence(xml_files, "XML file", voc.has_format),
         "yolo": Evidence(texts or listings(root), "text file" if texts else "YAML or data file", yolo.has_format),
     }
-    formats = possible_formats(evidence)
-    if not formats:
-        refuse_labelme(files)
-    return choose_format(root, formats, EXPECTED)
+    return choose_format(root, possible_formats(evidence), EXPECTED)

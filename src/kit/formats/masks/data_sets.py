@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from kit.formats import coco_search
-from kit.formats.coco import Crowds, Document, list_crowds, only_crowds_problem
-from kit.formats.masks import coco, faults
+from kit.formats.coco import Crowds, Document, crowd_faults, list_crowds, only_crowds_problem
+from kit.formats.masks import coco
 from kit.formats.masks.classes import class_number
+from kit.formats.masks.faults import mask_faults
 from kit.formats.masks.masks import Reader
 from kit.formats.pairs import MASKS, Pairs, find_pairs
 from kit.formats.paths import unlisted_images
@@ -133,25 +134,20 @@ class CocoFiles(MaskFormat):
         return [image.path for image in self.main_document().images]
 
     def read(self, split: str, class_names: Sequence[str]) -> MaskSplit | None:
-        if split not in self.files:
-            return None
-        document = self.usable_document(split)
-        images = [image.path for image in document.images]
-        return MaskSplit(images, document.images, self.reader(document, class_names))
-
-    def usable_document(self, split: str) -> Document:
-        """Return the document of a split. Warn of its faults and of its crowds.
+        """Return the images of a split and their annotations. Warn of faults and of crowds.
 
         Raises:
             UserError: nothing can be drawn, a category is not listed, or all training objects of a class are crowds.
         """
+        if split not in self.files:
+            return None
         document = self.document(split)
         if not any(image.annotations for image in document.images):
             reason = f" ({document.faults[0].message})" if document.faults else ""
             raise UserError(f"{document.file}: nothing in it can be drawn as a mask{reason}")
         for kind, count in Counter(item.kind for item in document.faults).items():
             first = next(item for item in document.faults if item.kind == kind)
-            if kind == "mask-id-unknown":
+            if kind == "class-unknown":
                 raise UserError(f"{document.file}: {first.message}")
             warnings.warn(f"{document.file}: {kind} ({count:,}), for example: {first.message}", stacklevel=1)
         if self.crowds == "ignore" and (crowds := coco.crowds(document)):
@@ -159,7 +155,8 @@ class CocoFiles(MaskFormat):
                 raise UserError(f"{document.file}: {problem}")
             message = f"crowds are neither trained on nor measured: {list_crowds(crowds)}"
             warnings.warn(f"{document.file}: {message}", stacklevel=1)
-        return document
+        images = [image.path for image in document.images]
+        return MaskSplit(images, document.images, self.reader(document, class_names))
 
     def faults(self, class_names: Callable[[], Sequence[str]]) -> Iterator[Fault]:
         for split, file in self.files.items():
@@ -169,7 +166,10 @@ class CocoFiles(MaskFormat):
             except UserError as error:
                 yield unreadable_fault(file, error)
                 continue
-            yield from faults.document_faults(document, reader)
+            yield from document.faults
+            if self.crowds == "ignore":
+                yield from crowd_faults(coco.crowds(document), file)
+            yield from mask_faults(reader, ((image.path, image.path, image) for image in document.images))
         listed = {image.path for document in self._documents.values() for image in document.images}
         for path in unlisted_images(listed):
             yield fault("mask-missing", path, "an image that no annotation file lists", severity="warning")

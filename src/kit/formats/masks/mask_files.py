@@ -10,15 +10,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from kit.formats.masks import classes, faults
+from kit.formats.masks import classes
 from kit.formats.masks.classes import HIGHEST_ID, VOID_NAMES, Entry, class_number
 from kit.formats.masks.data_sets import MaskFormat, MaskSplit
+from kit.formats.masks.faults import mask_faults
 from kit.formats.masks.mask_images import PACKING, MaskImages
 from kit.formats.masks.masks import IGNORED, MAX_CLASSES
 from kit.formats.pairs import MASKS, Pairs, why_unpaired
 from kit.formats.paths import first_file
 from kit.ground.errors import UserError
-from kit.ground.faults import Fault
+from kit.ground.faults import Fault, Severity, fault
 
 
 class MaskPairs(MaskFormat):
@@ -156,4 +157,9 @@ class MaskPairs(MaskFormat):
         except UserError:  # the classes are unknown, so no id is a fault
             reader = MaskImages(tuple((id, IGNORED if id == IGNORED else 0) for id in range(HIGHEST_ID + 1)))
         for split, pairs in self.pairs.items():
-            yield from faults.pair_faults(pairs, reader, "warning" if self._is_unlabelled(split) else "error")
+            severity: Severity = "warning" if self._is_unlabelled(split) else "error"
+            for image in pairs.lone_images:
+                yield fault("mask-missing", image, "an image without a mask; add one, or remove it", severity=severity)
+            for mask in pairs.lone_files:
+                yield fault("image-missing", mask, "a mask without an image; add one, or remove it", severity="warning")
+            yield from mask_faults(reader, zip(pairs.images, pairs.files, pairs.files, strict=True))

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from kit.data.decode import JPEGS, broken_file_errors, turn_upright
-from kit.formats.masks.masks import UNKNOWN
-from kit.ground.errors import BrokenFiles, UserError
+from kit.formats.masks.masks import UNKNOWN, Problem, Reader
+from kit.ground.errors import BrokenFiles
 from kit.ground.files import open_image
 
 MAX_LISTED = 8  # the largest number of values in an error message
@@ -16,10 +16,8 @@ PACKING = np.array([1 << 16, 1 << 8, 1])  # the product colour @ PACKING is red,
 
 
 @dataclass(frozen=True)
-class MaskImages:
+class MaskImages(Reader):
     """Read mask files, given the class number of each pixel value. Other values belong to no class.
-
-    See `kit.formats.masks.masks.Reader` for the methods that all readers have.
 
     numbers: `(pixel value, class number)` for grey and palette images, sorted. Ignored values have class number 255.
     colours: `(colour @ PACKING, class number)` for colour images, sorted; empty if no colours are known.
@@ -28,52 +26,37 @@ class MaskImages:
     numbers: tuple[tuple[int, int], ...]
     colours: tuple[tuple[int, int], ...] = ()
 
-    def read(self, target: Path) -> np.ndarray:
-        values = self.values(target)
+    def draw(self, target: Path) -> tuple[np.ndarray, list[Problem]]:
+        values = read_values(target)
+        if values.ndim == 3 and not self.colours and is_grey(values):
+            values = values[..., 0]
         mask = self.classes(values)
-        if (mask == UNKNOWN).any():
-            raise UserError(f"{target}: {self.describe_unknown(values, mask)}")
-        return mask
-
-    def read_known(self, target: Path) -> np.ndarray:
-        return self.classes(self.values(target))
+        return mask, [_unknown(values[mask == UNKNOWN])] if (mask == UNKNOWN).any() else []
 
     def files(self, targets: Sequence[Path]) -> list[Path]:
         return list(targets)
 
-    def values(self, mask: Path) -> np.ndarray:
-        """Return the result of `read_values`, or one channel [h w] of a grey RGB image if no colours are known.
-
-        Raises:
-            BrokenFiles: see `read_values`.
-        """
-        values = read_values(mask)
-        return values[..., 0] if values.ndim == 3 and not self.colours and is_grey(values) else values
-
     def classes(self, values: np.ndarray) -> np.ndarray:
-        """Return class numbers, uint8 [h w], for the result of `values`; `UNKNOWN` for values of no class."""
+        """Return class numbers, uint8 [h w], for the result of `read_values`; `UNKNOWN` for values of no class."""
         if values.ndim == 3:
             return _look_up(values @ PACKING, self.colours)
         if values.dtype == np.uint8:
             return _look_up(np.arange(256), self.numbers)[values]
         return _look_up(values, self.numbers)
 
-    def describe_unknown(self, values: np.ndarray, mask: np.ndarray) -> str:
-        """Return a message with at most `MAX_LISTED` of the values that belong to no class, and a remedy.
 
-        Args:
-            values: the result of `values`.
-            mask: the result of `classes` for these values.
-        """
-        unknown = np.unique(values[mask == UNKNOWN], axis=0).tolist()
-        if values.ndim == 3:
-            words = [f"({red} {green} {blue})" for red, green, blue in unknown]
-            noun, remedy = "colour", "give each class's colour with --data.colors"
-        else:
-            words = [str(value) for value in unknown]
-            noun, remedy = "id", "give --data.class_names or --data.ids, or add them to --data.ignore"
-        listed = ", ".join(words[:MAX_LISTED]) + ", ..." * (len(words) > MAX_LISTED)
-        return f"{noun}{'s' * (len(words) > 1)} {listed} of no class; {remedy}"
+def _unknown(values: np.ndarray) -> Problem:
+    """Return the problem of values that belong to no class, with at most `MAX_LISTED` of them and a remedy.
+
+    Args:
+        values: pixel values [n], or colours [n 3].
+    """
+    words = [str(value) for value in np.unique(values, axis=0).tolist()]
+    kind, noun, remedy = "mask-id-unknown", "id", "give --data.class_names or --data.ids, or add them to --data.ignore"
+    if values.ndim == 2:
+        kind, noun, remedy = "mask-colour-unknown", "colour", "give each class's colour with --data.colors"
+    listed = ", ".join(words[:MAX_LISTED]) + ", ..." * (len(words) > MAX_LISTED)
+    return kind, "error", f"{noun}{'s' * (len(words) > 1)} {listed} of no class; {remedy}"
 
 
 def _look_up(values: np.ndarray, table: Sequence[tuple[int, int]]) -> np.ndarray:

@@ -3,6 +3,7 @@
 import hashlib
 import math
 from collections.abc import Hashable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -16,11 +17,11 @@ from torch.nn import functional as F
 from torchvision import tv_tensors
 
 from kit.data import Files, Samples
-from kit.data.decode import UPRIGHT, decode_with_orientation, fitted_size, orientation_of, pad, upright_size
+from kit.data.decode import UPRIGHT, decode_with_orientation, fitted_size, pad, read_upright_size
 from kit.data.loading import stack
 from kit.formats.text import describe_size
-from kit.ground.errors import UserError
-from kit.ground.files import open_image
+from kit.ground.errors import BrokenFiles, UserError
+from kit.ground.faults import Severity
 from kit.ground.threads import map_in_threads
 
 IGNORED = 255  # the class number of pixels that count neither in the loss nor in the metrics
@@ -29,6 +30,9 @@ MAX_CLASSES = 254
 # The largest relative difference between the aspect ratios of a mask and its image, whose sizes may be rounded.
 ASPECT_TOLERANCE = 0.02
 COUNTED_MASKS = 200  # the largest number of masks, evenly spaced, whose pixels are counted: see `count_pixels`
+Problem = tuple[str, Severity, str]  # the kind, the severity and the message of a fault
+# A mask with one of these kinds of problems is not used.
+STOPPING_KINDS = ("annotation-unreadable", "mask-id-unknown", "mask-colour-unknown")
 
 
 class Reader(Protocol):
@@ -37,18 +41,11 @@ class Reader(Protocol):
     Its `repr` must contain all settings, since it is a part of the name of a cache of masks.
     """
 
-    def read(self, target: Any) -> np.ndarray:
-        """Return class numbers, uint8 [h w], of any height and width. The image's EXIF orientation is not applied.
+    def draw(self, target: Any) -> tuple[np.ndarray, list[Problem]]:
+        """Return class numbers, uint8 [h w], of any height and width, and the problems of the mask.
 
-        Raises:
-            BrokenFiles: the mask cannot be read.
-            UserError: a pixel value belongs to no class.
-        """
-
-    def read_known(self, target: Any) -> np.ndarray:
-        """Return class numbers as `read` does, but with `UNKNOWN` for pixels of no class.
-
-        Shapes that cannot be drawn are left out.
+        Pixels of no class are `UNKNOWN`. Shapes that cannot be drawn are left out. The image's EXIF orientation is not
+        applied.
 
         Raises:
             BrokenFiles: nothing in the mask can be read.
@@ -56,6 +53,20 @@ class Reader(Protocol):
 
     def files(self, targets: Sequence[Any]) -> list[Path]:
         """Return the files that the masks of these targets are read from."""
+
+    def read(self, target: Any) -> np.ndarray:
+        """Return class numbers as `draw` does, all of them known.
+
+        Raises:
+            BrokenFiles: the mask cannot be read, or a shape cannot be drawn.
+            UserError: a pixel value belongs to no class.
+        """
+        mask, problems = self.draw(target)
+        for kind, _, message in problems:
+            if kind in STOPPING_KINDS:
+                error = BrokenFiles if kind == "annotation-unreadable" else UserError
+                raise error(f"{self.files([target])[0]}: {message}")
+        return mask
 
 
 @dataclass
@@ -82,7 +93,7 @@ class MaskFiles(Files):
         return torch.cat([pixels.permute(1, 2, 0), plane[..., None]], 2).permute(2, 0, 1)
 
     def verify(self, index: int) -> None:
-        self.reader.read_known(self.targets[index])
+        self.reader.draw(self.targets[index])
         super().verify(index)
 
     @property
@@ -116,12 +127,6 @@ def turn_mask_upright(mask: np.ndarray, upright: tuple[int, int], orientation: i
     return np.array(Image.fromarray(mask).transpose(UPRIGHT[orientation])) if is_stored else mask
 
 
-def read_orientation(image: Path) -> tuple[tuple[int, int], int]:
-    """Return an image's upright height and width, and its EXIF orientation (1 is upright)."""
-    with open_image(image) as opened:
-        return upright_size(opened), orientation_of(opened)
-
-
 def stored_size(upright: tuple[int, int], orientation: int) -> tuple[int, int]:
     """Return the height and width that an image had before EXIF turned it upright."""
     return upright[::-1] if orientation > 4 else upright
@@ -149,11 +154,11 @@ def collate_masks(images: Sequence[Tensor], masks: Sequence[Tensor]) -> tuple[Te
 
 def hashable_target(samples: MaskFiles, index: int) -> Hashable:
     """Return the upright mask's shape and hash, or None if it cannot be read. See `ImageDataModule.hashable_target`."""
-    try:
-        mask = turn_mask_upright(samples.reader.read(samples.targets[index]), *read_orientation(samples.paths[index]))
-    except (UserError, OSError, ValueError, SyntaxError):
-        return None
-    return mask.shape, hashlib.sha1(mask.tobytes()).digest()
+    with suppress(UserError):
+        if header := read_upright_size(samples.paths[index]):
+            mask = turn_mask_upright(samples.reader.read(samples.targets[index]), *header)
+            return mask.shape, hashlib.sha1(mask.tobytes()).digest()
+    return None
 
 
 def count_pixels(samples: Samples, num_classes: int) -> list[int]:
@@ -188,6 +193,6 @@ def _pixel_counts(samples: Samples, index: int) -> np.ndarray:
     if not isinstance(samples, MaskFiles):
         return np.bincount(samples.read(index)[-1].numpy().ravel(), minlength=256)
     try:
-        return np.bincount(samples.reader.read_known(samples.targets[index]).ravel(), minlength=256)
+        return np.bincount(samples.reader.draw(samples.targets[index])[0].ravel(), minlength=256)
     except UserError:
         return np.bincount([UNKNOWN], minlength=256)
