@@ -64,7 +64,8 @@ class Two(nn.Module):
         torch.manual_seed(0)
         self.net, self.unused = nn.Linear(4, 3).double(), nn.Parameter(torch.zeros(2))
 
-    def terms(self, x):
+    def terms(self, batch):
+        (x,) = batch
         y, some = self.net(x), x[:, 0] > 0
         return torch.stack([y.square().sum(), y[some].exp().sum()]), torch.stack([x[:, 1].abs().sum(), some.sum()])
 
@@ -74,12 +75,12 @@ def test_terms_are_divided_by_the_sum_over_all_parts(scaler):
     module, x = Two(), torch.randn(7, 4, dtype=torch.double)
     x[:3, 0] = -1  # of the first parts nothing counts
     parameters = list(module.parameters())
-    results = [module.terms(x), add_up(module.terms, x, 5, parameters, scaler)]
+    results = [module.terms([x]), add_up(module.terms, [x], 5, parameters, scaler)]
     (sums, weights), (own_sums, own_weights) = results
     assert torch.allclose(sums, own_sums) and torch.allclose(weights, own_weights)
     whole, own = (gradients(3 * (s / w).sum(), parameters) for s, w in results)
     assert torch.allclose(whole, own, rtol=1e-12)
-    loss = add_up(module.terms, x, 2, parameters, None)[0].sum()
+    loss = add_up(module.terms, [x], 2, parameters, None)[0].sum()
     loss.backward()
     assert module.unused.grad is None and module.net.weight.grad is not None
 
@@ -87,7 +88,7 @@ def test_terms_are_divided_by_the_sum_over_all_parts(scaler):
 def test_shared_gradients_are_not_added_twice():
     first, second = nn.Parameter(torch.zeros(3)), nn.Parameter(torch.zeros(3))
     x = torch.rand(4, 3)
-    sums, _ = add_up(lambda x: ((x + first + second).sum().view(1), x.new_ones(1)), x, 4, [first, second], None)
+    sums, _ = add_up(lambda b: ((b[0] + first + second).sum().view(1), b[0].new_ones(1)), [x], 4, [first, second], None)
     sums.backward()
     assert torch.equal(first.grad, torch.full((3,), 4.0)) and torch.equal(second.grad, first.grad)
 
@@ -96,11 +97,12 @@ def test_small_gradients_do_not_vanish_in_16_bits():
     """2**-30 is 0 in 16 bits."""
     weight, x = nn.Parameter(torch.ones(())), torch.ones(4, 2)
 
-    def terms(part):
+    def terms(batch):
+        (part,) = batch
         return (weight.half() * part.half()).float().sum().view(1) * 2**-30, torch.tensor([float(len(part))])
 
     for scaler, wanted in ((None, 0.0), (torch.amp.GradScaler("cpu", init_scale=2.0**16), 2 * 2**-30)):
-        sums, weights = add_up(terms, x, 2, [weight], scaler)
+        sums, weights = add_up(terms, [x], 2, [weight], scaler)
         assert torch.autograd.grad((sums / weights).sum(), weight)[0] == wanted
 
 

@@ -72,9 +72,6 @@ def test_run_without_a_network_names_what_works(monkeypatch):
         verbs.fit(["--config", str(config), *data, *other, "--model.net.pretrained", "auto"])
     message = str(caught.value)
     assert "--model.net.pretrained false" in message and "\n" not in message
-    others = [file for file in CONFIGS.glob("*.yaml") if str(file) in message]
-    assert {file.stem.split("_")[0] for file in others} == {config.stem.split("_")[0]}
-    assert not any("pretrained: auto" in file.read_text() for file in others)
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,8 @@
 
 The parser imports and calls every class path, and every dotted text where the annotation accepts a class or a function.
 So the values of a file are checked first, by the same annotations. Each name must be the path of a class that the
-annotation accepts. The class must be defined in the application, in other code of its checkout (see `own_code`) or in
-this library, or be listed in `listed_classes`. Functions are refused, since most can do harm with some arguments.
+annotation accepts. The class must be defined in the application or in this library, or be listed in `listed_classes`.
+Functions are refused, since most can do harm with some arguments.
 
 With `--trust`, the user gives a name, or a module or package that contains it. Such a name need not be listed, and may
 be the path of a function.
@@ -24,7 +24,6 @@ from typing import Any, NoReturn
 import lightning as L
 
 from kit.checkpoints.listed_classes import LISTED, is_listed
-from kit.checkpoints.own_code import is_own_class
 from kit.config.annotations import NN_MODULE, Annotations, Expected, parameter_annotations, parse_value, subclasses
 from kit.ground import app
 from kit.ground.errors import UserError, one_line
@@ -130,8 +129,8 @@ class _Checker:
 
     def _check_text(self, text: str, expected: Expected, annotations: Sequence[Any], key: str, depth: int) -> None:
         """Check a text, which the parser may read as a list, a mapping, a class path or the path of a file."""
-        if expected.is_plain:
-            return
+        if not (expected.anything or expected.classes or expected.items or expected.values):
+            return  # never read as one of these
         value = parse_value(text)
         if isinstance(value, (dict, list)):  # the parser reads it in the same way
             self.check(value, annotations, key, depth + 1)
@@ -185,7 +184,7 @@ class _Checker:
         package = path.split(".")[0]
         is_trusted = any(f"{path}.".startswith(f"{prefix}.") for prefix in self.trusted)
         is_own = package in (app.package, *PACKAGES) and "._" not in path
-        if not (is_trusted or is_own or is_listed(module, name) or is_own_class(path)):
+        if not (is_trusted or is_own or is_listed(module, name)):
             self.refuse(key, f"{claim}, {_reason_for_refusal(path)}")
         try:
             target = getattr(import_module(module), name)  # the name is known only at run time

@@ -15,7 +15,6 @@ from kit.checks import report as check_report
 from kit.checks.survey import Survey, full_survey, quick_survey
 from kit.cli.command_line import CLI, Inspection, with_config
 from kit.config.arguments import extract_option, option_value
-from kit.config.suggestions import configs_without_pretraining
 from kit.dashboard.report import log_report, report, require_measured
 from kit.data import ImageDataModule, reading
 from kit.data.contents import SPLITS
@@ -31,7 +30,6 @@ from kit.ground.unexpected import doing
 from kit.ground.yaml_files import read_yaml
 from kit.safeguards.resume import restarting
 from kit.task import as_task
-from kit.training.weights import NotDownloaded
 
 PRECISIONS = ("16-mixed", "16-true", "32-true", "64-true", "bf16-mixed", "bf16-true")  # without other packages
 
@@ -43,21 +41,11 @@ def fit(args: list[str]) -> None:
         raise UserError("leave out --name: a resumed run keeps its name and its folder")
     trusted, args = extract_option(args, "--trust")
     ckpt_path = restarting.choose(old_run) if old_run else None
-    cli = _resumed_cli(old_run, ckpt_path, args, trusted) if old_run else _new_cli(with_config(args))
+    cli = _resumed_cli(old_run, ckpt_path, args, trusted) if old_run else CLI(with_config(args))
     try:
         _train(cli, ckpt_path, args)
     finally:
         remove_if_empty(cli.folder)
-
-
-def _new_cli(args: list[str]) -> CLI:
-    """Return the `CLI` of a new run. If weights cannot be downloaded, the error names configs that need no weights."""
-    try:
-        return CLI(args)
-    except NotDownloaded as error:
-        config = Path(extract_option(args, "--config", "-c")[0][0])
-        others = " or ".join(map(str, configs_without_pretraining(config)))
-        raise NotDownloaded(f"{error}{others and ', or another config: '}{others}") from None
 
 
 def _resumed_cli(old_run: str, ckpt_path: Path | None, args: list[str], trusted: list[str]) -> CLI:

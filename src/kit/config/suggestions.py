@@ -99,13 +99,6 @@ def missing_config(path: Path) -> str:
     return f"no config file {path}{did_you_mean(path.name, names)}{existing}"
 
 
-def configs_without_pretraining(config: Path) -> list[Path]:
-    """Return the configs for the same task as `config` that train on a folder and need no pretrained weights."""
-    task = config.stem.partition("_")[0]  # such as `detection` for `detection_finetune.yaml`
-    runs = {file: run for file, run in _examples(None, config.parent).items() if file.stem.startswith(task)}
-    return [file for file, run in runs.items() if "data.root" in run and not run.get("model.net.pretrained")]
-
-
 def _nearest_key(key: str, known: Sequence[str], cutoff: float = 0.75) -> str | None:
     """Return the known key whose last part is the same as in `key` or, if there is none, the most similar.
 
@@ -127,13 +120,13 @@ def _nearest_key(key: str, known: Sequence[str], cutoff: float = 0.75) -> str | 
     return None
 
 
-def _examples(model: type | None, folder: Path = CONFIGS) -> dict[Path, dict[str, Any]]:
-    """Return the configs in a folder that are for a class of models, or all configs if `model` is None.
+def _examples(model: type | None) -> dict[Path, dict[str, Any]]:
+    """Return the configs in `CONFIGS` that are for a class of models, or all configs if `model` is None.
 
     Each file is mapped to a dict from its keys to their values or class paths.
     """
     runs: dict[Path, dict[str, Any]] = {}
-    for file in sorted(folder.glob("*.yaml")):
+    for file in sorted(CONFIGS.glob("*.yaml")):
         with suppress(UserError):  # leave out a config that cannot be read
             runs[file] = {key: value for key, value, _ in leaves(read_text(file, MAX_CONFIG_BYTES))}
     name = model.__name__ if model else ""
