@@ -298,7 +298,7 @@ def test_step_that_cannot_be_rerun_is_reported_too(capsys):
 
 
 FACTS = {"input_finite": True, "weights_not_finite": [], "precision": "32-true", "loss": 1.0, "module": None}
-FACTS |= {"highest_rate": 0.1, "clipped": True, "rate_flag": "--lr"}
+FACTS |= {"highest_rate": 0.1, "rate_flag": "--lr"}
 SUGGESTIONS = [  # other facts, and the first suggestion
     ({"input_finite": False, "weights_not_finite": ["a"]}, "look at this input"),
     ({"weights_not_finite": ["a"], "precision": "16-mixed"}, "a lower learning rate (the highest is 0.1): --lr 0.01"),

@@ -79,12 +79,11 @@ def step_in_parts(
         return loss.reshape(1) * samples, loss.new_full((1,), samples)
 
     task: Any = as_task(pl_module)
-    with lower_momentum(pl_module, parts):
-        if task.has("loss_terms"):
-            with replace_method(pl_module, "loss_terms", partial(add_up_parts, task.loss_terms)):
-                return loss_of(batch)
-        sums, divisors = add_up_parts(mean_terms, batch)
-        return (sums / divisors).sum()
+    if task.has("loss_terms"):
+        with replace_method(pl_module, "loss_terms", partial(add_up_parts, task.loss_terms)):
+            return loss_of(batch)
+    sums, divisors = add_up_parts(mean_terms, batch)
+    return (sums / divisors).sum()
 
 
 def add_up(loss_terms: LossTerms, batch: Any, parts: int, parameters: Parameters, scaler: Any) -> tuple[Tensor, Tensor]:
@@ -163,22 +162,6 @@ def replace_method(instance: Any, name: str, replacement: Callable[..., Any]) ->
         vars(instance).pop(name, None)
         if earlier_replacement is not None:
             setattr(instance, name, earlier_replacement)
-
-
-@contextmanager
-def lower_momentum(module: nn.Module, parts: int) -> Iterator[None]:
-    """Lower the momentum of batch normalisation until the context ends.
-
-    In `parts` forward passes, the running statistics then move about as far as in one pass with the whole batch.
-    """
-    momenta = [(norm, norm.momentum) for norm in batch_norms_in_training(module) if norm.momentum is not None]
-    for norm, momentum in momenta:
-        norm.momentum = 1 - (1 - momentum) ** (1 / parts)
-    try:
-        yield
-    finally:
-        for norm, momentum in momenta:
-            norm.momentum = momentum
 
 
 def batch_norms_in_training(module: nn.Module) -> list[BatchNorm]:

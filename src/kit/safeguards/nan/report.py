@@ -85,7 +85,6 @@ def examine(trainer: L.Trainer, pl_module: L.LightningModule, batch: Any) -> dic
         "weights_not_finite": [name for name, p in parameters.items() if not is_finite(p)],
         "gradients_not_finite": [name for name, p in parameters.items() if not is_finite(p.grad)],
         "precision": str(trainer.precision),
-        "clipped": bool(trainer.gradient_clip_val),
         "highest_rate": max(float(group.get("initial_lr", group["lr"])) for group in groups),
         "rate_flag": "--model.optimizer.lr" if "optimizer" in pl_module.hparams else None,
     }
@@ -167,9 +166,8 @@ def suggestions(facts: dict[str, Any]) -> list[str]:
         (isinstance(facts["loss"], str), "check the loss: a logarithm of 0, or a division by 0"),
     )
     first = next((suggestion for applies, suggestion in causes if applies), lower_rate)
-    clip = [] if facts["clipped"] else ["--trainer.gradient_clip_val 1"]
     trace = "--trainer.detect_anomaly true, which is slow, but stops at the line of code that made the NaN"
-    return list(dict.fromkeys([first, lower_rate, *clip, trace]))
+    return list(dict.fromkeys([first, lower_rate, trace]))
 
 
 def summary(facts: dict[str, Any]) -> str:

@@ -49,11 +49,10 @@ def choose(run_or_checkpoint: str) -> Path | None:
         UserError: there is no such run, or all its checkpoints are damaged.
     """
     path = Path(run_or_checkpoint)
-    if not path.is_file() and not (path / "config.yaml").is_file():
-        checkpoint.find(run_or_checkpoint, "last")  # if there is no run, raises an error that names similar ones
-        raise UserError(f"{path} has no config.yaml, so the run cannot be continued")
-    files = [path] if path.is_file() else [path / "checkpoints" / name for name in (LAST, PREVIOUS)]
-    files = [file for file in files if file.is_file()]
+    files = [path]
+    if not path.is_file():
+        folder = checkpoint.require_run(run_or_checkpoint) / "checkpoints"
+        files = [folder / name for name in (LAST, PREVIOUS) if (folder / name).is_file()]
     for file in files:
         if (why := find_damage(file)) is None:
             return file
