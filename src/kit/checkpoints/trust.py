@@ -136,10 +136,8 @@ class _Checker:
             self.check(value, annotations, key, depth + 1)
         elif expected.classes and CLASS_PATH.fullmatch(text):
             self._import_if_allowed(text, expected, key)
-        elif not expected.text:
-            self.refuse(key, f"is {_brief(text)}, but must be a class path, such as package.module.Class, or a list")
-        elif any(kind.__name__ == text for kind in subclasses(expected.classes)):
-            self.refuse(key, f"is {_brief(text)}, but must be the whole path, such as package.module.Class")
+        elif not expected.text or any(kind.__name__ == text for kind in subclasses(expected.classes)):
+            self.refuse(key, f"is {_brief(text)}, but must be a whole class path (package.module.Class), or a list")
         elif expected.classes and any(os.path.isfile(folder / text) for folder in (Path(), self.file.parent)):  # noqa: PTH113
             self.refuse(key, f"is {_brief(text)}, which the parser would open as a file")
 

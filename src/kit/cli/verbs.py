@@ -93,7 +93,7 @@ def _train(cli: CLI, ckpt_path: Path | None, args: list[str]) -> None:
             return
         best = Path(cli.config_init.checkpoint.best_model_path)
         if best == Path():
-            raise UserError("nothing was trained: raise trainer.max_epochs, max_steps or max_time")
+            raise UserError("nothing was trained: raise trainer.max_epochs, max_steps, max_time or limit_train_batches")
         if not best.is_file():
             raise UserError(f"{best} could not be written, so it is not tested: free disk space, then --resume the run")
         if cli.resumed_folder:

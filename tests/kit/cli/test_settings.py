@@ -33,9 +33,6 @@ REFUSED = [  # a setting of the trainer, and values that cannot work
     ("check_val_every_n_epoch", [0]),
     ("devices", [99, "99"]),
     ("gradient_clip_val", [-1.0]),
-    ("limit_train_batches", [0, 0.0]),
-    ("max_epochs", [0]),
-    ("max_steps", [0]),
     ("val_check_interval", [0, 0.0]),
 ]
 
@@ -97,6 +94,10 @@ MISTAKES = [  # the command line, and words of the message
     (["--trainer.accelerator", "tpu"], "torch_xla"),
     (["--trainer.strategy", "foo"], "foo"),
     (["--trainer.max_time", "00:00:00:00"], "nothing was trained"),
+    (["--trainer.limit_train_batches", "0"], "nothing was trained"),
+    (["--trainer.limit_train_batches", "0.0"], "nothing was trained"),
+    (["--trainer.max_epochs", "0"], "nothing was trained"),
+    (["--trainer.max_steps", "0"], "nothing was trained"),
 ]
 
 
