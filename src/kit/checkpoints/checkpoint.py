@@ -20,24 +20,35 @@ FROM_DATA = ("num_classes", "in_channels", "class_names", "class_counts", "most_
 MACHINE_ARGUMENTS = ("num_workers", "cache", "cache_dir", "compile")
 
 
-def find(run_or_checkpoint: str, name: str = "best") -> Path:
-    """Return the checkpoint `checkpoints/NAME.ckpt` of a run folder, or the path itself if it is a file.
+def find(run_or_checkpoint: str) -> Path:
+    """Return the checkpoint `checkpoints/best.ckpt` of a run folder, or the path itself if it is a file.
 
     Args:
         run_or_checkpoint: the path of a run folder or of a checkpoint file.
-        name: the checkpoint to take from a run folder, such as `best` or `last`.
 
     Raises:
         UserError: there is no such checkpoint.
     """
     path = Path(run_or_checkpoint)
-    file = path if path.is_file() else path / "checkpoints" / f"{name}.ckpt"
+    file = path if path.is_file() else path / "checkpoints" / "best.ckpt"
     if file.is_file():
         return file
     if path.is_dir():
         raise UserError(f"no checkpoint at {file}: is {path} a run folder, and did the run complete an epoch?")
     siblings = [str(p.parent) for p in path.parent.glob("*/checkpoints")]
     raise UserError(f"no run folder or checkpoint at {path.absolute()}{did_you_mean(str(path), siblings)}")
+
+
+def require_run(folder: str) -> Path:
+    """Return the path of a run's folder.
+
+    Raises:
+        UserError: there is no run at this path.
+    """
+    if not Path(folder, "config.yaml").is_file():
+        find(folder)  # if there is no run, raises an error that names similar ones
+        raise UserError(f"{folder} is no run folder: it has no config.yaml")
+    return Path(folder)
 
 
 def run_folder_of(file: Path) -> Path:

@@ -20,8 +20,8 @@ LISTED: dict[str, tuple[str, ...] | None] = {
         *("Food101", "GTSRB", "Imagenette", "KMNIST", "MNIST", "OxfordIIITPet", "QMNIST", "STL10", "SVHN"),
     ),
     "lightning.pytorch.callbacks": (
-        *("BackboneFinetuning", "BatchSizeFinder", "DeviceStatsMonitor", "EarlyStopping", "EMAWeightAveraging"),
-        *("GradientAccumulationScheduler", "LearningRateFinder", "LearningRateMonitor", "ModelCheckpoint"),
+        *("BackboneFinetuning", "DeviceStatsMonitor", "EarlyStopping", "EMAWeightAveraging"),
+        *("GradientAccumulationScheduler", "LearningRateMonitor", "ModelCheckpoint"),
         *("ModelSummary", "OnExceptionCheckpoint", "RichModelSummary", "RichProgressBar", "StochasticWeightAveraging"),
         *("ThroughputMonitor", "Timer", "TQDMProgressBar", "WeightAveraging"),
     ),

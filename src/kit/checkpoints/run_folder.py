@@ -10,11 +10,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, get_args
 
-from kit.config.annotations import default_of, import_path, parameter_annotations, parse_value
+from kit.config.annotations import default_of, import_path, parameter_annotations
 from kit.config.arguments import scan
-from kit.ground._torch import tree_leaves
 from kit.ground.errors import UserError
-from kit.ground.yaml_files import read_yaml
 
 # URLs, such as `file:///etc` or `simplecache::s3://bucket`. Lightning opens them with fsspec.
 URL = re.compile(r"[A-Za-z][\w+.-]+:(/|:)")
@@ -99,7 +97,7 @@ def refuse_foreign_paths(config: dict[str, Any], args: list[str], run: Path) -> 
 
     The paths of `data` and `model` may be outside, since they are only read, except those at `WRITTEN_KEYS`. Texts at
     keys without a dot, such as `name`, are no paths. Defaults of arguments are allowed, and so are paths that the user
-    gives on this command line.
+    gives on this command line, as `--KEY PATH`.
 
     Args:
         config: the parsed config, as nested dicts and lists.
@@ -108,14 +106,13 @@ def refuse_foreign_paths(config: dict[str, Any], args: list[str], run: Path) -> 
     Raises:
         UserError: the config names such a path.
     """
-    user_texts = list(_user_texts(args, run))
+    given = {(name.strip("-+").replace(".init_args", ""), value) for name, value, _ in scan(args)}
     for key, value, is_typed_path in _texts(config, ""):
         option = re.sub(r"\[\d+\]", "", key)
         may_be_written = not option.startswith(("data.", "model.")) and "." in option and option not in UNUSED_KEYS
         is_path = may_be_written and (is_typed_path or PATH_TEXTS.match(value) or PATH_KEYS.search(option))
         is_allowed = is_inside(value, run) and not NEVER_INSIDE.match(value)
-        is_given = any(value == text and option.startswith(prefix) for prefix, text in user_texts)
-        if (is_path or option in WRITTEN_KEYS) and not (is_allowed or is_given):
+        if (is_path or option in WRITTEN_KEYS) and not is_allowed and (option, value) not in given:
             problem = f"{run / 'config.yaml'}: {key} is {value!r}, which is not in the run's folder"
             raise UserError(f"{problem}; to let the run write there, add --{option} {value}")
 
@@ -147,17 +144,3 @@ def _texts(values: Any, key: str, kind: Any = None) -> Iterator[tuple[str, str, 
                 yield from _texts(value, key, inner)
             elif name != "class_path":
                 yield from _texts(value, f"{key}.{name}".lstrip("."), kind)
-
-
-def _user_texts(args: list[str], run: Path) -> Iterator[tuple[str, Any]]:
-    """Yield (key, value) for each option of a command line, and ("", value) for each value in its configs.
-
-    The config in the run's folder is left out.
-    """
-    for option, value, _ in scan(args):
-        if option in ("--config", "-c"):
-            content = [] if is_inside(str(value), run) else read_yaml(Path(str(value)))
-            yield from (("", text) for text in tree_leaves(content))
-        elif option and value is not None:
-            name = option.lstrip("-").removesuffix("+").replace(".init_args", "")
-            yield from ((name, text) for text in tree_leaves(parse_value(value)))

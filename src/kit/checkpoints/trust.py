@@ -130,17 +130,15 @@ class _Checker:
 
     def _check_text(self, text: str, expected: Expected, annotations: Sequence[Any], key: str, depth: int) -> None:
         """Check a text, which the parser may read as a list, a mapping, a class path or the path of a file."""
-        if expected.is_plain:
-            return
+        if not (expected.anything or expected.classes or expected.items or expected.values):
+            return  # never read as one of these
         value = parse_value(text)
         if isinstance(value, (dict, list)):  # the parser reads it in the same way
             self.check(value, annotations, key, depth + 1)
         elif expected.classes and CLASS_PATH.fullmatch(text):
             self._import_if_allowed(text, expected, key)
-        elif not expected.text:
-            self.refuse(key, f"is {_brief(text)}, but must be a class path, such as package.module.Class, or a list")
-        elif any(kind.__name__ == text for kind in subclasses(expected.classes)):
-            self.refuse(key, f"is {_brief(text)}, but must be the whole path, such as package.module.Class")
+        elif not expected.text or any(kind.__name__ == text for kind in subclasses(expected.classes)):
+            self.refuse(key, f"is {_brief(text)}, but must be a whole class path (package.module.Class), or a list")
         elif expected.classes and any(os.path.isfile(folder / text) for folder in (Path(), self.file.parent)):  # noqa: PTH113
             self.refuse(key, f"is {_brief(text)}, which the parser would open as a file")
 

@@ -7,18 +7,14 @@ from typing import Any
 import lightning as L
 import yaml
 from jsonargparse import Namespace
-from lightning.pytorch.callbacks import BatchSizeFinder, LearningRateFinder
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from kit.config.parser import Parser
 from kit.dashboard import Bar, Dashboard, Lines, ReportPage, Speed
 from kit.ground import unexpected
 from kit.ground.files import write_text
 from kit.safeguards import Checkpoint, ExactResume, NanGuard, Overfitting
-from kit.safeguards.nan.step import scale_learning_rates
 from kit.training import AutoPrecision, FineTuning
 
-FINDERS = (BatchSizeFinder, LearningRateFinder)
 UNSAVED = "Unable to serialize instance "  # jsonargparse writes this in place of an object that YAML cannot hold
 
 
@@ -53,37 +49,6 @@ class SavedConfig(L.Callback):
                 (folder / name).unlink(missing_ok=True)
 
 
-class FoundSettings(L.Callback):
-    """Use the learning rate and the batch size that Lightning's finders have found, and save them in `config.yaml`.
-
-    The finders ran when the fit began, without the other callbacks. They do not run again in a resumed run or a test.
-
-    Args:
-        config: the config that `SavedConfig` writes.
-    """
-
-    def __init__(self, config: Namespace) -> None:
-        self.config = config
-
-    def on_train_start(self, trainer: L.Trainer, *_: Any) -> None:
-        callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
-        finders = {type(callback): callback for callback in callbacks if isinstance(callback, FINDERS)}
-        trainer.callbacks = [callback for callback in callbacks if callback not in finders.values()]  # type: ignore
-        if finder := finders.get(BatchSizeFinder):
-            trainer.strategy.setup_optimizers(trainer)  # the schedule's length depends on the batch size
-            self._save("data.init_args.batch_size", finder.optimal_batch_size)
-        finder = finders.get(LearningRateFinder)
-        if finder and finder.optimal_lr and (rate := finder.optimal_lr.suggestion()):
-            group = trainer.optimizers[0].param_groups[0]
-            scale_learning_rates(trainer, rate / group.get("initial_lr", group["lr"]))
-            self._save("model.init_args.optimizer.init_args.lr", rate)
-
-    def _save(self, key: str, value: float) -> None:
-        rank_zero_only(print)(f"found: --{key.replace('init_args.', '')} {value:.4g}")
-        if key in self.config:
-            self.config[key] = value
-
-
 def _savable(values: Any) -> Any:
     """Return a config without objects that YAML cannot hold. They are defaults, which need not be saved."""
     if isinstance(values, dict):
@@ -95,7 +60,6 @@ def _savable(values: Any) -> Any:
 # text says why.
 ORDER: tuple[tuple[type[L.Callback], tuple[type[L.Callback], ...], str], ...] = (
     (ExactResume, (L.Callback,), "`ExactResume` seeds, saves and stops before others begin a step or a validation"),
-    (FoundSettings, (L.Callback,), "config.yaml and the others' states depend on the settings that were found"),
     (AutoPrecision, (L.Callback,), "config.yaml has the precision; the guards replace the step whose time is measured"),
     (SavedConfig, (L.Callback,), "a checkpoint cannot be resumed without config.yaml"),
     (FineTuning, (L.Callback,), "the NaN guard's first snapshot must have the fitted head"),

@@ -10,14 +10,13 @@ from typing import Any, Literal
 import lightning as L
 import torch
 from jsonargparse import Namespace
-from lightning.pytorch.callbacks import LearningRateFinder
 from lightning.pytorch.cli import LightningCLI
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from kit.checkpoints import checkpoint, trust
 from kit.checkpoints.checkpoint import FROM_DATA
 from kit.checkpoints.run_folder import make_next_version, next_version, refuse_foreign_paths, remove_if_empty
-from kit.cli.callbacks import FINDERS, FoundSettings, SavedConfig, sort_callbacks
+from kit.cli.callbacks import SavedConfig, sort_callbacks
 from kit.cli.pretrained import save_arguments, use_start
 from kit.cli.settings import check_net, check_settings
 from kit.config.annotations import default_of, import_path, parser_annotations
@@ -27,7 +26,6 @@ from kit.config.suggestions import CONFIGS, missing_config
 from kit.dashboard import Bar, Dashboard, Hyperparameters, Lines, ReportPage, Speed
 from kit.formats.recognition import OtherOptions
 from kit.ground import unexpected
-from kit.ground._lightning import only_report_rate
 from kit.ground.checkpoint_limits import Budget
 from kit.ground.errors import UserError, one_line
 from kit.ground.yaml_files import read_yaml
@@ -182,7 +180,6 @@ class CLI(LightningCLI):
             self.report_page = ReportPage(self.config_init.overfitting, self.config_init.dashboard.samples)
             callbacks += [Hyperparameters(self.saved_config), self.report_page]
             if not self.config.trainer.fast_dev_run:
-                callbacks.append(FoundSettings(self.saved_config))
                 if self.config.auto_precision and self.config.trainer.precision is None and not self.resumed_folder:
                     callbacks.append(AutoPrecision(self.saved_config))
                 callbacks.append(SavedConfig(self.parser, self.saved_config, resumed=self.resumed_folder is not None))
@@ -195,10 +192,6 @@ class CLI(LightningCLI):
         trainer.folder = self.folder
         if self.resumed_folder:
             restarting.limit_file_removal(trainer, self.resumed_folder)
-            trainer.callbacks[:] = [callback for callback in trainer.callbacks if not isinstance(callback, FINDERS)]
-        for callback in trainer.callbacks:
-            if isinstance(callback, LearningRateFinder):
-                only_report_rate(callback)
         trainer.callbacks[:] = sort_callbacks(trainer.callbacks)
         if trainer.strategy.root_device.type == "cuda":
             torch.set_float32_matmul_precision("high")  # TF32 in matrix products: much faster, and exact enough

@@ -23,7 +23,7 @@ from kit.task import as_task
 def report(args: list[str]) -> None:
     """Measure a run's best checkpoint and write its page again, or write a page that compares several runs."""
     words, options = split_words(args)
-    folders = [run_folder(word) for word in dict.fromkeys(words)]
+    folders = [checkpoint.require_run(word) for word in dict.fromkeys(words)]
     if not folders:
         raise UserError(f"which run? {app.command('report')} RUN [RUN ...]")
     if len(folders) == 1:
@@ -38,18 +38,6 @@ def report(args: list[str]) -> None:
     with doing("comparing the runs"):
         write_text(file, comparison_page([Run.read(folder) for folder in folders]))
     print(f"{len(folders)} runs are compared in {file}")
-
-
-def run_folder(word: str) -> Path:
-    """Return the path of a run's folder.
-
-    Raises:
-        UserError: there is no run folder at this path.
-    """
-    if not Path(word, "config.yaml").is_file():
-        checkpoint.find(word)  # if there is no run, raises an error that names similar ones
-        raise UserError(f"{word} is no run folder: it has no config.yaml")
-    return Path(word)
 
 
 def _report_again(folder: Path, options: list[str]) -> None:

@@ -93,7 +93,7 @@ def _train(cli: CLI, ckpt_path: Path | None, args: list[str]) -> None:
         _, args = extract_option(args, "--resume")
         args = ["--config", str(cli.resumed_folder / "config.yaml"), *args]  # `check` takes no --resume
     if not ckpt_path:
-        restarting.refuse_exception_checkpoints(trainer)
+        restarting.refuse_callbacks(trainer)
     if cli.config.check != "off" and trainer.is_global_zero and isinstance(data, ImageDataModule):
         cli.report_page.survey = _check_quickly(data, strict=cli.config.check == "strict", args=args)
     if trainer.world_size > 1:
@@ -105,7 +105,7 @@ def _train(cli: CLI, ckpt_path: Path | None, args: list[str]) -> None:
             return
         best = Path(cli.config_init.checkpoint.best_model_path)
         if best == Path():
-            raise UserError("nothing was trained: raise trainer.max_epochs, max_steps or max_time")
+            raise UserError("nothing was trained: raise trainer.max_epochs, max_steps, max_time or limit_train_batches")
         if not best.is_file():
             raise UserError(f"{best} could not be written, so it is not tested: free disk space, then --resume the run")
         if cli.resumed_folder:

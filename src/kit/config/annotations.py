@@ -130,15 +130,11 @@ def expected_instead_of_null(kind: type, name: str) -> str:
     Only classes of this library and of the application are judged: others often accept None against their annotations.
     The argument is looked up in the constructor of the class and, if it is missing there, in those of its base classes.
     """
-    for base in kind.__mro__:
-        parameter = inspect.signature(base.__init__).parameters.get(name)  # type: ignore[misc]
-        if parameter is not None:
-            is_own = base.__module__.partition(".")[0] in (__name__.partition(".")[0], app.package)
-            if not is_own or parameter.annotation is parameter.empty or parameter.default in (None, parameter.empty):
-                return ""
-            annotation = parameter_annotations(kind)[name]
-            return "" if accepts(annotation, None) else describe(annotation)
-    return ""
+    owners = (base for base in kind.__mro__ if name in inspect.signature(base.__init__).parameters)  # type: ignore[misc]
+    owner = next(owners, None)
+    is_own = owner is not None and owner.__module__.partition(".")[0] in (__name__.partition(".")[0], app.package)
+    annotation = parameter_annotations(kind).get(name) if is_own and default_of(kind, name) is not None else None
+    return "" if annotation is None or accepts(annotation, None) else describe(annotation)
 
 
 @dataclass
@@ -166,11 +162,6 @@ class Expected:
         for annotation in annotations:
             expected._add(annotation)
         return expected
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether no class, list or mapping is accepted, so that a text is never read as one of these."""
-        return not (self.anything or self.classes or self.items or self.values)
 
     def _add(self, annotation: Any) -> None:
         origin, arguments = get_origin(annotation), get_args(annotation)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.callbacks import LearningRateFinder, WeightAveraging
+from lightning.pytorch.callbacks import WeightAveraging
 
 
 def has_validated(trainer: L.Trainer) -> bool:
@@ -90,8 +90,3 @@ def _do_nothing() -> None:  # not a lambda, since some strategies pickle the tra
 def data_module(trainer: L.Trainer) -> Any:
     """Return the data module, or None."""
     return getattr(trainer, "datamodule", None)  # a trainer without a data module lacks the attribute
-
-
-def only_report_rate(finder: LearningRateFinder) -> None:
-    """Let a finder only report a learning rate. If it set the rate, the schedule would not use the new value."""
-    finder._update_attr = False

@@ -122,18 +122,19 @@ def _write(model: Predictor, files: Sequence[Path], batch_size: int, results: Pr
     def write_or_explain(item: tuple[str, tuple[Any, Any]]) -> tuple[str, Any, Any, str]:
         """Write an image's files. Return its name, file and prediction, and why this failed, or ""."""
         name, (file, prediction) = item
+        if isinstance(prediction, UserError):
+            return name, file, prediction, str(prediction)
+        reason = ""
         try:
-            if isinstance(prediction, UserError):
-                raise prediction
             results.write_files(file, name, prediction)
         except UserError as error:
-            return name, file, prediction, str(error)
+            reason = str(error)
         except (OSError, ValueError) as error:
             # PIL's own errors have no `errno`. Most other errors, such as a full disk, would occur for every image.
             if isinstance(error, OSError) and error.errno not in (None, errno.ENAMETOOLONG):
                 raise
-            return name, file, prediction, f"its picture cannot be drawn: {one_line(error)}"
-        return name, file, prediction, ""
+            reason = f"its picture cannot be drawn: {one_line(error)}"
+        return name, file, prediction, reason
 
     stream = zip(output_names(files), model.stream(files, batch_size), strict=True)
     entries = map_in_threads(write_or_explain, stream, chunk_size=4, max_chunks=8)

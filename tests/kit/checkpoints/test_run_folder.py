@@ -223,9 +223,7 @@ def test_path_on_the_command_line_is_allowed(run, tmp_path):
 TYPED = [
     (["--trainer.callbacks.dirpath", "mine"], True),
     (["--trainer.callbacks.init_args.dirpath=mine"], True),
-    (["--trainer.callbacks", "[{class_path: X, init_args: {dirpath: mine}}]"], True),
-    (["--config", "mine.yaml"], True),
-    (["--config", "run/config.yaml"], False),
+    (["--config", "mine.yaml"], False),
     (["--trainer.callbacks.filename", "min"], False),
     (["--data.root", "mine"], False),
     ([], False),

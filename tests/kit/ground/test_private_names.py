@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from lightning.fabric.loggers.tensorboard import TensorBoardLogger
-from lightning.pytorch.callbacks import EarlyStopping, LearningRateFinder, ModelCheckpoint, WeightAveraging
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, WeightAveraging
 from lightning.pytorch.core.module import LightningModule
 from lightning.pytorch.loops.evaluation_loop import _EvaluationLoop
 from lightning.pytorch.loops.fit_loop import _FitLoop
@@ -29,7 +29,6 @@ NAMES = {
     SequentialLR: ["_schedulers"],
     RegionProposalNetwork: ["_pre_nms_top_n", "_post_nms_top_n"],
     LightningModule: ["_on_before_batch_transfer"],
-    LearningRateFinder: ["_update_attr"],
     WeightAveraging: ["_average_model"],
     EarlyStopping: ["_run_early_stopping_check", "_validate_condition_metric"],
     ModelCheckpoint: ["_save_topk_checkpoint", "_save_none_monitor_checkpoint", "_monitor_candidates"],

@@ -149,7 +149,7 @@ def test_resumed_run_keeps_earlier_measurements():
 
 def test_plain_module_is_trained_without_a_verdict(capsys):
     verbs.fit(["--model", "tiny_task.Judge", *FEW])
-    assert capsys.readouterr().out.count("verdict: none, since Judge is not a kit.task.Task") == 1
+    assert capsys.readouterr().out.count("verdict: none, since this needs a kit.task.Task") == 1
     assert not any(key.startswith("overfitting/") for key in results())
 
 
@@ -163,6 +163,7 @@ def test_missing_training_score_is_the_reason_for_no_verdict():
     overfitting = Overfitting()
     overfitting.load_state_dict({"history": [[1, 0.5, 0.1, float("nan"), float("nan")]], "best": 0, "best_score": 0.5})
     overfitting._task = tiny_task.Judged(3, 3)
+    overfitting._score_name = "accuracy"
     assert overfitting.conclusion(None, None) == "verdict: none, since the training images have no score"
 
 

@@ -16,6 +16,8 @@ from kit.safeguards.messages import log_text
 from kit.safeguards.overfitting.verdict import Scores, Verdict, advice, decide, margin_of_error
 from kit.task import as_task
 
+NEEDED = "this needs a kit.task.Task with a score from 0 to 1, and a kit.data.ImageDataModule"
+
 
 class Overfitting(L.Callback):
     """Score training images in the same way as validation images, and judge whether the run overfits.
@@ -42,23 +44,15 @@ class Overfitting(L.Callback):
         self.best = 0
         self._best_value = -math.inf  # the monitored metric of the best checkpoint, negated if lower is better
         self._score_name: str | None = None  # None if this run can have no verdict
-        self._why_no_verdict = ""  # "" if this run can have a verdict
         self._data: Any = None
         self._task: Any = None
         self._train_score = math.nan, math.nan  # the result of `_score_train_part` at the current validation
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        if stage != "fit":
-            return
-        self._data, self._task = data_module(trainer), as_task(pl_module)
-        name = type(pl_module).__name__
-        if not (self._task.has("evaluate") and self._task.has("evaluation")):
-            self._why_no_verdict = f"{name} is not a kit.task.Task"
-        elif not isinstance(self._data, ImageDataModule):
-            self._why_no_verdict = "the data module is not a kit.data.ImageDataModule"
-        else:
-            self._score_name = self._task.evaluation("train").score_name
-            self._why_no_verdict = "" if self._score_name else f"{name} has no score from 0 to 1"
+        if stage == "fit":
+            self._data, self._task = data_module(trainer), as_task(pl_module)
+            if self._task.has("evaluate") and self._task.has("evaluation") and isinstance(self._data, ImageDataModule):
+                self._score_name = self._task.evaluation("train").score_name
 
     def state_dict(self) -> dict[str, Any]:
         return {"history": [list(scores) for scores in self.history], "best": self.best, "best_score": self._best_value}
@@ -101,8 +95,8 @@ class Overfitting(L.Callback):
             return ""
         verdict = self._verdict()
         if verdict is None:
-            no_score = "the training images have no score" if self.history else "no validation gave a score"
-            return f"verdict: none, since {self._why_no_verdict or no_score}"
+            why = "the training images have no score" if self.history else "no validation gave a score"
+            return f"verdict: none, since {why if self._score_name else NEEDED}"
         suggestions = advice(verdict, pl_module.hparams_initial, bool(self._data.augment))
         return f"verdict: {verdict}" + (f"\ntry: {', '.join(suggestions)}" if suggestions else "")
 

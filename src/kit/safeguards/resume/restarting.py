@@ -8,7 +8,7 @@ from typing import Any
 import lightning as L
 import torch
 from jsonargparse import Namespace as JsonNamespace
-from lightning.pytorch.callbacks import ModelCheckpoint, OnExceptionCheckpoint
+from lightning.pytorch.callbacks import BatchSizeFinder, LearningRateFinder, ModelCheckpoint, OnExceptionCheckpoint
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from kit.checkpoints import checkpoint
@@ -33,6 +33,14 @@ CHANGEABLE = (
     "auto_precision",  # a resumed run does not choose its precision by measuring
 )
 
+FINDER = "it trains before the run is set up; compare short runs, such as with --trainer.max_epochs 1"
+# Callbacks of Lightning that change a run before it starts, and what to do instead.
+REFUSED_CALLBACKS = {
+    OnExceptionCheckpoint: "the next run would start from its file; --resume RUN continues after an exception",
+    BatchSizeFinder: FINDER,
+    LearningRateFinder: FINDER,
+}
+
 
 def choose(run_or_checkpoint: str) -> Path | None:
     """Return the newest undamaged checkpoint, or None if the run has none yet and starts from the beginning.
@@ -41,11 +49,10 @@ def choose(run_or_checkpoint: str) -> Path | None:
         UserError: there is no such run, or all its checkpoints are damaged.
     """
     path = Path(run_or_checkpoint)
-    if not path.is_file() and not (path / "config.yaml").is_file():
-        checkpoint.find(run_or_checkpoint, "last")  # if there is no run, raises an error that names similar ones
-        raise UserError(f"{path} has no config.yaml, so the run cannot be continued")
-    files = [path] if path.is_file() else [path / "checkpoints" / name for name in (LAST, PREVIOUS)]
-    files = [file for file in files if file.is_file()]
+    files = [path]
+    if not path.is_file():
+        folder = checkpoint.require_run(run_or_checkpoint) / "checkpoints"
+        files = [folder / name for name in (LAST, PREVIOUS) if (folder / name).is_file()]
     for file in files:
         if (why := find_damage(file)) is None:
             return file
@@ -73,14 +80,11 @@ def without_pretraining(config: JsonNamespace) -> JsonNamespace:
     return config
 
 
-def refuse_exception_checkpoints(trainer: L.Trainer) -> None:
-    """Raise `UserError` if the trainer has an `OnExceptionCheckpoint`.
-
-    With this callback, Lightning would start a new run from a checkpoint of an earlier one.
-    """
-    if any(isinstance(callback, OnExceptionCheckpoint) for callback in trainer.callbacks):  # type: ignore[attr-defined]
-        instead = "to continue after an exception, give --resume the run's folder, which has a recent last.ckpt"
-        raise UserError(f"leave out OnExceptionCheckpoint, since the next run would start from its file: {instead}")
+def refuse_callbacks(trainer: L.Trainer) -> None:
+    """Raise `UserError` if the trainer has a callback of `REFUSED_CALLBACKS`."""
+    for kind, why in REFUSED_CALLBACKS.items():
+        if any(isinstance(callback, kind) for callback in trainer.callbacks):  # type: ignore[attr-defined]
+            raise UserError(f"leave out {kind.__name__}: {why}")
 
 
 def config_differences(old_config: Namespace, new_config: Namespace) -> list[str]:

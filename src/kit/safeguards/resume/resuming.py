@@ -93,7 +93,6 @@ class ExactResume(L.Callback):
         self._resumed = {}
         if self.enabled:
             self._agreement = Agreement(trainer.world_size)
-            self.signals.listen(trainer)  # again, after a tuner has trained
             self._saved_at = time.monotonic()
 
     def _restore(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

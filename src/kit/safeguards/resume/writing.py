@@ -43,11 +43,6 @@ class Writer(TorchCheckpointIO):
         self._thread = threading.Thread(target=self._write, args=(content, Path(path)), daemon=True)
         self._thread.start()
 
-    def load_checkpoint(self, path: Any, *arguments: Any, **options: Any) -> dict[str, Any]:
-        """Read a checkpoint as soon as its file is complete. `LearningRateFinder` reads a file that it has saved."""
-        self._wait()
-        return super().load_checkpoint(path, *arguments, **options)
-
     def remove_checkpoint(self, path: Any) -> None:
         """Remove a file that the latest checkpoint replaces, unless the latest checkpoint could not be written."""
         self._wait()
