@@ -55,12 +55,12 @@ NUMBERS = {bool: True, int: 3, float: 0.5, complex: 0.5}
 # What the names of arguments contain.
 ADDRESSES = ("url", "uri", "host", "address", "repo", "hub")
 COMMANDS = ("command", "cmd", "program", "script", "source", "code")
-WEIGHTS = ("weights", "checkpoint", "ckpt", "inception")
+WEIGHTS = ("weights", "checkpoint", "ckpt")
 FOLDERS = ("path", "dir", "file", "root", "folder", "run", "cache", "judge", "style", "log", "out", "name", "version")
 FLAGS = ("download", "pretrained", "force", "overwrite", "delete", "save")
 MADE_ONCE = ("torch.", "torchvision.transforms.")
 # docs/predict.md names these exceptions: a painter's features are no part of its checkpoint.
-SERVERS = {"kit.samples.TorchvisionFeatures": "download.pytorch.org", "kit.samples.TimmFeatures": "huggingface.co"}
+SERVERS = {"kit.samples.TimmFeatures": "huggingface.co"}
 
 Config = dict[str, Any]
 

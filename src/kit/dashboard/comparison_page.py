@@ -20,7 +20,7 @@ from kit.ground.yaml_files import leaves, read_yaml
 HIGHER_IS_BETTER = re.compile(r"(^|/)(accuracy|knn_accuracy|f1|map|miou|iou|agreement|explained|pixel_accuracy)")
 # `nearest_distance` is left out, since copying images lowers it. Reference values, such as `frechet_distance_noise`,
 # are left out, since they depend on no model.
-LOWER_IS_BETTER = re.compile(r"loss|(^|/)fid$|(?<!nearest_)distance(/|$)")
+LOWER_IS_BETTER = re.compile(r"loss|(?<!nearest_)distance(/|$)")
 
 
 class Run(NamedTuple):

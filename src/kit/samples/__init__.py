@@ -2,11 +2,11 @@
 
 `images` has the base class of the data modules of both tasks, noise for given seeds, conversions and pictures.
 `evaluation` has the metrics. `comparison` compares samples with real images, in the features of the classifier in
-`judge` or of the net in `inception`. `features` has the nets whose features the losses of style transfer compare.
+`judge`. `features` has the nets whose features the losses of style transfer compare.
 `predictions` writes files, and has the modules to export.
 """
 
-from kit.samples.features import ClassifierFeatures, TimmFeatures, TorchvisionFeatures
+from kit.samples.features import ClassifierFeatures, TimmFeatures
 from kit.samples.images import SignedImages
 
-__all__ = ["ClassifierFeatures", "SignedImages", "TimmFeatures", "TorchvisionFeatures"]
+__all__ = ["ClassifierFeatures", "SignedImages", "TimmFeatures"]

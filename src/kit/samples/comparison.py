@@ -9,9 +9,8 @@
 - `nearest_distance` is the mean distance between a sample and the nearest training image.
   `nearest_distance_real_images` is the mean distance between an image of the split and the nearest training image. If
   `nearest_distance` is much smaller, the model copies training images.
-- `fid` is the standard FID of the samples, and `fid_train_images` is the FID of as many training images.
 
-The judge's results are left out if there is only one class, and FID if the task has no weights of Inception.
+The judge's results are left out if there is only one class.
 """
 
 from typing import Any
@@ -22,7 +21,6 @@ from torch import Tensor
 
 from kit.ground.drawing import GREY, add_caption
 from kit.ground.errors import UserError
-from kit.samples import inception
 from kit.samples.evaluation import frechet_distance, nearest_images
 from kit.samples.images import LARGE_SIDE, image_grid, noise, to_uint8
 from kit.samples.judge import train_judge
@@ -76,20 +74,17 @@ def compare(
     classes = train_labels[subset]
     samples = task.sample(classes, range(len(classes)), images.shape[2:])
     indices, distances = nearest_images(samples, train_images)
-    image_sets = {"": samples, "_train_images": train_images[subset]}  # key: the end of a result's name
     results: dict[str, float] = {}
     if task.num_classes > 1:  # with one class, there is nothing to classify
         judge = train_judge(train_images, train_labels, task.num_classes, task.device)
         real_features, real_predictions = judge.classify(images)
-        judged_sets = {**image_sets, "_noise": to_uint8(noise([0], samples.shape)[0])}
+        judged_sets = {"": samples, "_train_images": train_images[subset]}  # key: the end of a result's name
+        judged_sets["_noise"] = to_uint8(noise([0], samples.shape)[0])
         judgements = {name: judge.classify(judged_images) for name, judged_images in judged_sets.items()}
         for name, (features, _) in judgements.items():
             results[f"frechet_distance{name}"] = frechet_distance(features, real_features)
         results["agreement"] = _mean(judgements[""][1] == classes)
         results["judge_accuracy"] = _mean(real_predictions == labels)
-    if task.inception:
-        fid = inception.distances(task.inception, images, image_sets, task.device)
-        results |= {f"fid{name}": value for name, value in fid.items()}
     results["nearest_distance"] = _mean(distances)
     results["nearest_distance_real_images"] = _mean(nearest_images(images, train_images)[1])
     nearest = distances.argsort()[:NUM_PAIRS]

@@ -14,14 +14,13 @@ from torchvision.models.feature_extraction import create_feature_extractor
 from kit.checkpoints import checkpoint
 from kit.data.preprocessing import for_channels
 from kit.ground.checkpoint_limits import Budget
-from kit.ground.errors import UserError, did_you_mean
+from kit.ground.errors import UserError
 from kit.samples.judge import make_trunk
-from kit.training.weights import RANDOM_OR_FILE, downloading, find_weights, load_weights, read_weights
+from kit.training.weights import RANDOM_OR_FILE, find_weights, read_weights
 from kit.zoo.loading import load_whole_or_part
 from kit.zoo.timm_models import create_model, weights_info
 
 BLOCK = "levels.{}.{}.0.weight"  # the name of a convolution's weights in the trunk, by level and block
-IMAGENET_MEAN, IMAGENET_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 UNTRAINED = "the features of an untrained net describe colours, but no strokes"
 
 
@@ -115,45 +114,10 @@ class ClassifierFeatures(Features):
         return extractor
 
 
-class TorchvisionFeatures(Features):
-    """The features of a torchvision net with an attribute `features`, such as VGG, MobileNet or ConvNeXt.
-
-    They are the outputs of four layers: for VGG-16, the layers of Johnson et al. 2016; for other nets, evenly spaced
-    layers.
-
-    Args:
-        name: the name of the net in torchvision.
-        weights: a file with the weights of the net, or of its `features` alone, see `kit.training.weights`.
-        pretrained: whether to use the weights of torchvision, which are downloaded once, if no file is given.
-    """
-
-    def __init__(self, name: str = "vgg16", weights: str | None = None, pretrained: bool = False) -> None:
-        self.name, self.weights, self.pretrained = name, weights, pretrained
-
-    def load(self, in_channels: int) -> FeatureExtractor:
-        from torchvision import models
-
-        if not self.weights and not self.pretrained:
-            raise UserError(f"{UNTRAINED}: give model.features.weights FILE, or model.features.pretrained true")
-        names = models.list_models(module=models)
-        if self.name not in names:
-            raise UserError(f"torchvision has no model '{self.name}'{did_you_mean(self.name, names)}")
-        if in_channels != 3:
-            raise UserError(f"the nets of torchvision are for 3 channels, but the data have {in_channels}")
-        with downloading(self.name, "--model.features.weights FILE"):
-            net = models.get_model(self.name, weights=None if self.weights else "DEFAULT")
-        features = dict(net.named_children()).get("features")
-        if not isinstance(features, nn.Sequential):
-            raise UserError(f"torchvision's {self.name} has no `features`; vgg16 and mobilenet_v3_small have them")
-        if self.weights:
-            load_weights(features, self.weights, ())
-        # relu1_2, relu2_2, relu3_3 and relu4_3 of VGG-16
-        layers = (3, 8, 15, 22) if self.name == "vgg16" else (len(features) * i // 5 for i in range(1, 5))
-        return FeatureExtractor(create_feature_extractor(features, [*map(str, layers)]), IMAGENET_MEAN, IMAGENET_STD)
-
-
 class TimmFeatures(Features):
     """The first four feature maps of a pretrained net of timm. It needs the pip extra `zoo`.
+
+    For `vgg16`, these are the layers of Johnson et al. 2016.
 
     Args:
         name: the name of the net in timm. The pip extra `weights` has the weights of the default.

@@ -14,7 +14,6 @@ from kit.ground.ranges import FiniteFloat, ShareBelowOne
 from kit.samples.comparison import MIN_IMAGES, report_samples
 from kit.samples.evaluation import FlowEvaluation
 from kit.samples.images import LARGE_SIDE, draw_sample, image_grid, noise
-from kit.samples.inception import load as load_inception
 from kit.samples.predictions import ExportedGenerator, SampleFiles
 from kit.task import Task
 from kit.training.schedule import Interval, Schedule, WarmupCosine, optimizer_and_schedule
@@ -42,7 +41,6 @@ class Generator(Task):
         guidance: see `flow.guided_velocity`. 1 is no guidance; a higher value makes samples clearer and more alike.
         unlabelled: the share of training images that the net sees without their class; guidance needs a share above 0.
         samples: the number of samples in the final report, limited to the number of training images.
-        inception: a file with Inception's weights, for the standard FID: see `kit.samples.inception`.
         compile: `torch.compile` the net. The first step then takes a minute.
     """
 
@@ -63,7 +61,6 @@ class Generator(Task):
         guidance: FiniteFloat = 1.0,
         unlabelled: ShareBelowOne = 0.1,
         samples: int = 1000,
-        inception: str | None = None,
         compile: bool = False,
     ) -> None:
         super().__init__()
@@ -75,11 +72,9 @@ class Generator(Task):
         self.class_names = class_names or [str(k) for k in range(num_classes)]
         self.optimizer, self.schedule, self.schedule_interval = optimizer, schedule, schedule_interval
         self.solver, self.guidance, self.unlabelled = solver or Heun(), guidance, unlabelled
-        self.num_samples, self.inception, self.compiled = samples, inception, compile
+        self.num_samples, self.compiled = samples, compile
 
     def setup(self, stage: str) -> None:
-        if self.inception:
-            load_inception(self.inception)  # load it here, so that errors are raised before training
         if self.compiled:
             self.net.compile()
 

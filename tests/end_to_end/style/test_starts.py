@@ -2,7 +2,7 @@
 
 import pytest
 import starts
-from torchvision import models
+import timm
 
 
 @pytest.mark.parametrize(
@@ -18,9 +18,8 @@ def test_fit_test_predict_export_and_resume(features, fit, repository, tiny, tmp
         tiny.classifier(tmp_path / "classifier.ckpt")
         given += ["--model.features.run", "classifier.ckpt"]
     else:
-        tensors = models.mobilenet_v3_small(num_classes=7 if features == "weights" else 1000).state_dict()
-        start = starts.arguments(features, tensors, monkeypatch)
-        given += ["--model.features", "kit.samples.TorchvisionFeatures"]
-        given += ["--model.features.name", "mobilenet_v3_small"]
-        given += [word for key, value in start.items() for word in (f"--model.features.{key}", str(value).lower())]
+        name, num_classes = "mobilenetv3_small_050", 7 if features == "weights" else 1000
+        start = starts.arguments(features, timm.create_model(name, num_classes=num_classes).state_dict(), monkeypatch)
+        given += ["--model.features", "kit.samples.TimmFeatures", "--model.features.name", name]
+        given += ["--model.features.weights", start["weights"]] if "weights" in start else []
     starts.goes_all_the_way(fit, capsys, given, {"widths": [4, 8]})
