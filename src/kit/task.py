@@ -43,7 +43,6 @@ class Task(L.LightningModule):
     has_known_maximum: bool = True
     Predictions: ClassVar[type | None] = None
     prediction_options: Mapping[str, Any] = MappingProxyType({})
-
     measured: Evaluation | None = None
     rates: Mapping[str, float] = MappingProxyType({})
 
@@ -148,10 +147,7 @@ class Task(L.LightningModule):
         raise NotImplementedError(f"{type(self).__name__} cannot be exported")
 
     def plain(self) -> Self:
-        """Return the task with which an exported file is compared.
-
-        It lacks the options that the file leaves out, such as flips.
-        """
+        """Return the task with which an exported file is compared: without options that the file leaves out."""
         return self
 
     # Pictures
@@ -167,11 +163,7 @@ class Task(L.LightningModule):
         raise NotImplementedError(f"{type(self).__name__} does not draw its samples")
 
     def draw_generated(self, size: Sequence[int]) -> Tensor:
-        """Generate images from the same noise at each call, and return them in one picture, uint8 [3 H W].
-
-        Args:
-            size: (height, width) of each generated image.
-        """
+        """Generate images of a height and width from the same noise at each call. Return a picture, uint8 [3 H W]."""
         raise NotImplementedError(f"{type(self).__name__} makes no images")
 
 
@@ -227,10 +219,7 @@ class ExportedModule(nn.Module):
         return 1
 
     def example(self, preprocessing: Preprocessing, count: int) -> tuple[Tensor, ...]:
-        """Return inputs for `count` images of the training images' size.
-
-        The inputs for an image do not depend on `count`.
-        """
+        """Return inputs for `count` images of the training images' size. Those of an image do not depend on `count`."""
         raise NotImplementedError(f"{type(self).__name__} does not define example(preprocessing, count)")
 
     def expected(self, task: Any, *inputs: Tensor) -> Any:
@@ -239,10 +228,9 @@ class ExportedModule(nn.Module):
 
 
 class _Adapter:
-    """An adapter that gives a plain LightningModule the interface of `Task`.
+    """A plain LightningModule with the interface of `Task`, from which it takes the attributes that it lacks.
 
-    An attribute that the module lacks is taken from the class `Task`. There is no `Evaluation`, since the module has
-    its own validation and test steps.
+    There is no `Evaluation`, since the module has its own validation and test steps.
     """
 
     measured = None  # even if the module has an attribute of this name

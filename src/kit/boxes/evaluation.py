@@ -111,12 +111,11 @@ class BoxEvaluation(Evaluation):
         if not self._num_annotated().any():
             return {}
         values = compute_metrics(self.once(self._summary), self.class_names, by_class=True)
-        names = [*self.class_names, "background"]
         title = f"Confusion matrix at a confidence of at least {self.threshold:.2f}"
         charts = {
             "precision_recall": self._precision_recall(values),
             "confidence": self._confidence(),
-            "confusion": Matrix(title, self._confusion(), names, "boxes"),
+            "confusion": Matrix(title, self._confusion(), [*self.class_names, "background"], "boxes"),
         }
         by_class = {name: values[f"map/{name}"] for name in self.class_names if f"map/{name}" in values}
         if len(by_class) > 1:
@@ -126,11 +125,7 @@ class BoxEvaluation(Evaluation):
         return charts
 
     def _precision_recall(self, values: Mapping[str, float]) -> Curves:
-        """Return the precision-recall curves of the classes. The precision is 0 at a recall that is not reached.
-
-        Args:
-            values: the metrics of each class, see `compute_metrics`.
-        """
+        """Return the precision-recall curves of classes. The precision is 0 at a recall that is not reached."""
         classes = {}
         for label, precision, _ in _by_class(self.once(self._summary)):
             if (key := f"map_50/{(name := self.class_names[label - 1])}") in values:
@@ -147,10 +142,7 @@ class BoxEvaluation(Evaluation):
         return Curves(title, "confidence", "", curves, "F1", (0, 1), (0, 1.02), point=point)
 
     def _confusion(self) -> Tensor:
-        """Return the confusion matrix of the detections that reach the threshold, Long[K+1 K+1].
-
-        The last class is the background.
-        """
+        """Return the confusion matrix of detections from the threshold, Long[K+1 K+1]. The background is last."""
         annotated, background = [image.annotated for image in self.rows], len(self.class_names)
         labels, iscrowd = (torch.cat([image[key] for image in annotated]) for key in ("labels", "iscrowd"))
         matches = match_boxes([image.detected for image in self.rows], annotated, True, self.threshold)
@@ -199,9 +191,7 @@ class BoxEvaluation(Evaluation):
 def coco_summary(images: Sequence[ImageBoxes], max_detections: int) -> dict[str, Tensor]:
     """Return the extended summary of torchmetrics' `MeanAveragePrecision`, which also has precisions and scores.
 
-    Args:
-        images: the boxes of all images.
-        max_detections: for each class and image, only this number of detections count: the highest scores.
+    For each class and image, only the `max_detections` detections with the highest scores count.
     """
     metric = MeanAveragePrecision(
         backend="faster_coco_eval",

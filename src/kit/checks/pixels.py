@@ -15,7 +15,7 @@ from kit.checks.headers import Header, failed_checks, header_of, read_error
 from kit.checks.images import CheckedImage
 from kit.data.decode import require_shades, to_tensor
 from kit.ground.faults import Fault
-from kit.ground.files import open_image, read_image_bytes
+from kit.ground.files import MAX_IMAGE_BYTES, open_image, require_regular
 from kit.ground.threads import available_cores
 
 SIDE = 128  # pixels; images are shrunk, in grey, until their longer side is between this and twice this
@@ -65,7 +65,8 @@ def _read_all(files: Sequence[CheckedImage]) -> list[tuple[Header, tuple] | Faul
 def _read(file: CheckedImage) -> tuple[Header, tuple] | Fault:
     """Return a file's header and its row of STATISTICS, or a fault if it cannot be read."""
     try:
-        content = read_image_bytes(file.path)
+        require_regular(file.path, MAX_IMAGE_BYTES)
+        content = file.path.read_bytes()
         with open_image(file.path, content) as image, require_shades(image):
             header = header_of(image, file, len(content))
             grey = to_grey(image)

@@ -72,10 +72,7 @@ def is_file(path: Path) -> bool:
 
 
 def read_bytes(file: Path, max_bytes: int) -> bytes:
-    """Return a file's content.
-
-    Args:
-        max_bytes: the maximum size of the file, in bytes.
+    """Return the content of a file of at most `max_bytes`.
 
     Raises:
         BrokenFiles: the file is not a regular file, is too large, is a Git LFS pointer, or cannot be read.
@@ -102,10 +99,7 @@ def read_ends(file: Path, count: int) -> bytes:
 
 
 def read_text(file: Path, max_bytes: int) -> str:
-    """Return the text of a file in UTF-8, or in UTF-16 with a byte order mark. The mark is left out.
-
-    Args:
-        max_bytes: the maximum size of the file, in bytes.
+    """Return the text of a file of at most `max_bytes`, in UTF-8, or in UTF-16 with a mark. The mark is left out.
 
     Raises:
         BrokenFiles: the file cannot be read (see `read_bytes`) or decoded (see `decode_text`).
@@ -114,10 +108,7 @@ def read_text(file: Path, max_bytes: int) -> str:
 
 
 def decode_text(file: Path, content: bytes, encoding: str = "utf-8") -> str:
-    """Return the text of a file's content.
-
-    Args:
-        encoding: the encoding of content that does not begin with a byte order mark.
+    """Return the text of a file's content, which is in `encoding` unless it begins with a byte order mark.
 
     Raises:
         BrokenFiles: the encoding is unknown, the content is not in this encoding, or it has a NUL character.
@@ -170,7 +161,7 @@ def open_image(file: Path, content: bytes | None = None) -> Image.Image:
         remedy = f"make it smaller or cut it into tiles; `predict` reads it with --max_pixels {pixels}"
         raise OSError(f"{pixels:,} pixels, but at most {max_pixels():,} are read; {remedy}") from None
     except UnidentifiedImageError:
-        if (content or read_image_bytes(file)).startswith(LFS_POINTER):
+        if (content or read_ends(file, len(LFS_POINTER))).startswith(LFS_POINTER):
             raise OSError(NOT_FETCHED) from None
         raise
     if image.format == "EPS":  # PIL would run Ghostscript to draw it
@@ -194,16 +185,6 @@ def allowing_pixels(limit: int) -> Iterator[None]:
             yield
     finally:
         Image.MAX_IMAGE_PIXELS = previous_limit
-
-
-def read_image_bytes(file: Path) -> bytes:
-    """Return the bytes of an image file.
-
-    Raises:
-        OSError: the file is not a regular file, is too large, or cannot be read.
-    """
-    require_regular(file, MAX_IMAGE_BYTES)
-    return file.read_bytes()
 
 
 def require_writable(file: Path) -> None:
