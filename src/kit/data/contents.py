@@ -2,7 +2,7 @@
 
 import math
 import shlex
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,6 @@ from kit.data.samples import Files, Samples
 from kit.ground import app
 from kit.ground.errors import UserError
 from kit.ground.faults import Fault
-from kit.ground.terminal import escape
 
 SPLITS = ("train", "val", "test")
 
@@ -31,6 +30,7 @@ class Contents(L.LightningDataModule):
         root: the folder of the files; "" if no files are read.
         image_size: the height and width to which images are resized, "native" or None: see `input_size`.
         takes_pretraining_size: whether images get the size of the images in pretraining if `image_size` is None.
+        size_source: a text that says where the image size comes from if `image_size` is None.
         format_name: the format of the data in a word or two.
         object_noun: a plural noun for the objects that `count_classes` counts; "" for images, pixels and labels.
         several_labels: whether an image may have any number of labels. Targets are then Float[K] of 0 and 1.
@@ -41,7 +41,7 @@ class Contents(L.LightningDataModule):
     root: Any = ""
     image_size: Any = None
     takes_pretraining_size = False
-    _size_source = "chosen from the data"  # set by `use_size`
+    size_source = "chosen from the data"  # set by `use_size`
     format_name, object_noun = "", ""
     several_labels: bool = False
     root_options: tuple[str, ...] = ()
@@ -139,10 +139,10 @@ class Contents(L.LightningDataModule):
 
         Args:
             size: the height and width, or None.
-            source: the text in which `describe` says where the size comes from.
+            source: the new `size_source`.
         """
         if self.image_size is None and size is not None:
-            self.input_size, self._size_source = validate_size(size, "the checkpoint's image size"), source
+            self.input_size, self.size_source = validate_size(size, "the checkpoint's image size"), source
             for samples in self._loaded.values():
                 if isinstance(samples, Files) and self.input_size:
                     samples.size = self.input_size
@@ -186,37 +186,6 @@ class Contents(L.LightningDataModule):
     def load_splits(self) -> dict[str, Samples]:
         """Return the results of `load_split` for the existing splits, in the order train, val, test."""
         return {split: samples for split in SPLITS if (samples := self.split(split)) is not None}
-
-    def describe(self, splits: Mapping[str, Samples | None], splits_val: bool, size_is_known: bool = True) -> str:
-        """Return one line about the data: the format, the number of images, classes and objects, and the size.
-
-        Args:
-            splits: the samples of each split, or None.
-            splits_val: whether validation uses, or will use, a part that is split off from train.
-            size_is_known: False leaves out the size.
-        """
-        existing = {split: samples for split in SPLITS if (samples := splits.get(split)) is not None}
-        facts = [f"{_join(map(len, existing.values()))} images ({' / '.join(existing)})"]
-        noun = "labels" if self.several_labels else self.object_noun
-        if noun or self.num_classes > 1:
-            facts.append(f"{self.num_classes:,} class{'es' * (self.num_classes != 1)}")
-        if noun:
-            facts.append(f"{_join(sum(self.count_classes(samples)) for samples in existing.values())} {noun}")
-        line = f"data: {self.format_name or type(self).__name__}, {', '.join(facts)}"
-        if splits_val:
-            line += "; val is split off from train"
-        if not size_is_known:
-            return escape(line)
-        first = next(iter(existing.values()))
-        size = "x".join(map(str, first.shape[1:])) if first.one_size else ""
-        if not size:
-            line += "; each image keeps its size"
-        elif isinstance(first, Files):
-            line += f"; {'fitted into' if first.keep_aspect else 'resized to'} {size}"
-            line += f", {self._size_source}" if self.image_size is None else ""
-        else:
-            line += f"; {size} pixels"
-        return escape(line)
 
     def match_weights(
         self, mean: Sequence[float] | None, std: Sequence[float] | None, image_size: tuple[int, int] | None
@@ -270,8 +239,3 @@ class Contents(L.LightningDataModule):
     def fingerprint(self) -> dict[str, dict[str, int]]:
         """The fingerprint of each split, which changes if the data change: see `Samples.fingerprint`."""
         return {split: samples.fingerprint() for split in SPLITS if (samples := self.usable_samples(split)) is not None}
-
-
-def _join(counts: Iterable[int]) -> str:
-    """Return the counts of the splits as text: `1,020 / 34 / 34`."""
-    return " / ".join(f"{count:,}" for count in counts)

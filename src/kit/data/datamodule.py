@@ -12,9 +12,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torchvision.transforms.v2 import Transform
 
-from kit.charts import Bars, Chart
+from kit.charts import Chart
 from kit.data import loading
 from kit.data.contents import Contents
+from kit.data.description import describe, label_charts, report_augmented_size
 from kit.data.levels import Levels, find_levels
 from kit.data.preprocessing import Preprocessing, mean_and_std
 from kit.data.reading import cache_images
@@ -40,11 +41,9 @@ class ImageDataModule(Contents):
             `kit.data.augment` has crops that keep `image_size`.
         cache: `ram` keeps the decoded images in memory; `disk` keeps them in a memory-mapped file in `cache_dir`, also
             for later runs; `none` decodes them in every epoch.
-        mean, std: one number for each channel, for pixels from 0 to 1. By default, they are computed from the training
-            images.
+        mean, std: one number for each channel, for pixels from 0 to 1; by default those of the training images.
         balanced: draw all classes (in general, all `strata`) equally often in training.
-        num_workers: the number of processes that read and augment; by default,
-            `kit.data.loading.default_num_workers` chooses it.
+        num_workers: the number of processes that read and augment; by default, see `loading.default_num_workers`.
         seed: the seed of splitting, shuffling and augmentation. The command line sets it to the run's seed.
     """
 
@@ -74,11 +73,9 @@ class ImageDataModule(Contents):
         self._size: tuple[int, int] | None = None  # the size of all images, or None if sizes differ; set by `setup`
         self.samples: dict[str, Samples | None] = {}  # the splits, set by `setup`
         self.left_out, self._loaded = {}, {}
-        self.description = ""  # the result of `describe` without the size, set by `setup` for a fit
+        self.description = ""  # the result of `describe`, set by `setup` for a fit
         self.all_is_test = False  # whether to test on train if the data have neither val nor test
         self._is_set_up = False  # whether `_set_up` has ended
-
-    # Setup.
 
     def prepare_data(self) -> None:
         """Fill the cache on disk. Lightning calls this in one process of each machine, before `setup`."""
@@ -113,11 +110,15 @@ class ImageDataModule(Contents):
             train, val = train.subset(train_indices), train.subset(val_indices)
         splits = {"train": train, "val": val, "test": test}
         if stage == "fit" and train is not None:
-            self.description = self.describe(splits, splits_val, size_is_known=False)
-            rank_zero_only(print)(self.describe(splits, splits_val), flush=True)
+            self.description = describe(self, splits, splits_val)
+            rank_zero_only(print)(self.description, flush=True)
         elif self.mean is not None:
             splits["train"] = None
-        self._set_levels([samples for samples in splits.values() if isinstance(samples, Files)])
+        files = [samples for samples in splits.values() if isinstance(samples, Files)]
+        if files and self.levels is None:  # no checkpoint has set them
+            self.levels = find_levels(files[0].paths)
+        for file_samples in files:
+            file_samples.levels = self.levels
         for split, samples in splits.items():
             if samples and self.cache != "none" and not isinstance(samples, Tensors):
                 folder = self.cache_dir if self.cache == "disk" else None
@@ -131,35 +132,15 @@ class ImageDataModule(Contents):
         self._loaded.clear()  # frees memory, since `samples` may be copies of these
         train = self.samples["train"]
         if stage == "fit" and train and train.one_size:
-            self._report_augmented_size(train)
+            blank = Tensors(train.targets[:1], torch.zeros(1, *train.shape, dtype=torch.uint8))
+            report_augmented_size(self._dataset(blank, self.augment), train.shape[1:])
         self._is_set_up = True
-
-    def _set_levels(self, splits: Sequence[Files]) -> None:
-        """Set the levels (black and white) of all splits: from a loaded checkpoint, or else from the first split."""
-        if splits and self.levels is None:
-            self.levels = find_levels(splits[0].paths)
-            if self.levels is not None:
-                black, white = self.levels
-                rank_zero_only(print)(f"in images with more than 8 bits, {black:,g} becomes black and {white:,g} white")
-        for samples in splits:
-            samples.levels = self.levels
-
-    def _report_augmented_size(self, train: Samples) -> None:
-        """Print the size of training images if augmentation changes it. Raise an error if augmentation fails."""
-        blank = Tensors(train.targets[:1], torch.zeros(1, *train.shape, dtype=torch.uint8))
-        size, augmented = train.shape[1:], self._dataset(blank, self.augment).__getitems__([(0, 0)]).images.shape[2:]
-        if augmented != size:
-            message = f"training images are {augmented[0]}x{augmented[1]} (data.augment)"
-            message += f", evaluated images are {size[0]}x{size[1]} (data.image_size)"
-            rank_zero_only(print)(message, flush=True)
-
-    # These are available after `setup`.
 
     @property
     def preprocessing(self) -> Preprocessing:
         """The conversion of an image to the net's input."""
-        statistics = self.mean or [], self.std or []
-        return Preprocessing(self.in_channels, self._size, self.keep_aspect, *statistics, self.levels)
+        mean, std = self.mean or [], self.std or []
+        return Preprocessing(self.in_channels, self._size, self.keep_aspect, mean, std, self.levels)
 
     def _require(self, split: str) -> Samples:
         samples = self.samples.get(split)
@@ -186,14 +167,7 @@ class ImageDataModule(Contents):
     def charts(self) -> dict[str, Chart]:
         """Return charts of the training data by their names, such as `labels`: how often each class occurs."""
         train = self.samples.get("train")
-        if train is None:
-            return {}
-        pairs = sorted(zip(self.class_names, self.count_classes(train), strict=True), key=lambda pair: -pair[1])
-        bars = {name: count for name, count in pairs if count >= 0}  # a count of -1 is unknown
-        if len(bars) < 2:
-            return {}
-        noun, texts = self.object_noun or "images", {name: f"{count:,}" for name, count in bars.items()}
-        return {"labels": Bars(f"Training {noun} of each class", noun, bars, texts)}
+        return label_charts(self, train) if train is not None else {}
 
     def _dataset(self, samples: Samples, augment: Sequence[Transform] = ()) -> loading.SplitDataset:
         return loading.SplitDataset(samples, augment, self.sample, self.collate)

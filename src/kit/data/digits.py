@@ -51,5 +51,4 @@ class DigitsDataModule(ImageDataModule):
             return None
         self.refuse_other_classes(self.find_class_names())
         images, labels = digits()
-        train, test = stratified_split(labels, 0.2, seed=0)
-        return Tensors(labels, images).subset(train if split == "train" else test)
+        return Tensors(labels, images).subset(stratified_split(labels, 0.2, seed=0)[split == "test"])

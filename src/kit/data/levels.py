@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from PIL import Image
 
 from kit.ground.files import open_image
@@ -36,12 +37,16 @@ def levels_of_range(low: float, high: float) -> Levels:
 
 
 def find_levels(paths: Sequence[Path]) -> Levels | None:
-    """Return the levels of a data set, or None if no readable image has more than 8 bits.
+    """Return the levels of a data set, and print them, or return None if no readable image has more than 8 bits.
 
     Fewer than 2 * `MAX_FILES` images are read.
     """
     ranges = [limits for limits in map_in_threads(_range, paths[:: max(1, len(paths) // MAX_FILES)]) if limits]
-    return levels_of_range(min(low for low, _ in ranges), max(high for _, high in ranges)) if ranges else None
+    if not ranges:
+        return None
+    black, white = levels_of_range(min(low for low, _ in ranges), max(high for _, high in ranges))
+    rank_zero_only(print)(f"in images with more than 8 bits, {black:,g} becomes black and {white:,g} white")
+    return black, white
 
 
 def to_eight_bits(image: Image.Image, levels: Levels | None) -> Image.Image:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from kit.data.description import describe
 from kit.ground.errors import UserError
 from project.segmentation import MaskFolder
 
@@ -70,7 +71,7 @@ def test_kinds_of_masks_are_recognised(tmp_path, kind):
         mask.save(tmp_path / "masks" / f"{number}.png")
     colors = {"a": [0, 0, 0], "b": [1, 2, 3]} if kind == "coloured" else None
     data = MaskFolder(str(tmp_path), colors=colors)
-    assert data.describe(data.load_splits(), False).startswith("data: mask files, 2 images")
+    assert describe(data, data.load_splits(), False).startswith("data: mask files, 2 images")
 
 
 @pytest.mark.parametrize(

@@ -106,7 +106,7 @@ def test_page_says_what_the_run_was():
 
 def test_page_has_the_data_the_verdict_and_the_size_of_the_test():
     content = card()
-    assert "data: Shades, 40 / 21 / 11 images (train / val / test), 3 classes\n" in content
+    assert "data: Shades, 40 / 21 / 11 images (train / val / test), 3 classes; 6x8 pixels\n" in content
     assert "11 samples of the test split were measured." in content
     assert "The run's verdict: " in content and "found no faults" in content and "no test split" not in content
 
