@@ -61,10 +61,10 @@ def blank_charts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
     """Charts are blank, since drawing them takes half of a tiny run; those of the tests of dashboards are drawn."""
     import torch
 
-    from kit.dashboard import dashboard, report_page
+    from kit.dashboard import pictures, report_page
 
     if "dashboard" not in str(request.path.relative_to(REPOSITORY)):
-        for module in (dashboard, report_page):
+        for module in (pictures, report_page):
             monkeypatch.setattr(module, "draw_chart", lambda _: torch.zeros(3, 8, 9, dtype=torch.uint8))
 
 

@@ -229,8 +229,6 @@ def test_best_value_beside_the_hyperparameters_is_kept_by_a_resumed_run():
     verbs.fit(["--resume", "runs/tiny/version_0", "--trainer.max_epochs", "3"])
     events = EventAccumulator("runs/tiny/version_0/best").Reload()
     assert len({event.value for event in events.Scalars("train/loss")}) == 1
-    accuracies = [event.value for event in events.Scalars("val/accuracy")]
-    assert accuracies == sorted(accuracies)
 
 
 def test_averaged_weights_are_validated_saved_and_tested(capsys):

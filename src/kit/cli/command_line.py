@@ -23,7 +23,7 @@ from kit.config.annotations import default_of, import_path, parser_annotations
 from kit.config.arguments import HELP, extract_option, option_value, scan
 from kit.config.parser import Parser, build
 from kit.config.suggestions import CONFIGS, missing_config
-from kit.dashboard import Bar, Dashboard, Hyperparameters, Lines, ReportPage, Speed
+from kit.dashboard import Bar, Dashboard, Lines, ReportPage, Speed
 from kit.formats.recognition import OtherOptions
 from kit.ground import unexpected
 from kit.ground.checkpoint_limits import Budget
@@ -178,7 +178,7 @@ class CLI(LightningCLI):
         callbacks = [self.speed, Bar(self.speed) if has_bar else Lines(self.speed)]
         if self.base is None:
             self.report_page = ReportPage(self.config_init.overfitting, self.config_init.dashboard.samples)
-            callbacks += [Hyperparameters(self.saved_config), self.report_page]
+            callbacks.append(self.report_page)
             if not self.config.trainer.fast_dev_run:
                 if self.config.auto_precision and self.config.trainer.precision is None and not self.resumed_folder:
                     callbacks.append(AutoPrecision(self.saved_config))

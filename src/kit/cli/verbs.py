@@ -17,6 +17,7 @@ from kit.cli.command_line import CLI, Inspection, with_config
 from kit.config.arguments import extract_option, option_value
 from kit.config.suggestions import configs_without_pretraining
 from kit.dashboard.report import log_report, report, require_measured
+from kit.dashboard.tensorboard import log_row
 from kit.data import ImageDataModule, reading
 from kit.data.contents import SPLITS
 from kit.data.datamodule import evaluated_split
@@ -130,6 +131,7 @@ def _train(cli: CLI, ckpt_path: Path | None, args: list[str]) -> None:
         cli.report_page.write(folder, metrics or {}, figures, conclusion, notes)
         if cli.config_init.dashboard.enabled:
             log_report(text, conclusion, trainer)
+            log_row(folder, trainer, metrics or {})
         cli.config_init.early_stopping.require_finite()
         if metrics is not None:
             require_measured(metrics)

@@ -1,7 +1,6 @@
 """Draw charts with matplotlib, at a size at which TensorBoard's thumbnails are legible."""
 
-from collections.abc import Mapping
-from functools import singledispatch
+from collections.abc import Callable
 from textwrap import fill
 from typing import Any
 
@@ -43,43 +42,19 @@ def draw_chart(chart: Chart) -> Tensor:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    empty_text = "nothing to show yet"
-    if isinstance(chart, Matrix) and len(chart.names) > MAX_CLASSES and chart.counts.any():
-        empty_text, chart = "no confusions", confused_pairs(chart)
+    if isinstance(chart, Matrix) and len(chart.names) > MAX_CLASSES:
+        chart = confused_pairs(chart)
     with mpl.rc_context(STYLE):
         figure = Figure((WIDTH, HEIGHT), dpi=DPI, layout="constrained")
         canvas = FigureCanvasAgg(figure)
         figure.suptitle(fill(drawable(chart.title), MAX_TITLE), size=10)
-        axes = figure.subplots()
-        if _has_data(chart):
-            _draw(chart, axes)
-        else:
-            axes.axis("off")
-            axes.text(0.5, 0.5, empty_text, ha="center", color="0.4")
+        DRAWING[type(chart)](chart, figure.subplots())
         canvas.draw()
         pixels = np.asarray(canvas.buffer_rgba())[..., :3]
     return torch.from_numpy(pixels.copy()).permute(2, 0, 1)
 
 
-def _has_data(chart: Chart) -> bool:
-    match chart:
-        case Curves():
-            return any(bool(y.isfinite().any()) for _, y in chart.curves.values())
-        case Matrix():
-            return bool(chart.counts.any())
-        case Bars():
-            return bool(chart.values)
-        case Density():
-            return bool(len(chart.x))
-
-
-@singledispatch
-def _draw(chart: Chart, axes) -> None:
-    raise NotImplementedError(f"no drawing of a {type(chart).__name__}")
-
-
-@_draw.register
-def _(chart: Curves, axes) -> None:
+def _draw_curves(chart: Curves, axes: Any) -> None:
     has_many_lines = sum(len(x) > 0 for name, (x, _) in chart.curves.items() if name != chart.main) > MAX_LINES
     axes.set_prop_cycle(color=COLOURS * len(DASHES), linestyle=[dash for dash in DASHES for _ in COLOURS])
     legend_lines: list[Any] = []
@@ -113,8 +88,7 @@ def _(chart: Curves, axes) -> None:
         axes.legend(handles=legend_lines[::-1] if chart.main else legend_lines)
 
 
-@_draw.register
-def _(chart: Matrix, axes) -> None:
+def _draw_matrix(chart: Matrix, axes: Any) -> None:
     num_classes, names = len(chart.names), [_name(name) for name in chart.names]
     shares = (chart.counts.double() / chart.counts.sum(1, keepdim=True).clamp(min=1)).numpy()
     is_right = np.eye(num_classes, dtype=bool)
@@ -135,10 +109,10 @@ def _(chart: Matrix, axes) -> None:
     axes.set(xlabel="predicted", ylabel="annotated")
 
 
-@_draw.register
-def _(chart: Bars, axes) -> None:
-    values = _without_middle(chart.values)
-    names, size = [_name(name, MAX_BAR_NAME) for name in values], min(9, 160 / len(values))
+def _draw_bars(chart: Bars, axes: Any) -> None:
+    items, left_out = list(chart.values.items()), max(0, len(chart.values) - MAX_BARS)
+    values = dict(items[: MAX_BARS // 2] + items[-MAX_BARS // 2 :] if left_out else items)
+    names, size = [_name(name, MAX_BAR_NAME) for name in values], min(9, 160 / max(1, len(values)))
     bars = axes.barh(range(len(names)), list(values.values()), color=BLUE)
     are_whole = not any(value % 1 for value in values.values())
     numbers = {name: f"{value:,.0f}" if are_whole else f"{value:.3f}" for name, value in values.items()}
@@ -146,23 +120,29 @@ def _(chart: Bars, axes) -> None:
     axes.bar_label(bars, texts, padding=3, size=size)
     axes.set_yticks(range(len(names)), names, size=size)
     axes.invert_yaxis()
-    axes.margins(x=0.02 + 0.014 * max(map(len, texts)), y=0.01)
+    axes.margins(x=0.02 + 0.014 * max(map(len, texts), default=0), y=0.01)
     label = drawable(chart.value_label)
-    left_out = len(chart.values) - len(values)
     if left_out:
         axes.axhline(MAX_BARS // 2 - 0.5, color="0.5", linestyle=":")
         label += f" (without {left_out:,} bars in the middle)"
     axes.set(xlabel=label)
 
 
-@_draw.register
-def _(chart: Density, axes) -> None:
+def _draw_density(chart: Density, axes: Any) -> None:
     bins = [np.linspace(*ends, 41) for ends in (chart.x_range, chart.y_range)]
     counts, *_ = np.histogram2d(chart.x.numpy(), chart.y.numpy(), bins=bins)
     axes.pcolormesh(*bins, counts.T**0.5, cmap="Blues")  # the square root shows places with a single point, too
     if chart.image_axes:
         axes.invert_yaxis()
     axes.set(xlabel=drawable(chart.x_label), ylabel=drawable(chart.y_label))
+
+
+DRAWING: dict[type, Callable[[Any, Any], None]] = {
+    Curves: _draw_curves,
+    Matrix: _draw_matrix,
+    Bars: _draw_bars,
+    Density: _draw_density,
+}
 
 
 def confused_pairs(chart: Matrix) -> Bars:
@@ -177,13 +157,8 @@ def confused_pairs(chart: Matrix) -> Bars:
                 name += " "
             values[name] = count
             texts[name] = f"{_short(count)} ({count / int(chart.counts[row].sum()):.0%})"
-    return Bars(f"{chart.title}: the most frequent confusions", chart.unit, values, texts)
-
-
-def _without_middle(values: Mapping[str, float]) -> dict[str, float]:
-    """Return all bars or, if there are more than `MAX_BARS`, the first and the last of them."""
-    items = list(values.items())
-    return dict(items if len(items) <= MAX_BARS else items[: MAX_BARS // 2] + items[-MAX_BARS // 2 :])
+    title = f"{chart.title}: the most frequent confusions of {int(chart.counts.sum()):,} {chart.unit}"
+    return Bars(title, chart.unit, values, texts)
 
 
 def _short(count: int) -> str:

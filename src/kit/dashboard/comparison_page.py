@@ -1,20 +1,19 @@
 """Compare runs on an HTML page: their configs, figures and curves. Its template is `comparison_page.html`."""
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from kit.dashboard.charts import draw_chart
-from kit.dashboard.history import Curve, History, line_chart
+from kit.dashboard.history import Curve, History, line_chart, read_settings, setting_text
 from kit.dashboard.report import FIGURES, is_of_class
 from kit.dashboard.tensorboard import encode
 from kit.ground import app
 from kit.ground.errors import BrokenFiles, UserError, one_line
 from kit.ground.files import read_json
 from kit.ground.html import PAGES
-from kit.ground.yaml_files import leaves, read_yaml
+from kit.ground.yaml_files import read_yaml
 
 # Parts of the names of metrics whose highest or lowest value is the best, even if no run monitors these metrics.
 HIGHER_IS_BETTER = re.compile(r"(^|/)(accuracy|knn_accuracy|f1|map|miou|iou|agreement|explained|pixel_accuracy)")
@@ -53,10 +52,7 @@ class Run(NamedTuple):
         except (BrokenFiles, AttributeError, TypeError, ValueError, OverflowError) as error:
             raise UserError(f"{results_file} is damaged ({one_line(error)})") from None
         read_yaml(config_file)  # raises an error if it is damaged
-        values: dict[str, list[Any]] = {}
-        for key, value, _ in leaves(config_file.read_text(encoding="utf-8")):
-            values.setdefault(key, []).append(value)
-        config = {key: ", ".join(map(_text, items)) for key, items in values.items() if key != "name"}
+        config = {key: setting_text(value) for key, value in read_settings(config_file).items() if key != "name"}
         return cls("/".join(folder.absolute().parts[-2:]), config, results, History.read(folder))
 
 
@@ -114,10 +110,3 @@ def _number(key: str, value: float | None) -> str:
     if value is None:
         return ""
     return f"{value:,.1f}".removesuffix(".0") if key in FIGURES else f"{value:.4f}"
-
-
-def _text(value: Any) -> str:
-    """Return the text of a value in a config; "" for null, as for a key that the run does not have."""
-    if isinstance(value, list) and all(isinstance(item, str) for item in value):
-        return ", ".join(value)
-    return "" if value is None else value if isinstance(value, str) else json.dumps(value, default=str)

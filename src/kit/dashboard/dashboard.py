@@ -1,7 +1,8 @@
 """The dashboard: log pictures of samples, a confusion matrix and curves to TensorBoard."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import lightning as L
@@ -9,8 +10,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
 from torch.optim import Optimizer
 
-from kit.dashboard.charts import draw_chart
-from kit.dashboard.pictures import draw_samples, fixed_samples, has_whole_net, sample_pictures
+from kit.dashboard.pictures import chart_pictures, has_whole_net, sample_pictures
 from kit.dashboard.report_page import ReportPage
 from kit.dashboard.tensorboard import TensorBoard
 from kit.data import ImageDataModule
@@ -91,7 +91,7 @@ class Dashboard(L.Callback):
     def on_validation_batch_end(self, trainer: L.Trainer, *args: Any, **kwargs: Any) -> None:
         # Draw here, since averaged weights are no longer in the module in `on_validation_end`.
         if self._is_due and trainer.fit_loop.epoch_loop.val_loop.batch_progress.is_last_batch:
-            self._log("pictures of samples", self._sample_pictures, trainer.global_step)
+            self._log_samples(trainer.global_step)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self._is_due:
@@ -102,52 +102,43 @@ class Dashboard(L.Callback):
         if self._is_pending:
             training_modules = [module for module in pl_module.modules() if module.training]
             pl_module.eval()
-            self._log("pictures of samples", self._sample_pictures, trainer.global_step)
+            self._log_samples(trainer.global_step)
             self._log_charts(trainer.global_step)
             for module in training_modules:
                 module.training = True
 
-    def _log(self, group: str, pictures: Callable[[], Iterable[tuple[str, Tensor]]], step: int) -> None:
+    def _log_samples(self, step: int) -> None:
+        """Log pictures of validation samples with predictions, and of generated images."""
+        if data := self._data:
+            pictures = partial(sample_pictures, self._task, data, self.samples, "val")
+            self._log("pictures of samples", "samples", pictures, step)
+
+    def _log_charts(self, step: int) -> None:
+        if self._page:
+            self._log("curves", "curves", self._page.curve_pictures, step)
+        self._log("charts", "validation", partial(chart_pictures, self._task), step)
+        self._is_pending = False
+
+    def _log(self, group: str, folder: str, pictures: Callable[[], Mapping[str, Tensor]], step: int) -> None:
         """Draw and log pictures, and measure the time. After an exception, warn, and do not draw this group again.
 
         Args:
             group: the name of the pictures in the warning.
-            pictures: a function that returns the tags and the pictures, uint8 [3 H W].
+            folder: the first part of the pictures' tags.
+            pictures: a function that returns the pictures, uint8 [3 H W], by the second part of their tags.
             step: the step to log.
         """
         if not self._board or group in self._failed:
             return
         start = time.perf_counter()
         try:
-            for tag, picture in pictures():
-                self._board.log_picture(tag, picture, step, photograph=tag.startswith("samples/"))
+            for name, picture in pictures().items():
+                self._board.log_picture(f"{folder}/{name}", picture, step, photograph=folder == "samples")
         except Exception as error:  # a task of any author may raise any exception
             self._failed.add(group)
             rank_zero_warn(f"dashboard: no more {group} ({type(error).__name__}: {one_line(error)})")
         now = time.perf_counter()
         self._drawing_seconds, self._last_drawing = self._drawing_seconds + now - start, now - self._run_start
-
-    def _sample_pictures(self) -> Iterator[tuple[str, Tensor]]:
-        """Yield the tags and the pictures of validation samples with predictions, and of generated images."""
-        if not self._data:
-            return
-        for name, picture in sample_pictures(self._task, self._data, self.samples, "val").items():
-            yield f"samples/{name}", picture
-        if self._task.has("predict") and (samples := fixed_samples(self._task, self._data, self.samples)):
-            yield "samples/validation", draw_samples(self._task, samples)
-
-    def _log_charts(self, step: int) -> None:
-        self._log("curves", self._curve_pictures, step)
-        self._log("charts", self._chart_pictures, step)
-        self._is_pending = False
-
-    def _curve_pictures(self) -> Iterator[tuple[str, Tensor]]:
-        for name, picture in self._page.curve_pictures().items() if self._page else ():
-            yield f"curves/{name}", picture
-
-    def _chart_pictures(self) -> Iterator[tuple[str, Tensor]]:
-        for name, chart in self._task.measured.charts().items() if self._task.measured else ():
-            yield f"validation/{name}", draw_chart(chart)
 
 
 def is_due(elapsed: float, last_drawing: float, drawing_seconds: float, budget: float) -> bool:

@@ -1,16 +1,17 @@
-"""Keep the curves and the verdict of a run in the file `history.json`, so that the page can be written again."""
+"""Keep the curves and the verdict of a run in the file `history.json`, and read its settings from `config.yaml`."""
 
 import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
 from kit.charts import Chart, Curves
 from kit.ground.errors import BrokenFiles, UserError, one_line
 from kit.ground.files import read_json, write_text
+from kit.ground.yaml_files import leaves
 
 MAX_POINTS = 500  # if a curve has more points, every second point is removed, but not the first and the last
 Curve = list[tuple[int, float]]  # the step and the value at each validation
@@ -93,3 +94,20 @@ def line_chart(title: str, curves: Mapping[str, Curve]) -> Curves | None:
         steps, values = torch.tensor(finite if len(finite) > 1 else [], dtype=torch.double).view(-1, 2).unbind(1)
         lines[name] = (steps, values)
     return Curves(title, "step", "", lines) if any(len(steps) for steps, _ in lines.values()) else None
+
+
+def read_settings(config: Path) -> dict[str, Any]:
+    """Return the value of each key of a run's `config.yaml`: a number, a boolean or a text; "" for null."""
+    values: dict[str, list[Any]] = {}
+    for key, value, _ in leaves(config.read_text(encoding="utf-8")):
+        values.setdefault(key, []).append(value)
+    settings: dict[str, Any] = {key: ", ".join(map(setting_text, items)) for key, items in values.items()}
+    numbers = {key: items[0] for key, items in values.items() if len(items) == 1 and isinstance(items[0], (int, float))}
+    return settings | numbers
+
+
+def setting_text(value: Any) -> str:
+    """Return the text of a value in a config; "" for null."""
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return ", ".join(value)
+    return "" if value is None else value if isinstance(value, str) else json.dumps(value, default=str)

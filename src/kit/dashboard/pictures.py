@@ -15,6 +15,7 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
 from torchvision.transforms.v2.functional import pad, resize
 
+from kit.dashboard.charts import draw_chart
 from kit.data import Batch, ImageDataModule
 from kit.ground._torch import is_compiled
 from kit.ground.drawing import BACKGROUND, GREY, add_caption, shortened, side_by_side, stacked, text_size
@@ -81,22 +82,34 @@ def batch_samples(data: ImageDataModule, batch: Batch, max_count: int) -> list[S
 
 
 def sample_pictures(task: Any, data: ImageDataModule, max_count: int, split: str) -> dict[str, Tensor]:
-    """Return pictures by name, uint8 [3 H W]: `worst` samples of the latest evaluation, and `generated` images.
+    """Return pictures by name, uint8 [3 H W].
 
-    Pictures that the task cannot draw are left out. The module must be in evaluation mode. The random state is kept.
+    `predictions` are evenly spaced samples, the same at every call. `worst` are samples of the latest evaluation.
+    `generated` are images. Pictures that the task cannot draw are left out. The module must be in evaluation mode. The
+    random state is kept.
 
     Args:
-        max_count: the largest number of worst samples.
+        max_count: the largest number of samples in a picture.
         split: the split that was evaluated.
     """
     pictures: dict[str, Tensor] = {}
-    can_draw = task.has("predict") and task.has("draw")
-    if can_draw and (samples := worst_samples(task, data, max_count, split)):
-        pictures["worst"] = draw_samples(task, samples)
+    if task.has("predict") and task.has("draw"):
+        indices = evenly_spaced(len(data.samples[split] or ()), max_count)
+        groups = {
+            "predictions": predict_samples(task, data, indices, split),
+            "worst": worst_samples(task, data, max_count, split),
+        }
+        pictures = {name: draw_samples(task, samples) for name, samples in groups.items() if samples}
     if data.preprocessing.size and task.has("draw_generated"):
         with text_size(TEXT_SIZE):
             pictures["generated"] = task.draw_generated(data.preprocessing.size)
     return pictures
+
+
+def chart_pictures(task: Any) -> dict[str, Tensor]:
+    """Return pictures of the charts of the latest evaluation by name, uint8 [3 H W]."""
+    charts = task.measured.charts() if task.measured else {}
+    return {name: draw_chart(chart) for name, chart in charts.items()}
 
 
 def worst_samples(task: Any, data: ImageDataModule, max_count: int, split: str = "val") -> list[Sample]:
@@ -131,11 +144,6 @@ def predict_samples(task: Any, data: ImageDataModule, keys: Sequence[int], split
                 (prediction,) = task.predict(images, [size], [size])
             samples.append(Sample(batch.images[0], batch.targets[0], prediction))
     return samples
-
-
-def fixed_samples(task: Any, data: ImageDataModule, max_count: int, split: str = "val") -> list[Sample]:
-    """Return evenly spaced samples of a split with predictions. Every call returns the same samples."""
-    return predict_samples(task, data, evenly_spaced(len(data.samples[split] or ()), max_count), split)
 
 
 def has_whole_net(trainer: L.Trainer) -> bool:

@@ -3,14 +3,11 @@
 import json
 import math
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import accumulate
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import lightning as L
-from rich.cells import cell_len
-from rich.console import Console, ConsoleOptions
 from rich.table import Column, Table
 from rich.text import Text
 
@@ -23,7 +20,6 @@ from kit.ground.terminal import escape, print_styled, styled
 from kit.safeguards.messages import log_text
 
 FIGURES = ("train_seconds", "images_per_second", "peak_memory_bytes", "left_out_images")  # see `report`
-NAME_WIDTH = 12  # the least width of the names of classes, in characters; longer names are cut if there is no room
 
 
 def report(
@@ -88,25 +84,12 @@ def _metric_tables(metrics: Mapping[str, float], evaluation: Evaluation | None, 
         rest = [f"... {len(rows) - 2 * NUM_SHOWN:,} more", *[""] * (len(rows[0]) - 1)]
         rows = [*rows[:NUM_SHOWN], rest, *rows[-NUM_SHOWN:]]
     headers = ["class", *([unit] if counts else []), *(escape(key.partition("/")[2]) for key in keys)]
-    return [table, "", _ClassTable(headers, rows)]
-
-
-class _ClassTable(NamedTuple):
-    """A table with a row for each class. It lacks the last columns if they do not fit into the width."""
-
-    headers: list[str]
-    rows: list[list[str]]
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Table]:
-        widths = [2 + max(map(cell_len, column)) for column in zip(self.headers, *self.rows, strict=True)]
-        room = options.max_width - min(widths[0] - 2, NAME_WIDTH)
-        widths = [width for width, end in zip(widths[1:], accumulate(widths[1:]), strict=True) if end <= room]
-        names = Column(self.headers[0], no_wrap=True, overflow="ellipsis", max_width=options.max_width - sum(widths))
-        columns = [Column(header, justify="right", no_wrap=True) for header in self.headers[1 : 1 + len(widths)]]
-        table = Table(names, *columns, box=None, pad_edge=False, padding=(0, 2, 0, 0))
-        for row in self.rows:
-            table.add_row(*row[: 1 + len(widths)])
-        yield table
+    names = Column(headers[0], overflow="fold")  # in a narrow terminal, long names take several lines
+    numbers = [Column(header, justify="right", no_wrap=True) for header in headers[1:]]
+    classes = Table(names, *numbers, box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for row in rows:
+        classes.add_row(*row)
+    return [table, "", classes]
 
 
 def grouped(metrics: Mapping[str, float]) -> tuple[dict[str, float], dict[str, dict[str, float]], list[str]]:

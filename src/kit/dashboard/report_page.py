@@ -14,13 +14,12 @@ import lightning as L
 import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
-from torchvision.transforms.v2.functional import resize
 
 from kit.checks.report import faults_values
 from kit.checks.survey import Survey
 from kit.dashboard.charts import draw_chart
 from kit.dashboard.history import Curve, History, add_point, training_and_validation
-from kit.dashboard.pictures import batch_samples, draw_samples, fixed_samples, has_whole_net, sample_pictures
+from kit.dashboard.pictures import batch_samples, chart_pictures, draw_samples, has_whole_net, sample_pictures
 from kit.dashboard.report import figure_texts, grouped, is_of_class
 from kit.dashboard.tensorboard import encode
 from kit.data import Batch, ImageDataModule
@@ -32,13 +31,12 @@ from kit.safeguards import Overfitting
 from kit.safeguards.checkpoints import monitored_metrics
 from kit.task import as_task
 
-MAX_PHOTOGRAPH_BYTES = 250_000  # the largest size of a picture of samples; all pictures then have less than 2 MB
 MAX_METRICS = 8  # the largest number of metrics of a validation that have curves
 FIRST_PICTURES = re.compile(r"(first_batch|data_.*)\.(png|jpg)")  # pictures that are drawn when training begins
 HEADINGS = {  # the headings of the page, by the beginning of a picture's name
     "curves_": "Training and validation",
     "worst.": "Worst images",
-    "samples.": "Samples with predictions",
+    "predictions.": "Samples with predictions",
     "generated.": "Generated images",
     "first_batch.": "First training batch, augmented",
     "data_": "Labels",
@@ -99,8 +97,10 @@ class ReportPage(L.Callback):
                     self.first_pictures["samples/first_batch"] = draw_samples(as_task(pl_module), samples)
             with self._drawing("the first pictures"):
                 for tag, picture in self.first_pictures.items():
-                    name = "first_batch.jpg" if tag == "samples/first_batch" else file_name(tag)
-                    write_pictures({name: encode_picture(name, picture)}, Path(trainer.default_root_dir, "pictures"))
+                    is_photograph = tag == "samples/first_batch"
+                    name = "first_batch.jpg" if is_photograph else file_name(tag)
+                    folder = Path(trainer.default_root_dir, "pictures")
+                    write_pictures({name: encode(picture, is_photograph)}, folder)
 
     def restore(self, history: History) -> None:
         """Take over the curves and the monitored metrics' modes of a run that has ended."""
@@ -162,16 +162,12 @@ class ReportPage(L.Callback):
         if not trainer.is_global_zero:
             return
         with self._drawing("charts"):
-            for name, chart in task.measured.charts().items() if task.measured else ():
-                self._pictures[file_name(name)] = encode(draw_chart(chart))
+            self._pictures |= {file_name(name): encode(picture) for name, picture in chart_pictures(task).items()}
         if not (has_whole_net(trainer) and isinstance(data, ImageDataModule)):
             return
         with self._drawing("pictures of samples"):
-            pictures = sample_pictures(task, data, self.samples, split)
-            if task.has("predict") and task.has("draw"):
-                pictures["samples"] = draw_samples(task, fixed_samples(task, data, self.samples, split))
-            for name, picture in pictures.items():
-                self._pictures[f"{name}.jpg"] = encode_picture(f"{name}.jpg", picture)
+            for name, picture in sample_pictures(task, data, self.samples, split).items():
+                self._pictures[f"{name}.jpg"] = encode(picture, photograph=True)
 
     def write(
         self, folder: Path, metrics: dict[str, float], figures: dict[str, float], conclusion: str, notes: Sequence[str]
@@ -213,19 +209,6 @@ class ReportPage(L.Callback):
 def file_name(chart_name: str) -> str:
     """Return the name of a chart's file."""
     return re.sub(r"[^\w.-]+", "_", chart_name)[:100] + ".png"
-
-
-def encode_picture(name: str, picture: Tensor) -> bytes:
-    """Encode a picture, uint8 [3 H W], as JPEG or PNG. A JPEG is made smaller if it exceeds `MAX_PHOTOGRAPH_BYTES`.
-
-    name: the name of the file.
-    """
-    content = encode(picture, photograph=(is_photograph := name.endswith(".jpg")))
-    while is_photograph and len(content) > MAX_PHOTOGRAPH_BYTES:
-        scale = 0.95 * (MAX_PHOTOGRAPH_BYTES / len(content)) ** 0.5
-        picture = resize(picture, [max(1, round(side * scale)) for side in picture.shape[1:]])
-        content = encode(picture, photograph=True)
-    return content
 
 
 def sections(pictures: Mapping[str, bytes]) -> dict[str, dict[str, bytes]]:

@@ -1,10 +1,9 @@
-"""Log to TensorBoard: the logger, and a callback that logs a run's row in the table of runs."""
+"""Log to TensorBoard: the logger, and a run's row in the table of runs."""
 
 import functools
 import io
-import math
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +16,10 @@ from torch import Tensor
 from torch.utils.tensorboard.summary import hparams
 
 from kit.checkpoints.checkpoint import MACHINE_ARGUMENTS
+from kit.dashboard.history import read_settings
 from kit.dashboard.report import is_of_class
 from kit.ground.terminal import escape_controls
-from kit.safeguards.checkpoints import monitored_metrics
+from kit.safeguards import Checkpoint
 
 JPEG_QUALITY = 88
 # Parts of the config, and arguments in it, that do not change the result.
@@ -69,7 +69,7 @@ class TensorBoard(TensorBoardLogger):
         super().log_metrics(scalars, step)
 
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
-        """Do nothing: the callback `Hyperparameters` logs the settings of the whole run."""
+        """Do nothing: `log_row` logs the settings of the whole run."""
 
     @_warn_on_full_disk
     def log_settings(self, settings: Mapping[str, Any]) -> None:
@@ -106,80 +106,33 @@ class TensorBoard(TensorBoardLogger):
         self.experiment._get_file_writer().add_summary(summary, step)
 
 
-class Hyperparameters(L.Callback):
-    """Log a row of the tab HParams: settings, and the best validation values and the test values of monitored metrics.
+def log_row(folder: Path, trainer: L.Trainer, metrics: Mapping[str, float]) -> None:
+    """Log a run's row of the tab HParams, in a log of its own: the settings, the best validation value and the metrics.
 
-    All scalars of a log become columns of the table. The run's log has so many scalars that the metrics to
-    compare would be hard to find. So the row has a log of its own, in the folder `best`. Its scalars have the names of
-    the run's curves, so that they add no charts.
+    In the run's own log, TensorBoard would make a column of every scalar.
 
     Args:
-        config: the config that `SavedConfig` writes.
+        folder: the run's folder, which has `config.yaml`.
+        trainer: the trainer of the run.
+        metrics: the value of each metric by log key.
     """
-
-    def __init__(self, config: Any) -> None:
-        self._config = config
-        self._best: dict[str, float] = {}
-        self._row: TensorBoard | None = None
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"best": self._best}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._best = {key: float(value) for key, value in state_dict["best"].items()}
-
-    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if trainer.sanity_checking:
-            return
-        board = next((logger for logger in trainer.loggers if isinstance(logger, TensorBoard)), None)
-        if self._row is None and board and trainer.is_global_zero and trainer.state.fn == "fit":
-            self._row = TensorBoard(Path(board.log_dir, "best"))
-            self._row.log_settings(settings(self._config.as_dict()))
-        improved: dict[str, float] = {}
-        for key, mode in monitored_metrics(trainer, pl_module).items():
-            sign, value = (1 if mode == "max" else -1), float(trainer.callback_metrics.get(key, math.nan))
-            if sign * value > sign * self._best.get(key, -sign * math.inf):
-                improved[key] = value
-        self._best |= improved
-        self._log(improved, trainer.global_step)
-
-    def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        keys = [key.replace("val/", "test/") for key in monitored_metrics(trainer, pl_module)]
-        values = trainer.callback_metrics
-        self._log({key: float(values[key]) for key in keys if key in values}, trainer.global_step)
-
-    def _log(self, values: dict[str, float], step: int) -> None:
-        if self._row and values:
-            self._row.log_metrics(values, step)
-            self._row.save()
+    checkpoint = next(callback for callback in trainer.checkpoint_callbacks if isinstance(callback, Checkpoint))
+    best = {str(checkpoint.monitor): score} if (score := checkpoint.best_model_score) is not None else {}
+    for logger in trainer.loggers:
+        if isinstance(logger, TensorBoard):
+            row = TensorBoard(Path(logger.log_dir, "best"))
+            row.log_settings(settings(folder / "config.yaml"))
+            row.log_metrics({**best, **metrics}, trainer.global_step)
+            row.save()
 
 
-def settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings that may change a run's result, by names such as `optimizer/lr`."""
-    values = flatten({key: value for key, value in config.items() if key not in NOT_LOGGED})
-    chosen = {name: value for name, value in values if name.rpartition("/")[2] not in NOT_LOGGED_ARGUMENTS}
-    return {name.removeprefix("model/").removeprefix("data/"): value for name, value in chosen.items()}
-
-
-def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the name and the value of each nested value that is not None, with names such as `optimizer/lr`.
-
-    The value of an object is the name of its class. The value of a list of objects is the names of the classes. The
-    arguments of objects in a list have names such as `augment/RandomShift/share`.
-    """
-    for key, value in values.items():
-        name = f"{prefix}{key}"
-        parts = value if isinstance(value, list) else [value]
-        if parts and all(isinstance(part, Mapping) and "class_path" in part for part in parts):
-            classes = [part["class_path"].rpartition(".")[2] for part in parts]
-            yield name, ", ".join(classes)
-            for class_name, part in zip(classes, parts, strict=True):
-                nested_prefix = f"{name}/{class_name}/" if isinstance(value, list) else f"{name}/"
-                yield from flatten(part.get("init_args") or {}, nested_prefix)
-        elif isinstance(value, Mapping):
-            yield from flatten(value, f"{name}/")
-        elif value is not None:
-            yield name, value if isinstance(value, (bool, int, float, str)) else str(value)
+def settings(config: Path) -> dict[str, Any]:
+    """Return the values in a `config.yaml` that may change a run's result, by keys such as `model.optimizer.lr`."""
+    chosen = {}
+    for key, value in read_settings(config).items():
+        if key.partition(".")[0] not in NOT_LOGGED and key.rpartition(".")[2] not in NOT_LOGGED_ARGUMENTS:
+            chosen[key] = value
+    return chosen
 
 
 def encode(image: Tensor, photograph: bool = False) -> bytes:

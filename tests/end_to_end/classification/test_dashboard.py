@@ -12,7 +12,7 @@ def classifier(**options) -> Classifier:
 
 def test_pictures_of_a_tiny_run(tiny_run):
     events = EventAccumulator(str(tiny_run)).Reload()
-    samples = {"samples/first_batch", "samples/validation", "samples/worst"}
+    samples = {"samples/first_batch", "samples/predictions", "samples/worst"}
     charts = {f"validation/{name}" for name in ("confusion", "reliability", "precision_recall", "accuracy")}
     assert charts | samples <= set(events.Tags()["images"])
 

@@ -7,7 +7,7 @@ from kit.masks.evaluation import MaskEvaluation
 
 def test_pictures_of_a_tiny_run(tiny_run):
     tags = EventAccumulator(str(tiny_run)).Reload().Tags()
-    samples = {"samples/first_batch", "samples/validation", "samples/worst"}
+    samples = {"samples/first_batch", "samples/predictions", "samples/worst"}
     charts = {"validation/confusion", "validation/iou", "validation/iou_by_size"}
     assert charts | samples <= set(tags["images"])
 

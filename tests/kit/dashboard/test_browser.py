@@ -150,7 +150,7 @@ TABS = [
     ("scalars", ["gradient_norm", "learning_rate", "speed", "test", "train", "val"]),  # groups, folded
     ("images", ["curves/loss", "data", "samples", "validation"]),  # groups, folded
     ("text", ["report/text_summary", "verdict: ", "test/accuracy"]),
-    ("hparams", ["val/accuracy", "test/accuracy", "lr", "fast/version_0/best", "slow/version_0/best"]),
+    ("hparams", ["val/accuracy", "test/accuracy", "model.lr", "fast/version_0/best", "slow/version_0/best"]),
 ]
 
 

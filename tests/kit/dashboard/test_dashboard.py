@@ -26,7 +26,7 @@ TINY = {
     "data": {"class_path": "tiny_task.Shades", "init_args": {"batch_size": 8, "train": 40, "val": 21}},
     "check": "off",
 }
-PICTURES = {f"samples/{name}" for name in ("first_batch", "validation", "worst")}
+PICTURES = {f"samples/{name}" for name in ("first_batch", "predictions", "worst")}
 PICTURES |= {"validation/confusion", "curves/loss", "curves/accuracy", "data/labels"}
 AT_THE_END = PICTURES - {"samples/first_batch", "data/labels"}
 
@@ -120,7 +120,7 @@ def test_exception_in_drawing_is_one_warning_and_ends_no_run(recwarn):
     run = fit("clumsy", "--model", "tiny_task.Clumsy")
     (message,) = [str(warning.message) for warning in recwarn if "dashboard" in str(warning.message)]
     assert "ValueError: clumsy fingers" in message
-    assert set(log(run).Tags()["images"]) == PICTURES - {"samples/validation", "samples/worst"}
+    assert set(log(run).Tags()["images"]) == PICTURES - {"samples/predictions", "samples/worst"}
     assert "train/loss" in log(run).Tags()["scalars"] and (run / "results.json").is_file()
 
 

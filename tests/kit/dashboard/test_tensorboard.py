@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
+import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
@@ -65,15 +66,17 @@ CONFIG = {
     },
 }
 SETTINGS = {
-    "seed_everything": 3, "trainer/max_epochs": 7, "model": "Net", "widths": "[1, 2]", "optimizer": "SGD",
-    "optimizer/lr": 0.5, "data": "Data", "augment": "Flip, Shift", "augment/Shift/share": 0.1,
+    "seed_everything": 3, "trainer.max_epochs": 7, "trainer.max_time": "", "model": "a.Net", "model.widths": "[1, 2]",
+    "model.optimizer": "torch.optim.SGD", "model.optimizer.lr": 0.5, "data": "a.Data",
+    "data.augment": "b.Flip, b.Shift", "data.augment.share": 0.1,
 }  # fmt: skip
 
 
 def test_settings_of_a_run_are_columns_of_the_table_of_runs():
-    assert settings(CONFIG) == SETTINGS
+    Path("config.yaml").write_text(yaml.safe_dump(CONFIG))
+    assert settings(Path("config.yaml")) == SETTINGS
     logger = TensorBoard("runs/row/version_0")
-    logger.log_settings(settings(CONFIG))
+    logger.log_settings(SETTINGS)
     logger.finalize("success")
     events = EventAccumulator("runs/row/version_0").Reload()
     assert "_hparams_/experiment" not in events.summary_metadata  # it would hide the metrics of other tasks
