@@ -14,6 +14,7 @@ from kit.checks.headers import header_faults, read_headers
 from kit.checks.images import ImageList
 from kit.checks.pixels import ImageStatistics, pixel_faults, read_statistics
 from kit.data import ImageDataModule
+from kit.data.description import describe
 from kit.data.samples import evenly_spaced_part
 from kit.ground.errors import UserError
 from kit.ground.faults import Fault, fault
@@ -29,7 +30,7 @@ class Survey(NamedTuple):
     counts: the number of images in each split.
     root: the data's folder.
     notes: other messages, one line each.
-    description: the line about the data, see `Contents.describe`; "" if the data cannot be read.
+    description: the line about the data, see `kit.data.description.describe`; "" if the data cannot be read.
     """
 
     faults: list[Fault]
@@ -67,7 +68,7 @@ def quick_survey(data: ImageDataModule, all_files: bool = False) -> Survey:
 
 
 def full_survey(data: ImageDataModule, size_is_known: bool = True) -> Survey:
-    """Run all checks, including those that decode every image. size_is_known: see `Contents.describe`."""
+    """Run all checks, including those that decode every image. size_is_known: see `kit.data.description.describe`."""
     started = time.monotonic()
     faults: list[Fault] = []
     images, description = ImageList([], [], {}, []), ""
@@ -79,7 +80,7 @@ def full_survey(data: ImageDataModule, size_is_known: bool = True) -> Survey:
             faults += _class_faults(data, images, {})
             if images.samples:
                 splits_val = "train" in images.samples and "val" not in images.samples
-                description = data.describe(images.samples, splits_val, size_is_known)
+                description = describe(data, images.samples, splits_val, size_is_known)
         if "train" not in images.samples:
             raise data.missing("train")
     except UserError as error:

@@ -14,6 +14,7 @@ import lightning as L
 import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
+from torchvision.transforms.v2.functional import resize
 
 from kit.checks.report import faults_values
 from kit.checks.survey import Survey
@@ -31,6 +32,7 @@ from kit.safeguards import Overfitting
 from kit.safeguards.checkpoints import monitored_metrics
 from kit.task import as_task
 
+MAX_PHOTOGRAPH_BYTES = 250_000  # the largest size of a picture of samples; all pictures then have less than 2 MB
 MAX_METRICS = 8  # the largest number of metrics of a validation that have curves
 FIRST_PICTURES = re.compile(r"(first_batch|data_.*)\.(png|jpg)")  # pictures that are drawn when training begins
 HEADINGS = {  # the headings of the page, by the beginning of a picture's name
@@ -100,7 +102,8 @@ class ReportPage(L.Callback):
                     is_photograph = tag == "samples/first_batch"
                     name = "first_batch.jpg" if is_photograph else file_name(tag)
                     folder = Path(trainer.default_root_dir, "pictures")
-                    write_pictures({name: encode(picture, is_photograph)}, folder)
+                    content = encode_photograph(picture) if is_photograph else encode(picture)
+                    write_pictures({name: content}, folder)
 
     def restore(self, history: History) -> None:
         """Take over the curves and the monitored metrics' modes of a run that has ended."""
@@ -167,7 +170,7 @@ class ReportPage(L.Callback):
             return
         with self._drawing("pictures of samples"):
             for name, picture in sample_pictures(task, data, self.samples, split).items():
-                self._pictures[f"{name}.jpg"] = encode(picture, photograph=True)
+                self._pictures[f"{name}.jpg"] = encode_photograph(picture)
 
     def write(
         self, folder: Path, metrics: dict[str, float], figures: dict[str, float], conclusion: str, notes: Sequence[str]
@@ -209,6 +212,14 @@ class ReportPage(L.Callback):
 def file_name(chart_name: str) -> str:
     """Return the name of a chart's file."""
     return re.sub(r"[^\w.-]+", "_", chart_name)[:100] + ".png"
+
+
+def encode_photograph(picture: Tensor) -> bytes:
+    """Encode a picture, uint8 [3 H W], as JPEG. It is made smaller if it exceeds `MAX_PHOTOGRAPH_BYTES`."""
+    while len(content := encode(picture, photograph=True)) > MAX_PHOTOGRAPH_BYTES:
+        scale = 0.95 * (MAX_PHOTOGRAPH_BYTES / len(content)) ** 0.5
+        picture = resize(picture, [max(1, round(side * scale)) for side in picture.shape[1:]])
+    return content
 
 
 def sections(pictures: Mapping[str, bytes]) -> dict[str, dict[str, bytes]]:

@@ -11,13 +11,14 @@ from kit.data.samples import Files, Samples
 from kit.ground.terminal import escape
 
 
-def describe(data: Contents, splits: Mapping[str, Samples | None], splits_val: bool) -> str:
+def describe(data: Contents, splits: Mapping[str, Samples | None], splits_val: bool, size_is_known: bool = True) -> str:
     """Return one line about the data: the format, the number of images, classes and objects, and the size.
 
     Args:
         data: the data module.
         splits: the samples of each split, or None.
-        splits_val: whether validation uses a part that is split off from train.
+        splits_val: whether validation uses, or will use, a part that is split off from train.
+        size_is_known: False leaves out the size.
     """
     existing = {split: samples for split in SPLITS if (samples := splits.get(split)) is not None}
     counts = " / ".join(f"{len(samples):,}" for samples in existing.values())
@@ -31,6 +32,8 @@ def describe(data: Contents, splits: Mapping[str, Samples | None], splits_val: b
     line = f"data: {data.format_name or type(data).__name__}, {', '.join(facts)}"
     if splits_val:
         line += "; val is split off from train"
+    if not size_is_known:
+        return escape(line)
     first = next(iter(existing.values()))
     size = "x".join(map(str, first.shape[1:])) if first.one_size else ""
     if not size:

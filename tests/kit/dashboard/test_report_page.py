@@ -1,6 +1,7 @@
 """The page that a run leaves in its folder."""
 
 import base64
+import io
 import math
 import re
 from html.parser import HTMLParser
@@ -10,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 import tiny_task
 import torch
+from PIL import Image
 from tiny_run import killed_at, write_config
 
 from kit.cli import verbs
@@ -64,6 +66,14 @@ def test_pictures_are_files_beside_the_page():
     photographs = ("first_batch", "predictions", "worst")
     assert set(files) == {*(f"{name}.png" for name in charts), *(f"{name}.jpg" for name in photographs)}
     assert all(base64.b64encode(picture).decode() in content for picture in files.values())
+
+
+def test_photographs_have_a_limited_size():
+    picture = torch.randint(256, (3, 700, 900), dtype=torch.uint8)  # noise cannot be compressed
+    content = report_page.encode_photograph(picture)
+    assert 50_000 < len(content) <= report_page.MAX_PHOTOGRAPH_BYTES
+    width, height = Image.open(io.BytesIO(content)).size
+    assert width / height == pytest.approx(9 / 7, 0.01)
 
 
 def test_name_of_a_chart_cannot_lead_out_of_the_folder():
