@@ -246,7 +246,9 @@ BAD += ["tests", "kit", TASKS[0]]
 
 @pytest.mark.parametrize("name", BAD)
 def test_a_bad_name_is_refused(name, tmp_path, capsys):
-    with pytest.raises(UserError, match=rf"--name {name}: .*lower-case.*keyword.*folder.*choose another"):
+    with pytest.raises(
+        UserError, match=rf"--name {name}: begin with a lower-case letter.*keyword.*folder.*choose another"
+    ):
         command.new([str(tmp_path / "there"), "--task", TASKS[0], "--name", name])
     assert list(tmp_path.iterdir()) == []
 
@@ -259,7 +261,10 @@ def test_folder_of_the_same_name_does_not_matter(tmp_path, monkeypatch):
 
 
 WRONG = [
-    (["--task", "detectoin"], r"no task 'detectoin'; did you mean 'detection'\?; give one or several of: "),
+    (
+        ["--task", "detectoin"],
+        r"no task 'detectoin'; did you mean 'detection'\?; give one or several, separated by commas, of: ",
+    ),
     (["--task", f"{TASKS[0]},detectoin"], "no task 'detectoin'"),
     ([], "which task"),
     (["--task", ","], "which task"),

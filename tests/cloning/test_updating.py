@@ -249,6 +249,21 @@ def test_refused_update_changes_nothing(pair, tmp_path):
     assert ended.returncode == 2 and "is not the root of a git repository" in ended.stderr
 
 
+def test_version_without_the_library_is_refused(pair):
+    """Python would find the library of another version."""
+    template, clone = pair
+    git(template, "mv", "src/kit", "src/older")
+    older = commit(template, "Before the library")
+    git(template, "mv", "src/older", "src/kit")
+    commit(template, "After it")
+    pyproject = clone / "pyproject.toml"
+    pyproject.write_text(re.sub(r'commit = ".*"', f'commit = "{older}"', pyproject.read_text()))
+    before = commit(clone, "Of an older version")
+    ended = new(template, clone, "--update")
+    assert ended.returncode == 2 and f"the template {older[:10]} has no src/kit" in ended.stderr, ended.stderr
+    assert git(clone, "rev-parse", "HEAD").strip() == before and git(clone, "status", "--porcelain") == ""
+
+
 def test_variables_of_a_git_hook_are_ignored(pair, tmp_path):
     """git tells its hooks where the files of its repository are."""
     template, _ = pair

@@ -14,7 +14,7 @@ from kit.cloning.updating import update
 from kit.ground import app
 from kit.ground.errors import UserError, did_you_mean
 
-NAME_RULE = "use lower-case letters, digits and underscores, and no keyword, module or template folder"
+NAME_RULE = "begin with a lower-case letter, then use such letters, digits and _; no keyword, module or template folder"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -34,7 +34,7 @@ def new(args: list[str]) -> None:
     parser = _Parser(prog=app.command("new"), allow_abbrev=False, description="Make a project of your own.")
     parser.add_argument("folder", metavar="FOLDER", type=Path, help="the folder of the project, new or empty")
     parser.add_argument("--name", help="the name of its package; by default the folder's name")
-    choices = f"one or several of: {', '.join(template.tasks)}"
+    choices = f"one or several, separated by commas, of: {', '.join(template.tasks)}"
     parser.add_argument("--task", action="append", default=[], metavar="TASK", help=choices)
     parser.add_argument("--update", action="store_true", help="merge later changes of the template into a clone")
     options = parser.parse_args(args)

@@ -76,12 +76,14 @@ def _make_again(root: Path, temporary: Path, commit: str, origin: dict[str, Any]
         the hash of the fetched commit.
 
     Raises:
-        UserError: the commit has none of the clone's tasks, or the clone cannot be made.
+        UserError: the commit has no `src/kit` or none of the clone's tasks, or the clone cannot be made.
     """
     checkout, clone = temporary / "template", temporary / "clone" / origin["name"]
     clone.parent.mkdir(parents=True)
     git.run(temporary, "clone", "--quiet", "--shared", "--no-checkout", str(root), str(checkout))
     git.run(checkout, "checkout", "--quiet", "--detach", commit)
+    if not (checkout / "src/kit").is_dir():  # Python would find another version of the library
+        raise UserError(f"the template {commit[:10]} has no src/kit, and is too old to update from: start anew")
     tasks = [task for task in origin["tasks"] if task in Template(checkout).tasks]
     if not tasks:
         raise UserError(f"the template {commit[:10]} has no task {' and no '.join(origin['tasks'])}")

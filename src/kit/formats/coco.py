@@ -66,14 +66,16 @@ def read_document(file: Path, root: Path, images_folder: str | None = None) -> D
     """
     content = read(file)
     names, by_image = categories(content), defaultdict[Any, list[dict[str, Any]]](list)
-    category_counts = Counter(entry["category_id"] for entry in content["annotations"])
-    faults = joined_class_faults((name for id, name in names.items() if id in category_counts), file)
-    for id in sorted(category_counts.keys() - names.keys(), key=str):
-        message = f"no category has the id {id} of {category_counts[id]} annotation(s)"
-        faults.append(fault("class-unknown", file, message))
+    by_category = defaultdict[Any, list[dict[str, Any]]](list)
     for entry in content["annotations"]:
+        by_category[entry["category_id"]].append(entry)
         if entry["category_id"] in names:
             by_image[entry["image_id"]].append(entry)
+    faults = joined_class_faults((name for id, name in names.items() if id in by_category), file)
+    for id in sorted(by_category.keys() - names.keys(), key=str):
+        facts = f"{len(by_category[id])} annotation(s), the first with the id {by_category[id][0].get('id')}"
+        message = f"no category has the id {id} of {facts}; add the category, or remove the annotations"
+        faults.append(fault("class-unknown", file, message))
     for id in sorted(by_image.keys() - {entry["id"] for entry in content["images"]}, key=str):
         faults.append(fault("image-missing", file, f"no image has the id {id} of {len(by_image[id])} annotation(s)"))
     if images_folder is not None and not (root / images_folder).is_dir():

@@ -33,9 +33,7 @@ def open_labels(
         UserError: neither or both formats are found, the table does not exist, or there are several tables.
         OtherOptions: an argument does not belong to the format.
     """
-    tables = [root / (file or TABLE)]
-    if file is None and not tables[0].is_file():
-        tables = [file for file in files_in(root, {".csv", ".tsv"}) if {*COLUMNS} <= {*column_names(file)}] or tables
+    tables = [root / file] if file is not None else _find_tables(root)
     if format is None:
         format = "table" if file is not None else _recognise(root, ClassFolders(root), tables)
     table_options = {"file": file, "label_separator": None if separator == SEPARATOR else separator}
@@ -54,6 +52,16 @@ def open_labels(
     return LabelTable(root, tables[0], separator)
 
 
+def _find_tables(root: Path) -> list[Path]:
+    """Return the tables in a folder that list images, but only `labels.csv` if it is one of them or there are none."""
+    tables = [file for file in files_in(root, {".csv", ".tsv"}) if _lists_images(file)]
+    return tables if tables and root / TABLE not in tables else [root / TABLE]
+
+
+def _lists_images(file: Path) -> bool:
+    return {*COLUMNS} <= {*column_names(file)}
+
+
 def _recognise(root: Path, folders: ClassFolders, tables: Sequence[Path]) -> str:
     """Return the format of the data in a folder. If there is a table, a single folder with images is not a class."""
     has_table = tables[0].is_file()
@@ -62,7 +70,7 @@ def _recognise(root: Path, folders: ClassFolders, tables: Sequence[Path]) -> str
     formats = {}
     if names and not (has_table and len(names) == 1):
         formats["folders"] = f"{len(names)} class folder{'s' * (len(names) > 1)} in {folders.first_split}"
-    if has_table:
+    if has_table and (not formats or _lists_images(tables[0])):  # reading raises an error if a column is missing
         formats["table"] = f"the table {tables[0].name}" if len(tables) == 1 else f"{len(tables)} tables"
     expected = f"{folders.first_split}/CLASS/*.jpg (folders named train, val or test are splits), "
     return choose_format(root, formats, f"{expected}or {root / TABLE} with the columns path and label")

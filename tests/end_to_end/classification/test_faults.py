@@ -15,7 +15,7 @@ from project.classification import ImageFolder
 
 PLANTS: dict[str, tuple[str, Callable[[], object]]] = {
     "annotation-missing": ("train/x.jpg", lambda: shutil.copy("photos/train/cat/1.jpg", "photos/train/x.jpg")),
-    "ignored-file": ("train/cat/x.svg", lambda: Path("photos/train/cat/x.svg").write_bytes(b"x")),
+    "ignored-file": ("train/cat/x.heic", lambda: Path("photos/train/cat/x.heic").write_bytes(b"x")),
     "class-unknown": ("val/cow", lambda: shutil.copytree("photos/val/cat", "photos/val/cow")),
     "class-empty": ("train/cow", lambda: Path("photos/train/cow").mkdir()),
 }

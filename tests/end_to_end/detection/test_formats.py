@@ -561,16 +561,22 @@ def test_mistakes_in_yaml_are_one_line(tiny, tmp_path, names, said):
     assert "\n" not in str(raised.value)
 
 
-def test_yaml_of_another_machine(tiny, tmp_path):
+def test_yaml_of_another_machine(tiny, tmp_path, capsys):
     yolo_halves(tiny, tmp_path, "{}/images", "{}/labels")
-    splits = "train: ../train/images\nval: val\\images\ntest: /x/images\n"
+    splits = "train: /content/ds/train/images\nval: D:\\ds\\val\\images\ntest: /x/images\n"
     (tmp_path / "data.yaml").write_text(f"path: /content\n{splits}names: [cat, dog, owl]\n")
     (tmp_path / "images").mkdir()
     with pytest.warns(UserWarning, match="no test images at /x/images"):
         data = BoxFolder(root=str(tmp_path))
     assert {split: len(paths) for split, paths in data.reader.sources.items()} == {"train": 4, "val": 2}
-    (tmp_path / "data.yaml").write_text("train: /content/ds/train/images\nnames: [cat, dog, owl]\n")
-    with pytest.raises(UserError, match=r"data\.yaml: train is /content/ds/train/images, but nothing is at /content/"):
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2 and "'/content/ds/train/images'" in lines[0] and f"{tmp_path}/train/images" in lines[0]
+    splits = "train: ./data/train/images\nval: ./data/val/images\n"
+    (tmp_path / "data.yaml").write_text(f"{splits}names: [cat, dog, owl]\n")
+    data = BoxFolder(root=str(tmp_path))
+    assert {split: len(paths) for split, paths in data.reader.sources.items()} == {"train": 4, "val": 2}
+    (tmp_path / "data.yaml").write_text("train: data/\nnames: [cat, dog, owl]\n")  # not all images
+    with pytest.raises(UserError, match=r"data\.yaml: train is data/, but nothing is at "):
         BoxFolder(root=str(tmp_path))
 
 

@@ -22,7 +22,7 @@ PLANTS: dict[str, tuple[str, str, Callable[[Path], object]]] = {
     "duplicate": ("warning", "train/cat/x.jpg", lambda file: shutil.copy("photos/train/cat/3.jpg", file)),
     "class-unknown": ("error", "val/cow", lambda file: shutil.copytree("photos/val/cat", file)),
     "annotation-missing": ("warning", "train/x.jpg", lambda file: picture(99).save(file)),
-    "ignored-file": ("warning", "train/cat/x.svg", lambda file: file.write_bytes(b"x")),
+    "ignored-file": ("warning", "train/cat/x.heic", lambda file: file.write_bytes(b"x")),
 }
 
 

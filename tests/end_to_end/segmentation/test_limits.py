@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,10 @@ def test_too_large_polygons_and_run_lengths_are_refused() -> None:
     for polygon in ([0, 0, 6000, 6000] * 2000, [0, 0, 1e300, 5, 5, 5], [0, 0, -1_000_000, 5, 5, 5]):
         (fault,) = read(_coco(segmentation=[polygon]), Path()).faults
         assert "at most 2,000,000 pixels" in fault.message
+    (fault,) = read(_coco(segmentation=[[1, 1, None, 5] * 30]), Path()).faults
+    assert re.fullmatch(r"annotation 1: its segmentation is \[\[1, 1, null, .{46}\.\.\., .*finite.*", fault.message)
+    (fault,) = read(_coco(segmentation=[1, 2]), Path()).faults
+    assert "is [1, 2], but must be polygons of finite numbers x, y, x, y, ... with at least 3 corners" in fault.message
     document = read(_coco(segmentation={"size": [10**6, 10**6], "counts": [0, 10**12]}), Path())
     assert CocoShapes(document.file, ((1, 0),)).draw(document.images[0])[1] != []
     many = [[value for x in range(320) for value in (2 * x, 0, 2 * x + 1, 479)]]  # a comb that fills the image

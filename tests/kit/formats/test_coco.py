@@ -84,6 +84,16 @@ def test_categories_are_sorted_by_id_with_any_supercategory():
     assert list(categories(read(write(categories=listed))).items()) == [(5, "owl"), ("a", "None"), ("b", "7")]
 
 
+def test_unlisted_category_is_named_with_its_first_annotation():
+    unlisted = [{**NEEDED, "id": id, "category_id": 7} for id in (12, 13)]
+    document = read_document(write(annotations=[{**NEEDED, "id": 1}, *unlisted], categories=entries(1)), Path())
+    assert [entry["id"] for entry in document.images[0].annotations] == [1]
+    (fault,) = document.faults
+    assert (fault.kind, fault.file) == ("class-unknown", "x.json")
+    start = "no category has the id 7 of 2 annotation(s), the first with the id 12"
+    assert fault.message == f"{start}; add the category, or remove the annotations"
+
+
 def test_labelme_is_named_with_a_converter():
     for name in ("my set/a.json", "my set/b.json"):
         Path(name).parent.mkdir(exist_ok=True)

@@ -136,6 +136,17 @@ def test_files_of_operating_systems_are_skipped():
     assert folders(Path("root")) == [Path("root/2.JPG")]
 
 
+def test_heic_images_are_reported_once_for_each_data_set():
+    for root in ("one", "two"):
+        for name in ("a/1.HEIC", "a/2.heif", "b/3.heic", "b/4.jpg"):
+            Path(root, name).parent.mkdir(parents=True, exist_ok=True)
+            Path(root, name).touch()
+        with pytest.warns(UserWarning, match=rf"{root}/.*: HEIC images, such as this one, .* JPEG") as warned:
+            assert images(data_folder(root)) == [Path(root, "b/4.jpg")]
+            assert images(Path(root, "b")) == [Path(root, "b/4.jpg")]
+        assert len(warned) == 1
+
+
 def test_broken_link_is_reported():
     Path("root/a").mkdir(parents=True)
     for name in ("root/a/more", "root/b", "root/a/1.jpg"):

@@ -38,7 +38,9 @@ RECOGNISED = [  # the files, the tables, the arguments, and the source of the la
     (["images/1.jpg"], {"own__tsv": TABLE.replace(",", "\t"), "sizes__csv": "a,b\n"}, {}, "root/own.tsv"),
     (["images/1.jpg"], {"labels__csv": TABLE, "fold__csv": TABLE}, {}, "root/labels.csv"),
     (["images/1.jpg"], {"labels__csv": "name,class\n"}, {}, "root/labels.csv"),  # reading it names the columns
+    (["images/1.jpg"], {"labels__csv": "name,class\n", "own__csv": TABLE}, {}, "root/own.csv"),
     (FOLDERS, {"meta__csv": "name,class\n"}, {}, "root"),
+    (FOLDERS, {"labels__csv": "name,class\n"}, {}, "root"),
     (FOLDERS, {"labels__csv": TABLE}, {"format": "folders"}, "root"),
     (FOLDERS, {"labels__csv": TABLE}, {"format": "table"}, "root/labels.csv"),
     (FOLDERS, {"fold__csv": TABLE, "other__csv": TABLE}, {"file": "fold.csv"}, "root/fold.csv"),
@@ -57,7 +59,7 @@ REFUSED = [  # the files, the tables, the arguments, and words of the message
     (["1.jpg"], {}, {}, ["root/CLASS", "labels.csv", "path and label"]),
     (FOLDERS, {"labels__csv": TABLE}, {}, ["2 class folders", "labels.csv", "--data.format"]),
     (FOLDERS, {"a__csv": "path,label\ncat/1.jpg,0\ncat/2.jpg,1\n"}, {}, ["2 class folders", "a.csv"]),
-    (FOLDERS, {"labels__csv": "name,class\n"}, {}, ["2 class folders", "labels.csv"]),
+    (FOLDERS, {"labels__csv": "name,class\n", "own__csv": TABLE}, {}, ["2 class folders", "own.csv"]),
     (FOLDERS, {"a__csv": TABLE, "b__csv": TABLE}, {}, ["2 class folders", "2 tables", "--data.format"]),
     (["1.jpg"], {"a__csv": TABLE, "b__csv": TABLE}, {}, ["a.csv", "b.csv", "--data.file"]),
     (FOLDERS, {}, {"format": "table"}, ["no table", "root/labels.csv", "--data.file"]),

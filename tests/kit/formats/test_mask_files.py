@@ -6,6 +6,7 @@ from PIL import Image
 
 from kit.formats.masks.classes import Entry, class_number
 from kit.formats.masks.mask_files import MaskPairs
+from kit.formats.masks.mask_images import MaskImages
 from kit.formats.masks.masks import IGNORED, UNKNOWN
 from kit.formats.pairs import Pairs
 from kit.ground.errors import UserError
@@ -34,6 +35,21 @@ def test_reader_gives_ids_of_one_name_one_class_number_and_ignores_void(tmp_path
     read = classes.reader(["car", "sky"]).classes(MASK)  # a checkpoint may have another order
     assert read.tolist() == [[IGNORED, 1, 0], [0, IGNORED, 1]]
     assert classes.reader(["sky", "car"]).classes(np.array([[3]], np.uint8)).tolist() == [[UNKNOWN]]
+
+
+def test_first_of_many_unknown_values_are_named(tmp_path):
+    colours = np.arange(300 * 400, dtype=np.uint32).view(np.uint8).reshape(300, 400, 4)[..., 2::-1]  # all differ
+    Image.fromarray(np.ascontiguousarray(colours)).save(tmp_path / "colours.png")
+    Image.fromarray(np.arange(2, 22, dtype=np.uint8)[None]).save(tmp_path / "ids.png")
+    reader = MaskImages(((0, 0), (1, 1)), ((0, 0),))
+    _, [(kind, _, message)] = reader.draw(tmp_path / "colours.png")
+    assert kind == "mask-colour-unknown" and message.startswith("colours [0, 0, 1], [0, 0, 2], ")
+    assert "[0, 0, 8], ... of no class" in message
+    _, [(kind, _, message)] = reader.draw(tmp_path / "ids.png")
+    assert kind == "mask-id-unknown" and message.startswith("ids 2, 3, 4, 5, 6, 7, 8, 9, ... of no class")
+    Image.new("RGB", (4, 4), (200, 100, 50)).save(tmp_path / "one.png")
+    _, [(_, _, message)] = reader.draw(tmp_path / "one.png")
+    assert message.startswith("colour [200, 100, 50] of no class")
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from kit.formats.paths import Finder, split_lists, unlisted_images
 
 DECOMPOSED = unicodedata.normalize("NFD", "é")
 FILES = ["images/cam0/0.png", "images/cam1/0.png", "images/a b (1).jpg", "images/frame.001.jpg", "other/1.png"]
+FILES += ["images/a b (1).heic"]  # not used, and so no second file that `a b (1)` may mean
 FILES += [f"images/é/{DECOMPOSED}.png", "images/a%20c.png", "images/a c.png", "images/Big.PNG", "images/e?d=f.png"]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lightning.pytorch.utilities.rank_zero import rank_zero_warn
+from lightning.pytorch.utilities.rank_zero import rank_zero_only, rank_zero_warn
 
 from kit.data.decode import EXTENSIONS
 from kit.formats.folders import SPLIT_NAMES, files_in, folders, images, split_folders, subfolder
@@ -14,6 +14,7 @@ from kit.formats.paths import Finder, first_file
 from kit.formats.text import number, read_lines
 from kit.ground.errors import UserError
 from kit.ground.files import MAX_CONFIG_BYTES, read_ends
+from kit.ground.terminal import escape
 from kit.ground.yaml_files import read_yaml, read_yaml_as_text
 
 MAX_CLASSES = 100_000  # larger class numbers are mistakes, and would fill the memory
@@ -123,19 +124,23 @@ def _class_names(file: Path, content: dict[str, Any]) -> list[str]:
 def _images_at(entry: str, bases: list[Path]) -> list[Path] | None:
     """Return the images in a folder, or the images that a text file lists, or None if neither exists.
 
-    Exports may write `../train/images` for `train/images`, and CVAT writes `data/train.txt` for `train.txt`. Listed
-    images that do not exist are included. `YoloBoxes.read` reports them.
+    Exports may write `../train/images` for `train/images`. A path that does not exist may be a path on another machine.
+    Then its longest end that exists is used, and printed. The end `images` is not used, since it may be the folder of
+    another split. Listed images that do not exist are included. `YoloBoxes.read` reports them.
 
     Args:
         entry: the path of the folder or the text file.
         bases: the folders that the path may be relative to. The last is the data set's folder.
     """
-    relative = entry.replace("\\", "/")
-    candidates = relative.removeprefix("../"), relative, relative.removeprefix("data/")
+    relative = Path(entry.replace("\\", "/"))
+    ends = [Path(*relative.parts[start:]) for start in range(1, len(relative.parts))]
+    candidates = [str(relative).removeprefix("../"), relative, *(end for end in ends if str(end) != "images")]
     paths = [base / candidate for candidate in candidates for base in bases]
     path = next(filter(os.path.exists, paths), None)  # `Path.exists` raises an error if a name is too long
     if path is None:
         return None
+    if path not in paths[: 2 * len(bases)]:  # neither of the first two candidates
+        rank_zero_only(print)(escape(f"{bases[-1]}: '{entry}' was found at another path, {path}"))
     if path.is_dir():
         return images(path)
     find_image = Finder(lambda: images(bases[-1]), [path.parent, *bases])

@@ -19,7 +19,9 @@ from kit.ground.files import max_pixels, open_image
 # 20,000 corners in a zigzag may take 5 GB and a minute.
 MAX_OUTLINE = 2_000_000
 MAX_PIXELS = max_pixels()
-EXPECTED = f"polygons of at least 3 corners and at most {MAX_OUTLINE:,} pixels, or run lengths that fit into the image"
+EXPECTED = "polygons of finite numbers x, y, x, y, ... with at least 3 corners and an outline of at most "
+EXPECTED += f"{MAX_OUTLINE:,} pixels, or run lengths that fit into the image"
+MAX_VALUE = 60  # the largest number of characters of an invalid value in an error message
 TOLERANCE = 1.0  # the number of pixels by which a corner may lie outside of the image, since programs round
 
 
@@ -131,8 +133,10 @@ def read(file: Path, root: Path, images_folder: str | None = None) -> Document:
                 segmentation = _segmentation(entry.get("segmentation"))
                 shapes.append(Shape(entry.get("id"), entry["category_id"], entry["iscrowd"], segmentation))
             except (ValueError, TypeError, OverflowError, KeyError):
-                value = json.dumps(entry.get("segmentation"))[:60]
-                problems.append(f"annotation {entry.get('id')}: its segmentation is {value}, but must be {EXPECTED}")
+                text = json.dumps(entry.get("segmentation"))
+                value = text[:MAX_VALUE] + "..." * (len(text) > MAX_VALUE)
+                problem = f"its segmentation is {value}, but must be {EXPECTED}; it is left out"
+                problems.append(f"annotation {entry.get('id')}: {problem}")
         images.append(image._replace(size=size, annotations=shapes))
     faults = [fault("annotation-unreadable", file, problem) for problem in problems]
     return document._replace(images=images, faults=document.faults + faults)

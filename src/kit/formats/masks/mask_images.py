@@ -51,12 +51,16 @@ def _unknown(values: np.ndarray) -> Problem:
     Args:
         values: pixel values [n], or colours [n 3].
     """
-    words = [str(value) for value in np.unique(values, axis=0).tolist()]
+    has_colours = values.ndim == 2
+    # Comparing rows is slow. With `return_counts`, numpy sorts: if most values differ, this is faster than hashing.
+    unique, _ = np.unique(values @ PACKING if has_colours else values, return_counts=True)
+    listed = unique[:MAX_LISTED].tolist()
     kind, noun, remedy = "mask-id-unknown", "id", "give --data.class_names or --data.ids, or add them to --data.ignore"
-    if values.ndim == 2:
+    if has_colours:
+        listed = [[value >> 16, value >> 8 & 255, value & 255] for value in listed]
         kind, noun, remedy = "mask-colour-unknown", "colour", "give each class's colour with --data.colors"
-    listed = ", ".join(words[:MAX_LISTED]) + ", ..." * (len(words) > MAX_LISTED)
-    return kind, "error", f"{noun}{'s' * (len(words) > 1)} {listed} of no class; {remedy}"
+    words = ", ".join(map(str, listed)) + ", ..." * (len(unique) > MAX_LISTED)
+    return kind, "error", f"{noun}{'s' * (len(unique) > 1)} {words} of no class; {remedy}"
 
 
 def _look_up(values: np.ndarray, table: Sequence[tuple[int, int]]) -> np.ndarray:
