@@ -118,15 +118,15 @@ def config_of(content: dict[str, Any]) -> dict[str, Any]:
     """Return the config of the model and the data module in a checkpoint, `{"model": ..., "data": ...}`.
 
     Arguments that depend on the machine are left out. In nested arguments, such as `net`, `pretrained` becomes False
-    and `weights` None, since the checkpoint has these weights. `features` is not changed, and neither are `pretrained`
-    and `weights` of the model itself.
+    and `weights` None, since the checkpoint has these weights. `features` is not changed, since the checkpoint
+    lacks the weights of its net, and neither are `pretrained` and `weights` of the model itself.
     """
     config = {}
     for part, key in (("model", "hyper_parameters"), ("data", "datamodule_hyper_parameters")):
         values = dict(content.get(key) or {})
         if class_path := values.pop("_class_path", None):
             arguments = {key: values[key] for key in values if key not in ("_instantiator", *MACHINE_ARGUMENTS)}
-            # The features for style transfer keep `pretrained`, since the checkpoint lacks the weights of their net.
+            # The features for style transfer keep `weights`, since the checkpoint lacks the weights of their net.
             nested = {key: _without_pretrained(value) for key, value in arguments.items() if key != "features"}
             config[part] = {"class_path": class_path, "init_args": {**arguments, **nested}}
     return config

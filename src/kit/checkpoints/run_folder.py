@@ -113,7 +113,7 @@ def refuse_foreign_paths(config: dict[str, Any], args: list[str], run: Path) -> 
         is_path = may_be_written and (is_typed_path or PATH_TEXTS.match(value) or PATH_KEYS.search(option))
         is_allowed = is_inside(value, run) and not NEVER_INSIDE.match(value)
         if (is_path or option in WRITTEN_KEYS) and not is_allowed and (option, value) not in given:
-            problem = f"{run / 'config.yaml'}: {key} is {value!r}, which is not in the run's folder"
+            problem = f"{key} is {value!r}, which is not in the run's folder {run}"
             raise UserError(f"{problem}; to let the run write there, add --{option} {value}")
 
 

@@ -138,7 +138,8 @@ class _Checker:
         elif expected.classes and CLASS_PATH.fullmatch(text):
             self._import_if_allowed(text, expected, key)
         elif not expected.text or any(kind.__name__ == text for kind in subclasses(expected.classes)):
-            self.refuse(key, f"is {_brief(text)}, but must be a whole class path (package.module.Class), or a list")
+            alternative = ", or a list" if expected.items else ""
+            self.refuse(key, f"is {_brief(text)}, but must be a whole class path (package.module.Class){alternative}")
         elif expected.classes and any(os.path.isfile(folder / text) for folder in (Path(), self.file.parent)):  # noqa: PTH113
             self.refuse(key, f"is {_brief(text)}, which the parser would open as a file")
 
@@ -188,7 +189,7 @@ class _Checker:
         try:
             target = getattr(import_module(module), name)  # the name is known only at run time
         except (Exception, SystemExit) as error:  # importing a module may raise any exception
-            earlier = "; was the file made by an earlier version? Then train again" if package == app.package else ""
+            earlier = "; was the file made by an earlier version? Then train again" if is_own else ""
             self.refuse(key, f"{claim}, which cannot be imported ({one_line(error)}){earlier}")
         is_class, classes = isinstance(target, type), tuple(expected.classes) or (NN_MODULE,)
         if is_class or isroutine(target):

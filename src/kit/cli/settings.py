@@ -20,6 +20,7 @@ from kit.ground.unexpected import is_from_user_code, message_of, message_prefix
 MAX_PROCESSES = max(8, os.cpu_count() or 1)  # the largest number of processes on this machine, on cores or GPUs
 NUMBERS = re.compile(r"auto|-?\d+(,\s*\d+)*,?")
 NO_GPU = "but PyTorch finds no GPU here: leave out the overlay for GPUs, or add --trainer.accelerator auto"
+NO_TRAINING = "with which nothing would be trained: give more than 0, or leave it out"
 CHECKS: tuple[tuple[str, Callable[[Any], bool], str], ...] = (  # a trainer's key, whether its value is wrong, and why
     ("accelerator", lambda name: name in ("gpu", "cuda") and not torch.accelerator.is_available(), NO_GPU),
     ("accumulate_grad_batches", lambda number: number < 1, "but must be at least 1"),
@@ -27,6 +28,9 @@ CHECKS: tuple[tuple[str, Callable[[Any], bool], str], ...] = (  # a trainer's ke
     ("devices", lambda number: str(number).isdigit() and int(number) > MAX_PROCESSES, "but this machine has fewer"),
     ("devices", lambda value: isinstance(value, str) and not NUMBERS.fullmatch(value), "but must be numbers or auto"),
     ("gradient_clip_val", lambda norm: norm < 0, "but must be at least 0"),
+    ("limit_train_batches", lambda amount: amount == 0, NO_TRAINING),
+    ("max_epochs", lambda number: number == 0, NO_TRAINING),
+    ("max_steps", lambda number: number == 0, NO_TRAINING),
     ("val_check_interval", lambda amount: amount == 0, "but must be above 0; see also --trainer.limit_val_batches 0"),
 )
 # The module that writes a task's predictions, and the module of `kit.zoo` that has nets for the task.

@@ -93,8 +93,7 @@ def _train(cli: CLI, ckpt_path: Path | None, args: list[str]) -> None:
             restarting.check(trainer, data, ckpt_path, cli.force)
         _, args = extract_option(args, "--resume")
         args = ["--config", str(cli.resumed_folder / "config.yaml"), *args]  # `check` takes no --resume
-    if not ckpt_path:
-        restarting.refuse_callbacks(trainer)
+    restarting.refuse_callbacks(trainer)
     if cli.config.check != "off" and trainer.is_global_zero and isinstance(data, ImageDataModule):
         cli.report_page.survey = _check_quickly(data, strict=cli.config.check == "strict", args=args)
     if trainer.world_size > 1:

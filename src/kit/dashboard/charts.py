@@ -48,7 +48,8 @@ def draw_chart(chart: Chart) -> Tensor:
         figure = Figure((WIDTH, HEIGHT), dpi=DPI, layout="constrained")
         canvas = FigureCanvasAgg(figure)
         figure.suptitle(fill(drawable(chart.title), MAX_TITLE), size=10)
-        DRAWING[type(chart)](chart, figure.subplots())
+        draw = next(draw for kind, draw in DRAWING.items() if isinstance(chart, kind))
+        draw(chart, figure.subplots())
         canvas.draw()
         pixels = np.asarray(canvas.buffer_rgba())[..., :3]
     return torch.from_numpy(pixels.copy()).permute(2, 0, 1)

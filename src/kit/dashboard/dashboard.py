@@ -1,8 +1,7 @@
 """The dashboard: log pictures of samples, a confusion matrix and curves to TensorBoard."""
 
 import time
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import lightning as L
@@ -110,29 +109,30 @@ class Dashboard(L.Callback):
     def _log_samples(self, step: int) -> None:
         """Log pictures of validation samples with predictions, and of generated images."""
         if data := self._data:
-            pictures = partial(sample_pictures, self._task, data, self.samples, "val")
-            self._log("pictures of samples", "samples", pictures, step)
+            task, count = self._task, self.samples
+            self._log("pictures of samples", "samples", lambda: sample_pictures(task, data, count, "val").items(), step)
 
     def _log_charts(self, step: int) -> None:
-        if self._page:
-            self._log("curves", "curves", self._page.curve_pictures, step)
-        self._log("charts", "validation", partial(chart_pictures, self._task), step)
+        if page := self._page:
+            self._log("curves", "curves", lambda: page.curve_pictures().items(), step)
+        self._log("charts", "validation", lambda: chart_pictures(self._task), step)
         self._is_pending = False
 
-    def _log(self, group: str, folder: str, pictures: Callable[[], Mapping[str, Tensor]], step: int) -> None:
+    def _log(self, group: str, folder: str, pictures: Callable[[], Iterable[tuple[str, Tensor]]], step: int) -> None:
         """Draw and log pictures, and measure the time. After an exception, warn, and do not draw this group again.
 
         Args:
             group: the name of the pictures in the warning.
             folder: the first part of the pictures' tags.
-            pictures: a function that returns the pictures, uint8 [3 H W], by the second part of their tags.
+            pictures: a function that returns the second part of each picture's tag, and the picture, uint8 [3 H W]. It
+                may draw them one by one: those before an exception are logged.
             step: the step to log.
         """
         if not self._board or group in self._failed:
             return
         start = time.perf_counter()
         try:
-            for name, picture in pictures().items():
+            for name, picture in pictures():
                 self._board.log_picture(f"{folder}/{name}", picture, step, photograph=folder == "samples")
         except Exception as error:  # a task of any author may raise any exception
             self._failed.add(group)

@@ -1,6 +1,6 @@
 """Draw pictures of samples with their predictions, by the task's method `draw`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from itertools import accumulate
 from pathlib import Path
@@ -106,10 +106,10 @@ def sample_pictures(task: Any, data: ImageDataModule, max_count: int, split: str
     return pictures
 
 
-def chart_pictures(task: Any) -> dict[str, Tensor]:
-    """Return pictures of the charts of the latest evaluation by name, uint8 [3 H W]."""
-    charts = task.measured.charts() if task.measured else {}
-    return {name: draw_chart(chart) for name, chart in charts.items()}
+def chart_pictures(task: Any) -> Iterator[tuple[str, Tensor]]:
+    """Yield the name and the picture of each chart of the latest evaluation, uint8 [3 H W]."""
+    for name, chart in task.measured.charts().items() if task.measured else ():
+        yield name, draw_chart(chart)
 
 
 def worst_samples(task: Any, data: ImageDataModule, max_count: int, split: str = "val") -> list[Sample]:

@@ -165,7 +165,8 @@ class ReportPage(L.Callback):
         if not trainer.is_global_zero:
             return
         with self._drawing("charts"):
-            self._pictures |= {file_name(name): encode(picture) for name, picture in chart_pictures(task).items()}
+            for name, picture in chart_pictures(task):
+                self._pictures[file_name(name)] = encode(picture)
         if not (has_whole_net(trainer) and isinstance(data, ImageDataModule)):
             return
         with self._drawing("pictures of samples"):

@@ -127,10 +127,14 @@ def log_row(folder: Path, trainer: L.Trainer, metrics: Mapping[str, float]) -> N
 
 
 def settings(config: Path) -> dict[str, Any]:
-    """Return the values in a `config.yaml` that may change a run's result, by keys such as `model.optimizer.lr`."""
+    """Return the values in a `config.yaml` that may change a run's result, by keys such as `model.optimizer.lr`.
+
+    Empty values are left out: TensorBoard takes a column with a text for a column of texts.
+    """
     chosen = {}
     for key, value in read_settings(config).items():
-        if key.partition(".")[0] not in NOT_LOGGED and key.rpartition(".")[2] not in NOT_LOGGED_ARGUMENTS:
+        is_logged = key.partition(".")[0] not in NOT_LOGGED and key.rpartition(".")[2] not in NOT_LOGGED_ARGUMENTS
+        if is_logged and value != "":
             chosen[key] = value
     return chosen
 

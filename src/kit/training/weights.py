@@ -26,12 +26,11 @@ class NotDownloaded(UserError):
 
 
 @contextmanager
-def downloading(name: str, options: str = RANDOM_OR_FILE) -> Iterator[None]:
+def downloading(name: str) -> Iterator[None]:
     """Replace the exception of a failed download of weights by one line.
 
     Args:
         name: the name of the net.
-        options: the options that need no download.
 
     Raises:
         NotDownloaded: the weights cannot be downloaded or stored.
@@ -41,7 +40,7 @@ def downloading(name: str, options: str = RANDOM_OR_FILE) -> Iterator[None]:
     except OSError as error:  # the exceptions of urllib and huggingface_hub are of this class
         cause = error.__cause__ or error.__context__ or error
         reason = f"the pretrained weights of {name} cannot be downloaded ({one_line(cause)})"
-        raise NotDownloaded(f"{reason}; without a network connection: {options}") from None
+        raise NotDownloaded(f"{reason}; without a network connection: {RANDOM_OR_FILE}") from None
 
 
 @dataclass(frozen=True)

@@ -206,7 +206,7 @@ def test_foreign_path_in_a_config_is_refused(what, run, victim):
     file = run / "config.yaml"
     file.write_text(file.read_text().replace("VICTIM", str(victim)))
     before = contents(run)
-    with pytest.raises(UserError, match=r"config.yaml: (trainer|data)\.\S+ is '.*', which is not in the run's folder"):
+    with pytest.raises(UserError, match=rf"^(trainer|data)\.\S+ is '.*', which is not in the run's folder {run}; "):
         verbs.fit(["--resume", str(run), *MORE])
     assert contents(run) == before
 

@@ -107,6 +107,7 @@ REFUSED = [  # the model's values, where, and the error message
     ({"net": "torch._C._nn.gelu"}, "net", "not on the list"),
     ({"net": "torch.optim.SGD"}, "net", "is not of the class Module"),
     ({"net": "torch.nn.Nothing"}, "net", "cannot be imported"),
+    ({"net": "kit.samples.features.TorchvisionFeatures"}, "net", "made by an earlier version? Then train again"),
     ({"net": "CNN"}, "net", "must be a whole class path"),
     ({"net": spec("strangers.Net", norm="torch.optim.SGD")}, "net.norm", "is not of the class Module"),
     ({"net": spec("strangers.Net", activation=RULED)}, "net.activation", "'os' is not trusted"),
@@ -161,6 +162,7 @@ def test_other_names_are_refused_with_their_key(model, where, expected):
     assert message.startswith(f"some.ckpt: hyper_parameters{where and '.'}{where} ")
     assert expected in message and "\n" not in message
     assert "--trust os" not in message
+    assert (where == "losses") is message.endswith(", or a list")  # of the keys here, only this one takes a list
 
 
 def test_names_of_the_data_module_are_checked():

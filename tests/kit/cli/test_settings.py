@@ -33,6 +33,9 @@ REFUSED = [  # a setting of the trainer, and values that cannot work
     ("check_val_every_n_epoch", [0]),
     ("devices", [99, "99"]),
     ("gradient_clip_val", [-1.0]),
+    ("limit_train_batches", [0, 0.0]),
+    ("max_epochs", [0]),
+    ("max_steps", [0]),
     ("val_check_interval", [0, 0.0]),
 ]
 
@@ -94,10 +97,6 @@ MISTAKES = [  # the command line, and words of the message
     (["--trainer.accelerator", "tpu"], "torch_xla"),
     (["--trainer.strategy", "foo"], "foo"),
     (["--trainer.max_time", "00:00:00:00"], "nothing was trained"),
-    (["--trainer.limit_train_batches", "0"], "nothing was trained"),
-    (["--trainer.limit_train_batches", "0.0"], "nothing was trained"),
-    (["--trainer.max_epochs", "0"], "nothing was trained"),
-    (["--trainer.max_steps", "0"], "nothing was trained"),
 ]
 
 
@@ -153,6 +152,24 @@ def test_timer_as_a_callback(fit):
 def test_finder_is_refused(finder):
     with pytest.raises(UserError, match=f"leave out {finder}"):
         verbs.fit(["--config", "tiny.yaml", "--trainer.callbacks", finder])
+
+
+RESUMED = [  # words of a command line that resumes a run, and words of the message
+    (
+        ["--trainer.callbacks+=LearningRateFinder", "--force", "true", "--trainer.max_epochs", "2"],
+        "leave out LearningRateFinder",
+    ),
+    (["--trainer.max_steps", "0"], "trainer.max_steps is 0, with which nothing would be trained"),
+]
+
+
+@pytest.mark.parametrize(("args", "words"), RESUMED, ids=["a finder", "no step"])
+def test_resumed_run_is_refused_before_it_trains_or_tests(args, words, fit):
+    run = fit("--config", "tiny.yaml")
+    before = {file: file.read_bytes() for file in run.rglob("*.*") if file.is_file()}
+    with pytest.raises(UserError, match=words):
+        verbs.fit(["--resume", str(run), *args])
+    assert {file: file.read_bytes() for file in run.rglob("*.*") if file.is_file()} == before
 
 
 def test_plain_module_may_name_its_net_otherwise():

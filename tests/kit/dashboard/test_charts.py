@@ -32,6 +32,14 @@ def test_chart_has_the_size_of_a_picture(chart):
     assert drawn.dtype == torch.uint8 and drawn.shape == (3, 578, 714) and drawn.float().std() > 2
 
 
+def test_chart_of_a_class_derived_from_another_is_drawn_alike():
+    class Counts(Bars):
+        pass
+
+    bars = "a", "images", {"cat": 3}
+    assert torch.equal(draw_chart(Counts(*bars)), draw_chart(Bars(*bars)))
+
+
 @pytest.mark.parametrize(("count", "is_named"), [(10, True), (11, False)])
 def test_ten_lines_beside_the_main_one_have_names(count, is_named):
     main = (LINE[0], torch.ones(3))

@@ -124,6 +124,15 @@ def test_exception_in_drawing_is_one_warning_and_ends_no_run(recwarn):
     assert "train/loss" in log(run).Tags()["scalars"] and (run / "results.json").is_file()
 
 
+def test_charts_before_one_that_fails_are_kept(monkeypatch, recwarn):
+    charts = tiny_task.Rightness.charts
+    monkeypatch.setattr(tiny_task.Rightness, "charts", lambda self: {**charts(self), "odd": "no chart"})
+    run = fit("odd")
+    assert any("dashboard: no more charts" in str(warning.message) for warning in recwarn)
+    assert set(log(run).Tags()["images"]) == PICTURES
+    assert (run / "pictures/confusion.png").is_file() and not (run / "pictures/odd.png").exists()
+
+
 def test_chart_that_fails_takes_no_other_pictures_with_it(monkeypatch, recwarn):
     def fail(self):
         raise RuntimeError("no chart today")

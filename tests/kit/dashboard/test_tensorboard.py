@@ -66,7 +66,7 @@ CONFIG = {
     },
 }
 SETTINGS = {
-    "seed_everything": 3, "trainer.max_epochs": 7, "trainer.max_time": "", "model": "a.Net", "model.widths": "[1, 2]",
+    "seed_everything": 3, "trainer.max_epochs": 7, "model": "a.Net", "model.widths": "[1, 2]",
     "model.optimizer": "torch.optim.SGD", "model.optimizer.lr": 0.5, "data": "a.Data",
     "data.augment": "b.Flip, b.Shift", "data.augment.share": 0.1,
 }  # fmt: skip

@@ -38,7 +38,8 @@ class MemoryGuard(L.Callback):
     stores the size in the checkpoints. A resumed run uses this size if its device has the same memory.
 
     Two things differ from a step that fits. Batch normalisation computes its statistics over a micro-batch, and updates
-    its running statistics in the failed attempt as well. Dropout draws new random numbers.
+    its running statistics in the failed attempt as well. Dropout, mixing and
+    pasting draw new random numbers.
 
     If memory runs out in the backward pass, only the gradients that are still missing are computed again. With DDP,
     each process finds its own size.
