@@ -29,7 +29,7 @@ class ImageBoxes(NamedTuple):
 
     detected: `boxes` Float[N 4] XYXY, `scores` Float[N], `labels` Long[N].
     annotated: `boxes` Float[M 4] XYXY, `labels` Long[M] and `iscrowd` Long[M], which is 1 for a crowd, else 0. A
-        detection of its class within a crowd is neither right nor wrong, unless it matches another box.
+        detection of its class inside a crowd is ignored, unless it matches another box.
     """
 
     detected: dict[str, Tensor]

@@ -20,7 +20,7 @@ class Matches(NamedTuple):
     labels: Long[N].
     images: Long[N], the index of each detection's image.
     boxes: Long[N], the index of the annotated box among all images' boxes; `UNMATCHED` for a false detection, and
-        `IN_CROWD` for an unmatched detection in a crowd, which is neither right nor wrong.
+        `IN_CROWD` for an unmatched detection inside a crowd, which the metrics ignore.
     """
 
     scores: Tensor

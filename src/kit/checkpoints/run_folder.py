@@ -8,7 +8,10 @@ import re
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
+
+from lightning.pytorch.callbacks import ModelCheckpoint, OnExceptionCheckpoint
+from lightning.pytorch.profilers import Profiler
 
 from kit.config.annotations import default_of, import_path, parameter_annotations
 from kit.config.arguments import scan
@@ -23,11 +26,14 @@ REPLACED = re.compile(r"(config\.yaml|results\.json|checkpoints/[^/]+\.ckpt)")
 WRITTEN_KEYS = ("data.cache_dir",)
 UNUSED_KEYS = ("trainer.default_root_dir",)  # a resumed run stays in its folder, and so ignores this path
 # Keys with these ends have paths as their values.
-PATH_KEYS = re.compile(r"(dir|directory|path|folder|root|location|uri)$")
+PATH_KEYS = re.compile(r"(dir|directory|path|folder|root|location|uri|(?<!pro)file|file_?name)$")
+# Lightning's classes whose `filename` is the name of a file in their folder `dirpath`, and no path.
+WITH_DIRPATH = (ModelCheckpoint, OnExceptionCheckpoint, Profiler)
 # Texts that count as paths at any key: an absolute path, one with `..`, with `~` or with a variable, or a URL.
 PATH_TEXTS = re.compile(r"[/\\~]|[A-Za-z][\w+.-]*:|.*\$|(.*[/\\])?\.\.([/\\]|$)", re.DOTALL)
 EVENTS_HEADER_BYTES = 88  # the size of an event file of TensorBoard that has no events
-# Texts that never count as paths inside of the run's folder: some classes replace `~` and variables by other folders.
+# Paths that always count as outside of the run's folder: a class may expand `~` or an environment variable to any
+# folder.
 NEVER_INSIDE = re.compile(r"~|.*\$", re.DOTALL)
 
 
@@ -107,40 +113,54 @@ def refuse_foreign_paths(config: dict[str, Any], args: list[str], run: Path) -> 
         UserError: the config names such a path.
     """
     given = {(name.strip("-+").replace(".init_args", ""), value) for name, value, _ in scan(args)}
-    for key, value, is_typed_path in _texts(config, ""):
+    for key, value, takes_path in _texts(config, ""):
         option = re.sub(r"\[\d+\]", "", key)
         may_be_written = not option.startswith(("data.", "model.")) and "." in option and option not in UNUSED_KEYS
-        is_path = may_be_written and (is_typed_path or PATH_TEXTS.match(value) or PATH_KEYS.search(option))
+        is_path = may_be_written and (takes_path or PATH_TEXTS.match(value))
         is_allowed = is_inside(value, run) and not NEVER_INSIDE.match(value)
         if (is_path or option in WRITTEN_KEYS) and not is_allowed and (option, value) not in given:
             problem = f"{key} is {value!r}, which is not in the run's folder {run}"
             raise UserError(f"{problem}; to let the run write there, add --{option} {value}")
 
 
-def _texts(values: Any, key: str, kind: Any = None) -> Iterator[tuple[str, str, bool]]:
+def _texts(values: Any, key: str, owner: Any = None) -> Iterator[tuple[str, str, bool]]:
     """Yield the texts and paths below a key, except class paths and defaults of arguments.
 
     Args:
         values: the value at the key: a text, a path, a list, a dict or anything else.
         key: the key, with dots and without `init_args`.
-        kind: the class to which `values` is passed, as one argument or as a dict of arguments; None if there is none.
+        owner: the class that takes `values` as an argument, or that takes the entries of the dict `values` as
+            arguments; None if unknown.
 
     Yields:
-        the key; the text; and whether the value is a `Path`, or its argument is annotated as one.
+        the key; the text; and whether the value is a `Path`, or its argument takes one by its name or annotation.
     """
     if isinstance(values, str | Path):
-        name = key.rpartition(".")[2]
-        annotation = parameter_annotations(kind).get(name) if isinstance(kind, type) else None
-        if not isinstance(kind, type) or default_of(kind, name) != values:
-            yield key, str(values), isinstance(values, Path) or Path in (annotation, *get_args(annotation))
+        name = re.sub(r"\[\d+\]", "", key.rpartition(".")[2])
+        if not isinstance(owner, type) or default_of(owner, name) != values:
+            yield key, str(values), isinstance(values, Path) or _takes_path(owner, name)
     elif isinstance(values, list | tuple):
         for index, value in enumerate(values):
-            yield from _texts(value, f"{key}[{index}]")
+            yield from _texts(value, f"{key}[{index}]", owner)
     elif isinstance(values, dict):
         class_path = values.get("class_path")
-        inner = import_path(class_path) if isinstance(class_path, str) else kind
+        inner = import_path(class_path) if isinstance(class_path, str) else owner
         for name, value in values.items():
             if name in ("init_args", "dict_kwargs"):
                 yield from _texts(value, key, inner)
             elif name != "class_path":
-                yield from _texts(value, f"{key}.{name}".lstrip("."), kind)
+                yield from _texts(value, f"{key}.{name}".lstrip("."), owner)
+
+
+def _takes_path(owner: Any, name: str) -> bool:
+    """Return whether an argument takes paths, by its name or annotation. `owner` is the class, or None if unknown."""
+    if not isinstance(owner, type):
+        return bool(PATH_KEYS.search(name))
+    is_path_key = PATH_KEYS.search(name) and not (name == "filename" and issubclass(owner, WITH_DIRPATH))
+    return bool(is_path_key) or _contains_path(parameter_annotations(owner).get(name))
+
+
+def _contains_path(annotation: Any) -> bool:
+    """Return whether an annotation is a class of paths, or contains one, as `list[Path] | None` does."""
+    kind = get_origin(annotation) or annotation
+    return (isinstance(kind, type) and issubclass(kind, os.PathLike)) or any(map(_contains_path, get_args(annotation)))

@@ -25,8 +25,8 @@ _DCT = np.cos(np.pi / 32 * (np.arange(32) + 0.5) * np.arange(8)[:, None]).astype
 
 # The statistics of an image, in about 300 bytes, so that a million images fit into memory.
 # p1, p5 and p99 are percentiles of the brightness, 0 to 255. The entropy of the grey values is in bits. The
-# functions `sharpness` and `perceptual_hash` return `sharpness` and `hash`. `thumbnail` is grey, and `file_hash` is a
-# hash of the file's bytes.
+# field `sharpness` is the result of `sharpness()`, and the field `hash` that of `perceptual_hash()`. `thumbnail` is
+# grey, and `file_hash` is a hash of the file's bytes.
 FLOATS = [(name, "f4") for name in ("p1", "p5", "p99", "entropy", "sharpness")]
 STATISTICS = np.dtype([*FLOATS, ("hash", "u8"), ("thumbnail", "u1", (THUMBNAIL_SIDE,) * 2), ("file_hash", "u8")])
 
@@ -88,7 +88,7 @@ def to_grey(image: Pillow.Image) -> Pillow.Image:
 def statistics_of(picture: Pillow.Image) -> tuple:
     """Return the row of STATISTICS for an image in mode L, without `file_hash`."""
     counts = np.cumsum(picture.histogram())
-    p1, p5, p99 = np.searchsorted(counts, counts[-1] * np.array([0.01, 0.05, 0.99 - 1e-9]))
+    p1, p5, p99 = np.searchsorted(counts, counts[-1] * np.array([0.01, 0.05, 0.99]))
     square = np.asarray(picture.resize((32, 32), Pillow.Resampling.BILINEAR), dtype=np.float32)
     thumbnail = square.reshape(THUMBNAIL_SIDE, 2, THUMBNAIL_SIDE, 2).mean((1, 3)).round()
     return p1, p5, p99, picture.entropy(), sharpness(picture), perceptual_hash(square), thumbnail

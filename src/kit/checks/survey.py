@@ -79,8 +79,8 @@ def full_survey(data: ImageDataModule, size_is_known: bool = True) -> Survey:
             images = ImageList.of(data)
             faults += _class_faults(data, images, {})
             if images.samples:
-                splits_val = "train" in images.samples and "val" not in images.samples
-                description = describe(data, images.samples, splits_val, size_is_known)
+                val_is_split_off = "train" in images.samples and "val" not in images.samples
+                description = describe(data, images.samples, val_is_split_off, size_is_known)
         if "train" not in images.samples:
             raise data.missing("train")
     except UserError as error:

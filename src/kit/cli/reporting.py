@@ -61,9 +61,9 @@ def _report_again(folder: Path, options: list[str]) -> None:
     with doing("writing the report"):
         notes = reading.summary(data.left_out) if isinstance(data, ImageDataModule) else []
         metrics_report.report(metrics, {}, None, notes, evaluation=as_task(cli.model).measured)
-        figures = {key: value for key, value in run.results.items() if value is not None}
+        run_values = {key: value for key, value in run.results.items() if value is not None}
         if cli.reads_other_root:
             notes = [*notes, f"measured on {data.root}, and not on the run's own data"]
-        page.write(folder, metrics, figures, run.history.conclusion, notes)
+        page.write(folder, metrics, run_values, run.history.conclusion, notes)
         print(f"written: {folder / 'report.html'}")
         metrics_report.require_measured(metrics)

@@ -122,12 +122,12 @@ def _train(cli: CLI, ckpt_path: Path | None, args: list[str]) -> None:
         return
     with doing("writing the report"):
         overfitting, left_out = cli.config_init.overfitting, _left_out_files(data)
-        figures = {**cli.speed.figures(trainer), **overfitting.figures(overfitting.best)}
+        run_values = {**cli.speed.run_values(trainer), **overfitting.gap_values(overfitting.best)}
         if notes := reading.summary(left_out):
-            figures["left_out_images"] = sum(map(len, left_out.values()))
+            run_values["left_out_images"] = sum(map(len, left_out.values()))
         conclusion = overfitting.conclusion(trainer, model)
-        text = report(metrics or {}, figures, folder, notes, conclusion, as_task(model).measured)
-        cli.report_page.write(folder, metrics or {}, figures, conclusion, notes)
+        text = report(metrics or {}, run_values, folder, notes, conclusion, as_task(model).measured)
+        cli.report_page.write(folder, metrics or {}, run_values, conclusion, notes)
         if cli.config_init.dashboard.enabled:
             log_report(text, conclusion, trainer)
             log_row(folder, trainer, metrics or {})

@@ -1,4 +1,4 @@
-"""Compare runs on an HTML page: their configs, figures and curves. Its template is `comparison_page.html`."""
+"""Compare runs on an HTML page: their configs, metrics and curves. Its template is `comparison_page.html`."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from kit.dashboard.charts import draw_chart
 from kit.dashboard.history import Curve, History, line_chart, read_settings, setting_text
-from kit.dashboard.report import FIGURES, is_of_class
+from kit.dashboard.report import RUN_VALUES, is_of_class
 from kit.dashboard.tensorboard import encode
 from kit.ground import app
 from kit.ground.errors import BrokenFiles, UserError, one_line
@@ -27,7 +27,7 @@ class Run(NamedTuple):
 
     name: the names of the folder above the run's folder and of this folder, such as `NAME/version_0`.
     config: the value of each key of the run's config, as text.
-    results: the value of each metric and figure, or None if it is not finite.
+    results: the value of each metric and of the run's values, or None if it is not finite.
     history: the run's curves, and the modes of the monitored metrics.
     """
 
@@ -57,7 +57,7 @@ class Run(NamedTuple):
 
 
 def comparison_page(runs: Sequence[Run]) -> str:
-    """Return a page with the figures and the curves of runs, and with the values in which their configs differ.
+    """Return a page with the metrics and the curves of runs, and with the values in which their configs differ.
 
     The best value of each metric is bold.
     """
@@ -66,11 +66,11 @@ def comparison_page(runs: Sequence[Run]) -> str:
     # A chart leaves out the middle of a long name, but not the number.
     names = [f"{number}: {name}" for number, name in enumerate(names, 1)]
     modes = {key.partition("/")[2] or key: mode for run in runs for key, mode in run.history.modes.items()}
-    figures: dict[str, list[tuple[str, bool]]] = {}  # by log key: (text, whether it is the best) for each run
+    rows: dict[str, list[tuple[str, bool]]] = {}  # by log key: (text, whether it is the best) for each run
     result_keys = dict.fromkeys(key for run in runs for key in run.results)
     for key in sorted(result_keys, key=lambda key: not key.startswith(("test/", "val/"))):  # metrics first
         values = [run.results.get(key) for run in runs]
-        figures[key] = list(zip([_number(key, value) for value in values], _are_best(key, values, modes), strict=True))
+        rows[key] = list(zip([_number(key, value) for value in values], _are_best(key, values, modes), strict=True))
     configs = {}
     for key in dict.fromkeys(key for run in runs for key in run.config):
         configs[key] = [(run.config.get(key, ""), False) for run in runs]
@@ -83,8 +83,8 @@ def comparison_page(runs: Sequence[Run]) -> str:
     return PAGES.get_template("dashboard/comparison_page.html").render(
         title=f"Comparison of {len(runs)} runs",
         names=names,
-        overall={key: cells for key, cells in figures.items() if not is_of_class(key)},
-        by_class={key: cells for key, cells in figures.items() if is_of_class(key)},
+        overall={key: cells for key, cells in rows.items() if not is_of_class(key)},
+        by_class={key: cells for key, cells in rows.items() if is_of_class(key)},
         charts=[encode(draw_chart(chart)) for chart in charts if chart],
         differences={key: cells for key, cells in configs.items() if len(set(cells)) > 1},
     )
@@ -100,13 +100,13 @@ def _are_best(key: str, values: Sequence[float | None], modes: Mapping[str, str]
     usual_mode = "max" if HIGHER_IS_BETTER.search(key) else "min" if LOWER_IS_BETTER.search(key) else None
     choose = {"min": min, "max": max}.get(modes.get(key.partition("/")[2] or key, usual_mode or ""))
     finite = [value for value in values if value is not None]
-    if key in FIGURES or choose is None or len(finite) < 2:
+    if key in RUN_VALUES or choose is None or len(finite) < 2:
         return [False] * len(values)
     return [value == choose(finite) for value in values]
 
 
 def _number(key: str, value: float | None) -> str:
-    """Return the text of a metric, or of a figure such as `train_seconds`; "" for a run that does not have it."""
+    """Return the text of a metric, or of a run's value such as `train_seconds`; "" for a run that does not have it."""
     if value is None:
         return ""
-    return f"{value:,.1f}".removesuffix(".0") if key in FIGURES else f"{value:.4f}"
+    return f"{value:,.1f}".removesuffix(".0") if key in RUN_VALUES else f"{value:.4f}"

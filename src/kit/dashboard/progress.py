@@ -25,7 +25,7 @@ WIDTHS = {"epoch": 5, "step": 7}  # the least width of a column, in characters; 
 class Bar(ProgressBar):
     """A table on a terminal, with a row for each epoch, or for each validation if there are several in an epoch.
 
-    Below it are a row with the current figures and a bar. They are drawn at most 4 times a second, and the figures are
+    Below it are a row with the current values and a bar. They are drawn at most 4 times a second, and the values are
     read only then, since reading a loss waits for the GPU.
     """
 
@@ -96,7 +96,7 @@ class Bar(ProgressBar):
         return self._is_enabled and time.monotonic() - self._drawn_at > SECONDS_BETWEEN_DRAWINGS
 
     def _draw(self, phase: str, done: float, total: float) -> None:
-        """Draw the lines below the rows: the current figures and a bar for one phase of the run."""
+        """Draw the lines below the rows: the current values and a bar for one phase of the run."""
         if not self._is_enabled:
             return
         self._drawn_at = time.monotonic()
@@ -141,8 +141,8 @@ class Bar(ProgressBar):
         values = [float(score) for score in scores if score is not None and math.isfinite(score)]
         best = (max(values) if mode == "max" else min(values)) if values else None
         cells = {"epoch": _epoch(trainer), "step": f"{trainer.global_step:,}"}
-        cells |= {escape(key): _figure(metrics.get(key)) for key in ("train/loss", *modes)}
-        cells |= {"best": _figure(best), "images/s": speed_text(self.speed.images_per_second)}
+        cells |= {escape(key): _number(metrics.get(key)) for key in ("train/loss", *modes)}
+        cells |= {"best": _number(best), "images/s": speed_text(self.speed.images_per_second)}
         cells["left"] = clock(self.speed.seconds_left(trainer))
         for header in ("images/s", "step", "train/loss", "best", "left"):
             if sum(_width(name) + 2 for name in cells) - 2 > width:
@@ -195,7 +195,7 @@ class Lines(L.Callback):
 def _line(trainer: L.Trainer, speed: Speed, *keys: str) -> str:
     """Return a line like `epoch 3/10 step 1200 train/loss 0.0810 val/accuracy 0.9870 images/s 4,512 left 0:01:12`."""
     logged = trainer.callback_metrics
-    metrics = "".join(f" {key} {_figure(logged[key])}" for key in keys if key in logged)
+    metrics = "".join(f" {key} {_number(logged[key])}" for key in keys if key in logged)
     left = clock(speed.seconds_left(trainer))
     text = f"epoch {_epoch(trainer)} step {trainer.global_step}{metrics}"
     return f"{text} images/s {speed_text(speed.images_per_second)}{left and ' left '}{left}"
@@ -211,7 +211,7 @@ def _counts_steps(trainer: L.Trainer) -> bool:
     return trainer.max_epochs in (None, -1) and trainer.max_steps > 0
 
 
-def _figure(value: Any) -> str:
+def _number(value: Any) -> str:
     return "" if value is None else f"{float(value):.4f}"
 
 

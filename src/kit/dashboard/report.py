@@ -19,26 +19,26 @@ from kit.ground.files import write_text
 from kit.ground.terminal import escape, print_styled, styled
 from kit.safeguards.messages import log_text
 
-FIGURES = ("train_seconds", "images_per_second", "peak_memory_bytes", "left_out_images")  # see `report`
+RUN_VALUES = ("train_seconds", "images_per_second", "peak_memory_bytes", "left_out_images")  # see `report`
 
 
 def report(
     metrics: dict[str, float],
-    figures: dict[str, float],
+    run_values: dict[str, float],
     folder: Path | None,
     notes: Sequence[str] = (),
     conclusion: str = "",
     evaluation: Evaluation | None = None,
 ) -> str:
-    """Print the conclusion, tables of the metrics, the notes and the run's figures.
+    """Print the conclusion, tables of the metrics, the notes and the run's values.
 
-    Write metrics and figures to `folder/results.json`, with null for a value that is not finite. If there is a folder
-    and there are more than 20 classes, the table has the 10 worst and the 10 best classes.
+    Write the metrics and the run's values to `folder/results.json`, with null for a value that is not finite. If there
+    is a folder and there are more than 20 classes, the table has the 10 worst and the 10 best classes.
 
     Args:
         metrics: the value of each metric by log key.
-        figures: numbers about the run, by any of the names `FIGURES`.
-        folder: the run's folder. If it is None, no figures are printed and no file is written.
+        run_values: numbers about the run, such as its speed, by any of the names `RUN_VALUES`.
+        folder: the run's folder. If it is None, no values of the run are printed and no file is written.
         notes: lines to print below the metrics, such as the number of broken files.
         conclusion: the verdict and suggestions, see `Overfitting.conclusion`.
         evaluation: the evaluation that computed the metrics. It has the number of images or boxes of each class.
@@ -47,11 +47,11 @@ def report(
         The printed text without the conclusion.
     """
     if folder is not None:
-        values = {key: value if math.isfinite(value) else None for key, value in {**metrics, **figures}.items()}
+        values = {key: value if math.isfinite(value) else None for key, value in {**metrics, **run_values}.items()}
         write_text(folder / "results.json", json.dumps(values, indent=2, allow_nan=False) + "\n")
     parts = [*_metric_tables(metrics, evaluation, all_classes=folder is None), *notes]
     if folder is not None:
-        parts += ["", *filter(None, [", ".join(figure_texts(figures)), *_path_lines(folder)])]
+        parts += ["", *filter(None, [", ".join(run_value_texts(run_values)), *_path_lines(folder)])]
     verdict, *suggestions = [escape(line) for line in conclusion.splitlines()] or [""]
     style = "green" if verdict.startswith("verdict: fits well") else "yellow"
     texts = [Text(verdict, f"bold {style}"), *map(Text, suggestions), ""] if verdict else []
@@ -143,11 +143,11 @@ def log_report(text: str, conclusion: str, trainer: L.Trainer) -> None:
         logger.save()
 
 
-def figure_texts(figures: dict[str, float]) -> list[str]:
-    """Return texts such as `trained in 12.3 s` for the run's figures, except for `left_out_images`."""
+def run_value_texts(run_values: dict[str, float]) -> list[str]:
+    """Return texts such as `trained in 12.3 s` for the run's values, except for `left_out_images`."""
     texts = {
         "train_seconds": ("trained in {:.1f} s", 1),
-        "images_per_second": (f"{speed_text(figures.get('images_per_second', 0))} images/s", 1),
+        "images_per_second": (f"{speed_text(run_values.get('images_per_second', 0))} images/s", 1),
         "peak_memory_bytes": ("peak memory {:,.0f} MB", 1e-6),
     }
-    return [text.format(scale * figures[key]) for key, (text, scale) in texts.items() if key in figures]
+    return [text.format(scale * run_values[key]) for key, (text, scale) in texts.items() if key in run_values]

@@ -21,7 +21,7 @@ from kit.checks.survey import Survey
 from kit.dashboard.charts import draw_chart
 from kit.dashboard.history import Curve, History, add_point, training_and_validation
 from kit.dashboard.pictures import batch_samples, chart_pictures, draw_samples, has_whole_net, sample_pictures
-from kit.dashboard.report import figure_texts, grouped, is_of_class
+from kit.dashboard.report import grouped, is_of_class, run_value_texts
 from kit.dashboard.tensorboard import encode
 from kit.data import Batch, ImageDataModule
 from kit.ground._lightning import data_module
@@ -135,7 +135,7 @@ class ReportPage(L.Callback):
         loss_sum, loss_count = self._losses.tolist()
         values = {"train/loss": loss_sum / loss_count} if loss_count else {}  # first, so that its chart comes first
         values |= {key: float(logged[key]) for key in keys}
-        values |= {key: v for key, v in self.overfitting.figures(-1).items() if "/train_" in key}
+        values |= {key: v for key, v in self.overfitting.gap_values(-1).items() if "/train_" in key}
         self._losses.zero_()  # in place: a tensor made in this hook, in inference mode, could not be added to
         self._drawn_curves = {}
         for key, value in values.items():
@@ -174,13 +174,18 @@ class ReportPage(L.Callback):
                 self._pictures[f"{name}.jpg"] = encode_photograph(picture)
 
     def write(
-        self, folder: Path, metrics: dict[str, float], figures: dict[str, float], conclusion: str, notes: Sequence[str]
+        self,
+        folder: Path,
+        metrics: dict[str, float],
+        run_values: dict[str, float],
+        conclusion: str,
+        notes: Sequence[str],
     ) -> None:
         """Write `folder/report.html`, `folder/pictures` and `folder/history.json`, see `History`.
 
         Args:
             folder: the run's folder.
-            metrics, figures, notes: see `kit.dashboard.report.report`.
+            metrics, run_values, notes: see `kit.dashboard.report.report`.
             conclusion: the verdict and suggestions, see `Overfitting.conclusion`.
         """
         History(conclusion, self._modes, self._curves).write(folder)
@@ -198,7 +203,7 @@ class ReportPage(L.Callback):
                 file.unlink()  # the file belongs to an earlier page of this run
         page = PAGES.get_template("dashboard/report_page.html").render(
             title=f"Run {folder.parent.name}/{folder.name}",
-            notes=[", ".join(figure_texts(figures)), *notes],
+            notes=[", ".join(run_value_texts(run_values)), *notes],
             conclusion=conclusion,
             overall=overall,
             by_class=by_class,

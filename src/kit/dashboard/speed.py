@@ -97,8 +97,8 @@ class Speed(L.Callback):
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self.train_seconds += time.perf_counter() - self._train_start
 
-    def figures(self, trainer: L.Trainer) -> dict[str, float]:
-        """Return the figures for `results.json`."""
+    def run_values(self, trainer: L.Trainer) -> dict[str, float]:
+        """Return the values of the run for `results.json`: see `kit.dashboard.report.report`."""
         return {
             "train_seconds": round(self.train_seconds, 2),
             "images_per_second": round(self.images_per_second, 3),

@@ -105,15 +105,15 @@ class ImageDataModule(Contents):
         train = None if train_is_unused else self.usable_samples("train")
         if self.all_is_test and val is None and test is None:
             train, test = None, train
-        if splits_val := val is None and train is not None:
+        if val_is_split_off := val is None and train is not None:
             train_indices, val_indices = stratified_split(self.strata(train), VAL_FRACTION, self.seed, train.groups)
             train, val = train.subset(train_indices), train.subset(val_indices)
         splits = {"train": train, "val": val, "test": test}
         if stage == "fit" and train is not None:
-            self.description = describe(self, splits, splits_val)
+            self.description = describe(self, splits, val_is_split_off)
             rank_zero_only(print)(self.description, flush=True)
         elif self.mean is not None:
-            splits["train"] = None
+            splits["train"] = None  # without training, train is only needed to compute mean and std
         files = [samples for samples in splits.values() if isinstance(samples, Files)]
         if files and self.levels is None:  # no checkpoint has set them
             self.levels = find_levels(files[0].paths)
@@ -129,7 +129,7 @@ class ImageDataModule(Contents):
         first_split = next(filter(None, self.samples.values()), None)
         self._size = first_split.shape[1:] if first_split and first_split.one_size else None
         _ = self.preprocessing  # raises an error if a value is invalid
-        self._loaded.clear()  # frees memory, since `samples` may be copies of these
+        self._loaded.clear()  # free the originals: `self.samples` may hold copies of them
         train = self.samples["train"]
         if stage == "fit" and train and train.one_size:
             blank = Tensors(train.targets[:1], torch.zeros(1, *train.shape, dtype=torch.uint8))
@@ -166,8 +166,7 @@ class ImageDataModule(Contents):
 
     def charts(self) -> dict[str, Chart]:
         """Return charts of the training data by their names, such as `labels`: how often each class occurs."""
-        train = self.samples.get("train")
-        return label_charts(self, train) if train is not None else {}
+        return label_charts(self, train) if (train := self.samples.get("train")) is not None else {}
 
     def _dataset(self, samples: Samples, augment: Sequence[Transform] = ()) -> loading.SplitDataset:
         return loading.SplitDataset(samples, augment, self.sample, self.collate)
@@ -238,9 +237,10 @@ class ImageDataModule(Contents):
         if self.several_labels != bool(state.get("several_labels")):
             kinds = ("several labels", "one label") if self.several_labels else ("one label", "several labels")
             raise UserError(f"an image of {type(self).__name__} has {kinds[0]}, but the model is for {kinds[1]}")
-        self.mean, self.std = state["mean"], state["std"]
+        self.mean, self.std, self.levels = state["mean"], state["std"], state.get("levels")
         self.class_names, self.in_channels = state["class_names"], state["in_channels"]
-        self.levels = state.get("levels")
+        if "keep_aspect" not in self.hparams and not self._is_set_up:  # a user can give it only to some classes
+            self.keep_aspect = bool(state.get("keep_aspect", self.keep_aspect))
         self.use_size(state.get("size"))
         _ = self.preprocessing  # raises an error if a value is invalid
 

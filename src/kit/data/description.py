@@ -11,13 +11,15 @@ from kit.data.samples import Files, Samples
 from kit.ground.terminal import escape
 
 
-def describe(data: Contents, splits: Mapping[str, Samples | None], splits_val: bool, size_is_known: bool = True) -> str:
+def describe(
+    data: Contents, splits: Mapping[str, Samples | None], val_is_split_off: bool, size_is_known: bool = True
+) -> str:
     """Return one line about the data: the format, the number of images, classes and objects, and the size.
 
     Args:
         data: the data module.
         splits: the samples of each split, or None.
-        splits_val: whether validation uses, or will use, a part that is split off from train.
+        val_is_split_off: whether validation uses, or will use, a part that is split off from train.
         size_is_known: False leaves out the size.
     """
     existing = {split: samples for split in SPLITS if (samples := splits.get(split)) is not None}
@@ -30,7 +32,7 @@ def describe(data: Contents, splits: Mapping[str, Samples | None], splits_val: b
         sums = " / ".join(f"{sum(data.count_classes(samples)):,}" for samples in existing.values())
         facts.append(f"{sums} {noun}")
     line = f"data: {data.format_name or type(data).__name__}, {', '.join(facts)}"
-    if splits_val:
+    if val_is_split_off:
         line += "; val is split off from train"
     if not size_is_known:
         return escape(line)

@@ -17,7 +17,8 @@ from kit.ground.threads import map_files
 class SizeRule(NamedTuple):
     """The limits of a chosen size.
 
-    max_area: about the largest area in pixels. Training time is proportional to the area.
+    max_area: the largest area in pixels; rounding the sides may exceed it a little. Training time is proportional to
+        the area.
     multiple: each side is a multiple of this many pixels, since nets halve their input several times.
     min_side: the smallest side, at which some cells are left in the coarsest feature map.
     """
@@ -30,11 +31,13 @@ class SizeRule(NamedTuple):
 LABELS = SizeRule(64 * 64, 8, 32)  # one object usually fills the image, and small images allow many epochs
 BOXES = SizeRule(480 * 640, 32, 64)  # a detector's coarsest level has a stride of 32
 MASKS = SizeRule(256 * 256, 16, 64)  # the net computes an output for each pixel, which takes more time
-MIN_SHARE = 0.125  # large objects shrink the area at most to this fraction, since they need context
+# Large objects reduce the area to no less than this fraction, since a net also needs their surroundings.
+MIN_AREA_FRACTION = 0.125
 SMALL_OBJECTS = 0.25  # the share of objects that may be smaller than `OBJECT_SIDE`
 MAX_IMAGES = 1000  # the largest number of images, evenly spaced, whose sizes are read
 OBJECT_SIDE = 120  # the height and width in pixels at which a detector with a finest stride of 16 locates objects well
-MAX_ASPECT = 4.0  # the largest ratio of the sides: stripes would leave few cells in the coarsest feature map
+# The largest ratio of the sides: a longer image would have few cells across in the coarsest feature map.
+MAX_ASPECT = 4.0
 MIXED_SHARE = 0.25  # if the share of tall images and the share of wide images both exceed it, the size is a square
 
 
@@ -42,9 +45,10 @@ def choose_image_size(image_sizes: ArrayLike, object_shares: ArrayLike, rule: Si
     """Return a height and width for all images.
 
     The aspect ratio is the median of the images' ratios, within `MAX_ASPECT`, or 1 if many images are tall and many are
-    wide. The area is the median of the images' areas, but at most about `rule.max_area`. If objects are large, the area
-    is smaller, since they are learned faster in small images: three quarters of the objects then have at least
-    `OBJECT_SIDE` x `OBJECT_SIDE` pixels. Each side is rounded to `rule.multiple`, and is at least `rule.min_side`.
+    wide. The area is the median of the images' areas, but at most `rule.max_area`; rounding the sides may exceed it a
+    little. If objects are large, the area is smaller, since they are learned faster in small images: three quarters of
+    the objects then have at least `OBJECT_SIDE` x `OBJECT_SIDE` pixels. Each side is rounded to `rule.multiple`, and is
+    at least `rule.min_side`.
 
     Args:
         image_sizes: the height and width of each image, Long[N 2].
@@ -55,13 +59,14 @@ def choose_image_size(image_sizes: ArrayLike, object_shares: ArrayLike, rule: Si
     heights, widths = np.asarray(image_sizes, float).reshape(-1, 2).T
     if not len(heights):
         return (max(rule.min_side, math.isqrt(rule.max_area) // rule.multiple * rule.multiple),) * 2
-    log_aspects = np.log(heights / widths)  # logarithms, so that rotating all images swaps the height and width
+    # Logarithms treat tall and wide images alike: for images rotated by 90 degrees, the result has its sides swapped.
+    log_aspects = np.log(heights / widths)
     is_mixed = min(np.mean(log_aspects > 0), np.mean(log_aspects < 0)) > MIXED_SHARE
     aspect = 1.0 if is_mixed else float(np.exp(np.median(log_aspects)).clip(1 / MAX_ASPECT, MAX_ASPECT))
     area = min(rule.max_area, float(np.median(heights * widths)))
     if len(shares := np.asarray(object_shares, float)):
         sufficient_area = OBJECT_SIDE**2 / max(float(np.quantile(shares, SMALL_OBJECTS)), 1e-9)
-        area = min(max(sufficient_area, MIN_SHARE * area), area)
+        area = min(max(sufficient_area, MIN_AREA_FRACTION * area), area)
     multiples = (round(math.sqrt(area * factor) / rule.multiple) * rule.multiple for factor in (aspect, 1 / aspect))
     height, width = (max(rule.min_side, side) for side in multiples)
     return height, width

@@ -182,7 +182,7 @@ def _reduce_storage(storage: torch.UntypedStorage) -> tuple[Any, ...]:
     try:
         return reduce_storage(storage)
     except RuntimeError:  # /dev/shm is full; in a container, it has 64 MB by default
-        # Copy all later batches, since each failure leaves a file.
+        # Copy all later batches instead of trying again, since each failed attempt leaves a file in /dev/shm.
         ForkingPickler.register(torch.UntypedStorage, _copy_storage)
         return _copy_storage(storage)
 

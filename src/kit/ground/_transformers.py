@@ -4,7 +4,7 @@ tests/kit/ground/test_private_names.py fails if a name is missing.
 """
 
 
-def count_boxes_of_each_process() -> None:
+def use_local_box_counts() -> None:
     """Let each process of a distributed run divide the loss of RF-DETR by the number of its own boxes, from now on.
 
     transformers adds up the numbers of all processes in each forward pass. A process would wait forever if another

@@ -13,8 +13,8 @@ CHUNK = 250  # the number of images whose distances to all known images are comp
 class FlowEvaluation(Evaluation):
     """The metrics of flow matching, in which a net predicts a velocity for each image.
 
-    `loss` is the mean squared error of the velocity. `explained` is 1 - `loss` / the mean square of the velocity, or 0
-    if this is negative. `outputs` are the mean square and the mean squared error of each image, Float[B 2].
+    `loss` is the mean squared error of the velocity. `explained` is max(0, 1 - loss / mean square of the velocity).
+    `outputs` are the mean square and the mean squared error of each image, Float[B 2].
     """
 
     score_name = "explained"

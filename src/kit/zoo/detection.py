@@ -30,11 +30,12 @@ class CountingHead(FCOSHead):
         return {**losses, "foreground": (torch.stack(matched_idxs) >= 0).sum()}
 
 
-class TwoLevelHead(CountingHead):
-    """A `CountingHead` for feature pyramids. Most objects are learned on two levels, and not only on one.
+class OverlappingLevelsHead(CountingHead):
+    """A `CountingHead` for feature pyramids.
 
-    In torchvision's FCOS, a location of a level with the stride s learns objects whose edges are up to 4 s to 8 s
-    pixels away. Here, it is 2 s to 8 s. Each object then has more locations, which helps with few training images.
+    The size ranges of neighbouring levels overlap, so that most objects are learned on two levels. In torchvision's
+    FCOS, a location on a level of stride s learns a box if its farthest edge is 4 s to 8 s pixels away. Here, the range
+    is 2 s to 8 s. Each object then has more locations, which helps with few training images.
     """
 
     def compute_loss(
@@ -70,25 +71,25 @@ def match_boxes(anchors: Tensor, boxes: Tensor) -> Tensor:
 
 
 class WrappedDetector(nn.Module):
-    """A detector of torchvision, `net`, whose backbone can have fixed batch normalisation layers."""
+    """A detector of torchvision, `net`, whose backbone can have frozen batch normalisation layers."""
 
     net: Any
 
     def __init__(self) -> None:
         super().__init__()
-        self._fixed_norms: list[nn.BatchNorm2d] = []
+        self._frozen_norms: list[nn.BatchNorm2d] = []
 
-    def fix_norms(self) -> None:
+    def freeze_norms(self) -> None:
         """Stop the training of the backbone's batch normalisation layers, and keep them in evaluation mode."""
-        self._fixed_norms = [module for module in self.backbone.modules() if isinstance(module, nn.BatchNorm2d)]
-        for norm in self._fixed_norms:
+        self._frozen_norms = [module for module in self.backbone.modules() if isinstance(module, nn.BatchNorm2d)]
+        for norm in self._frozen_norms:
             norm.requires_grad_(False)
         self.train()
 
     def train(self, mode: bool = True) -> Self:
-        """Set the mode of all modules, except the fixed normalisation layers, which stay in evaluation mode."""
+        """Set the mode of all modules, except the frozen normalisation layers, which stay in evaluation mode."""
         super().train(mode)
-        for norm in self._fixed_norms:
+        for norm in self._frozen_norms:
             norm.eval()
         return self
 
@@ -103,10 +104,10 @@ class WrappedDetector(nn.Module):
 class TorchvisionDetector(WrappedDetector):
     """A detector of torchvision by its name (`fasterrcnn_resnet50_fpn_v2`), with heads for K classes.
 
-    If the net starts from weights, the batch normalisation layers of its backbone are fixed as in torchvision, since a
-    batch has too few images for good statistics. Fixed layers are not trained, and stay in evaluation mode. Unlike in
-    torchvision, a fixed layer has the same tensors as a trained layer, so that a checkpoint fits both. Layers of
-    SSD, and of detectors whose names end with `_v2`, are never fixed.
+    If the net starts from weights, the batch normalisation layers of its backbone are frozen as in torchvision, since a
+    batch has too few images for good statistics. Frozen layers are not trained, and stay in evaluation mode. Unlike in
+    torchvision, a frozen layer has the same tensors as a trained layer, so that a checkpoint fits both. Layers of SSD,
+    and of detectors whose names end with `_v2`, are never frozen.
 
     Args:
         num_classes: K.
@@ -116,7 +117,7 @@ class TorchvisionDetector(WrappedDetector):
             downloaded once.
         weights: start from the weights in this file or run instead. They are for the same net with any number of
             classes, or for its backbone.
-        fixed_norms: whether to fix the batch normalisation layers of the backbone; by default as described above.
+        frozen_norms: whether to freeze the batch normalisation layers of the backbone; by default as described above.
         class_agnostic_nms: whether non-maximum suppression also drops overlapping detections of different classes.
     """
 
@@ -127,7 +128,7 @@ class TorchvisionDetector(WrappedDetector):
         name: str = "fasterrcnn_mobilenet_v3_large_320_fpn",
         pretrained: Pretrained = False,
         weights: str | None = None,
-        fixed_norms: bool | None = None,
+        frozen_norms: bool | None = None,
         class_agnostic_nms: bool = False,
     ) -> None:
         super().__init__()
@@ -141,9 +142,9 @@ class TorchvisionDetector(WrappedDetector):
         self.class_agnostic_nms = class_agnostic_nms
         nms_thresh = getattr(self.net, "roi_heads", self.net).nms_thresh
         self.net.transform = PadAndFilter(self.net.transform.size_divisible, nms_thresh if class_agnostic_nms else None)
-        is_fixed = bool(pretrained or weights) if fixed_norms is None else fixed_norms
-        if is_fixed and not name.endswith("_v2") and not name.startswith("ssd"):
-            self.fix_norms()
+        is_frozen = bool(pretrained or weights) if frozen_norms is None else frozen_norms
+        if is_frozen and not name.endswith("_v2") and not name.startswith("ssd"):
+            self.freeze_norms()
 
 
 def limit_detections(net: nn.Module, max_detections: int) -> None:

@@ -29,7 +29,8 @@ class TimmDetector(WrappedDetector):
     other strides, as in the simple feature pyramid of Li et al. 2022. The other strides are the patch size times powers
     of 2, and `strides` chooses the nearest ones: 8, 16, 32 and 64 become 7, 14, 28 and 56 if the patch size is 14.
 
-    If the net starts from weights, the batch normalisation layers of its backbone are fixed, see `TorchvisionDetector`.
+    If the net starts from weights, the batch normalisation layers of its backbone are frozen: see
+    `TorchvisionDetector`.
 
     Args:
         num_classes: K.
@@ -42,7 +43,7 @@ class TimmDetector(WrappedDetector):
         strides: the stride of each feature map (the pixels between two of its locations), ascending. Strides above the
             backbone's largest come from further convolutions. Each of them is twice the stride before it.
         neck: the number of channels of the feature maps and of the head, a multiple of 64.
-        fixed_norms: whether to fix the batch normalisation layers of the backbone; by default as described above.
+        frozen_norms: whether to freeze the batch normalisation layers of the backbone; by default as described above.
     """
 
     additive = True  # RetinaNet's losses are means over the images, and `CountingHead` returns FCOS's divisor
@@ -57,7 +58,7 @@ class TimmDetector(WrappedDetector):
         head: Literal["fcos", "retinanet"] = "fcos",
         strides: PositiveInts = (8, 16, 32, 64),
         neck: PositiveInt = 128,
-        fixed_norms: bool | None = None,
+        frozen_norms: bool | None = None,
     ) -> None:
         super().__init__()
         if neck % 64:  # FCOS normalises 32 groups of channels, and a map of one pixel needs two channels in each
@@ -75,8 +76,8 @@ class TimmDetector(WrappedDetector):
         self.net.transform = PadAndFilter(backbone.strides[-1])
         if weights:
             load_whole_or_part(self.net, backbone.body, read_weights(weights), "head.")
-        if bool(pretrained or weights) if fixed_norms is None else fixed_norms:
-            self.fix_norms()
+        if bool(pretrained or weights) if frozen_norms is None else frozen_norms:
+            self.freeze_norms()
 
 
 class Pyramid(nn.Module):

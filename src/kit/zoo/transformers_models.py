@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from kit.ground._transformers import count_boxes_of_each_process
+from kit.ground._transformers import use_local_box_counts
 from kit.ground.errors import UserError, import_extra, one_line
 from kit.training.weights import NotDownloaded, Weights, load_weights, read_weights, swap_first_convolution
 from kit.zoo.loading import Pretrained, downloading_from_hub
@@ -65,7 +65,7 @@ def create_model(
     values |= {key: None for key in ("anchor_image_size", "eval_size") if key in values}
     net_config = transformers.AutoConfig.for_model(**values, num_labels=num_classes)
     (getattr(net_config, "backbone_config", None) or net_config).num_channels = in_channels
-    count_boxes_of_each_process()
+    use_local_box_counts()
     # Attention is computed by PyTorch alone, since a configuration could name code on the hub.
     net = getattr(transformers, kind).from_config(net_config, attn_implementation="eager", dtype=torch.float32)
     swap_first_convolution(net, in_channels)  # some nets do not read `num_channels`

@@ -97,9 +97,9 @@ class BoxFolder(BoxDataModule):
         train, val, test: COCO's JSON files, relative to `root`; by default they are found by their names.
         images: the folder of COCO's images, relative to `root`; by default it is found.
         crowds: how to use crowds: COCO's annotations with `iscrowd` 1 and Pascal VOC's `difficult` objects. `ignore`
-            removes them from the training targets, so that their regions count as background in training. In the
-            metrics, detections of a crowd's class in it are then neither right nor wrong. `objects` uses them like all
-            other objects.
+            removes them from the training targets, so that their regions count as background in training. The metrics
+            ignore detections inside a crowd's region that have the crowd's class. `objects` uses them like all other
+            objects.
         names: YOLO's class names in the order of their numbers; needed if no file lists them.
     """
 
@@ -198,7 +198,7 @@ class BoxFolder(BoxDataModule):
         if box_split.faults:
             rank_zero_warn(f"{split}: {box_split.count_faults()}; run `check` with the same options to list the files")
         if crowds := box_split.crowds():
-            meaning = "no training targets, and detections of their class in them are neither right nor wrong"
+            meaning = "left out of the training targets, and the metrics ignore detections of their class inside them"
             rank_zero_warn(f"{split}: crowds are {meaning}: {list_crowds(crowds)}")
         return self._files(box_split)
 

@@ -6,8 +6,8 @@ losses are a dict of means over the images. If the dict also has the number of f
 Long[], the losses are means over these locations instead.
 
 Each net has a `backbone`, which maps images to feature maps, and may have an attribute `additive`. It is True if the
-losses are exact means over the images or the foreground locations. If a batch does not fit into memory, it is divided,
-and the parts then have exactly the loss of the batch.
+losses are exact means over the images or the foreground locations. If a batch does not fit into memory, the memory
+guard divides it. If `additive` is True, the losses of the parts add up exactly to the loss of the batch.
 A net may also have `class_agnostic_nms`. It is True if the net also removes overlapping detections of different
 classes.
 """
@@ -22,21 +22,21 @@ from torchvision.models.detection.fcos import FCOS
 from kit.ground.errors import UserError
 from kit.ground.ranges import NonNegativeInt, PositiveInt, PositiveInts, Share
 from kit.training.weights import load_weights
-from kit.zoo.detection import PadAndFilter, TwoLevelHead
+from kit.zoo.detection import OverlappingLevelsHead, PadAndFilter
 from project.cnn import ConvBlock, Trunk
 
 
 class CnnFcos(FCOS):
     """torchvision's FCOS (Tian et al. 2019) on the trunk of `project.cnn`.
 
-    Boxes are predicted from one or more levels of a feature pyramid. If there are several, small objects are predicted
-    from the first, and larger ones from the others, most of them from two. One fine level suffices for objects of
-    similar size.
+    Boxes are predicted from one or more levels of a feature pyramid. With several levels, the first predicts small
+    objects, and the others predict larger ones. Most objects are learned on two neighbouring levels. One fine level
+    suffices for objects of similar size.
 
     Args:
         widths, depth, stem_stride: see `project.cnn.Trunk`.
-        levels: the indices of the levels that predict boxes, such as 2, 3, 4: one or more in a row, from 0. The stride
-            of level i is `stem_stride * 2**i`.
+        levels: the levels that predict boxes: one or more consecutive indices, such as 2, 3, 4. The first level is 0.
+            The stride of level i is `stem_stride * 2**i`, and must be even.
         neck: the number of channels of the pyramid and of the head, a multiple of 32 for its group normalisation.
         convs: the number of convolutions before the last layer of the head.
         score_thresh: detections with a lower score are dropped.
@@ -69,14 +69,17 @@ class CnnFcos(FCOS):
         if weights:
             load_weights(trunk, weights)
         if not levels or levels[0] < 0 or [*levels] != [*range(levels[0], len(widths))][: len(levels)]:
-            condition = f"one or more in a row, from 0 to {len(widths) - 1}, since there are {len(widths)} widths"
+            condition = f"consecutive numbers between 0 and {len(widths) - 1}, since there are {len(widths)} widths"
             raise UserError(f"levels is {list(levels)}, but must be {condition}")
         strides = tuple((stem_stride * 2**level,) for level in levels)
+        if stem_stride % 2 and 0 in levels:  # torchvision rounds half the stride, which then does not fit the level
+            remedy = "leave out this level, or give an even stem_stride"
+            raise UserError(f"levels: level 0 has the stride {stem_stride}, but strides must be even: {remedy}")
         super().__init__(
             FeaturePyramid(trunk, levels, neck),
             num_classes + 1,  # class 0 is the background
             anchor_generator=AnchorGenerator(strides, ((1.0,),) * len(levels)),
-            head=TwoLevelHead(neck, 1, num_classes + 1, convs),  # adds the key `foreground` to the losses
+            head=OverlappingLevelsHead(neck, 1, num_classes + 1, convs),  # adds the key `foreground` to the losses
             score_thresh=score_thresh,
             nms_thresh=nms_thresh,
         )

@@ -28,7 +28,7 @@ class Detector(Task):
         net: called with `num_classes` and `in_channels`; returns a detector as `project.detection.model` describes it.
         num_classes, in_channels, class_names, most_objects: set by the data module, not on the command line.
             `most_objects` is the largest number of objects in a training image. The net returns at most
-            max(100, most_objects) detections of an image, and the metric counts at most as many of each class.
+            max(100, most_objects) detections for each image. The metric uses the same limit for each class in an image.
         optimizer: called with the parameter groups. Norms and biases have no weight decay.
         schedule: called with the optimizer, see `kit.training.schedule`; None keeps the learning rate constant.
         schedule_interval: advance the schedule after each `step` or `epoch`; the default depends on the schedule.

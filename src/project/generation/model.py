@@ -118,10 +118,14 @@ class Attention(nn.Module):
 
 
 def _embed_times(times: Tensor, channels: int) -> Tensor:
-    """Map times, Float[B], to sines and cosines, Float[B channels], at rates from 1 to 1,000 (Vaswani et al. 2017)."""
-    rates = torch.linspace(0, math.log(1000), channels // 2, device=times.device, dtype=times.dtype).exp()
+    """Map times, Float[B], to sines and cosines, Float[B channels], at rates from 1 to 1,000 (Vaswani et al. 2017).
+
+    They are computed in float32 at least, since the angles are up to 1,000, which bfloat16 rounds by up to 2.
+    """
+    dtype = torch.promote_types(times.dtype, torch.float32)
+    rates = torch.linspace(0, math.log(1000), channels // 2, device=times.device, dtype=dtype).exp()
     angles = times[:, None] * rates
-    return torch.cat([angles.sin(), angles.cos()], 1)
+    return torch.cat([angles.sin(), angles.cos()], 1).to(times.dtype)
 
 
 def _zero_initialised(layer: nn.Conv2d) -> nn.Conv2d:

@@ -26,9 +26,9 @@ NUM_SHOWN = 20  # the number of samples in the picture of `draw_generated`
 class Generator(Task):
     """Minimise the mean squared error of the velocity: see `project.generation.flow`.
 
-    The metric `explained` is 1 - this error / the mean square of the velocity, or 0 if this is negative: the share of
-    the velocity that the net predicts. The final report also compares samples (generated images) with real images, see
-    `kit.samples.comparison`.
+    The metric `explained` is max(0, 1 - error / mean square of the velocity). It is 1 for a perfect prediction, and 0
+    for a prediction no better than zeros. The final report also compares samples (generated images) with real images:
+    see `kit.samples.comparison`.
 
     Args:
         net: called with `num_classes` and `in_channels`; returns a module that maps points Float[B C H W], times

@@ -67,7 +67,7 @@ class ImageFolder(ImageDataModule):
 
     def find_class_names(self) -> list[str]:
         parent = self.folders.first_split
-        names = {name for path in self._training_images() if (name := _folder_name(path, parent)) is not None}
+        names = {name for path in self._training_images() if (name := _first_folder_name(path, parent)) is not None}
         return sorted(names) if len(names) > 1 else ["image"]
 
     def find_in_channels(self) -> int:
@@ -85,7 +85,7 @@ class ImageFolder(ImageDataModule):
             raise UserError(f"no images in {folder} (.jpg, .png, ...); add some, or remove the folder")
         numbers: dict[str | None, int] = {name: number for number, name in enumerate(self.class_names)}
         default = -1 if len(numbers) > 1 else 0
-        targets = torch.tensor([numbers.get(_folder_name(path, folder), default) for path in paths])
+        targets = torch.tensor([numbers.get(_first_folder_name(path, folder), default) for path in paths])
         return _Images(targets, paths, self.in_channels, self.input_size)
 
     def count_classes(self, samples: Samples) -> list[int]:
@@ -103,13 +103,16 @@ class ImageFolder(ImageDataModule):
 
 
 class _Images(Files):
-    """Images of which some have no class. `check` does not compare the classes of equal images."""
+    """Images of which some have no class (target -1).
+
+    `has_class_numbers` is False, so `check` does not report duplicates with different classes.
+    """
 
     has_class_numbers = False
 
 
-def _folder_name(path: Path, parent: Path) -> str | None:
-    """Return the name of the folder in `parent` that contains the image `path`, at any depth.
+def _first_folder_name(path: Path, parent: Path) -> str | None:
+    """Return the name of the first folder between `parent` and the image: `a` for `parent/a/b/x.jpg`.
 
     Return None if the image is in `parent` itself.
     """

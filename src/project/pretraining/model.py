@@ -44,7 +44,7 @@ class Encoder(nn.Module):
 
 
 def views_loss(projections: Tensor, weight: float, directions: Tensor, num_images: int | None = None) -> Tensor:
-    """Return the loss of the projections of V views of each image, Float[V B P]: Float[].
+    """Return the loss, Float[], of projections, Float[V B P]: V views of each of B images.
 
     It is (1 - weight) * the mean squared distance of a view from the mean of its image's views, plus weight *
     `gaussian_distance` (Balestriero and LeCun 2025, LeJEPA). `num_images` is passed to `gaussian_distance`.

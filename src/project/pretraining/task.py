@@ -89,8 +89,7 @@ class Pretrainer(Task):
         self.register_buffer("directions", F.normalize(vectors, dim=0), persistent=False)  # for evaluation
         self.step_directions = self.directions  # for the current training step
         self.step_num_images: int | None = None  # the number of images of the current step, on this device
-        self.highest_rank = 0.0
-        self.is_restored = False  # whether the weights come from a checkpoint
+        self.highest_rank, self.is_restored = 0.0, False  # is_restored: whether the weights come from a checkpoint
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["highest_rank"] = self.highest_rank
@@ -101,7 +100,8 @@ class Pretrainer(Task):
     def on_fit_start(self) -> None:
         """Set the kernels of the convolutions by k-means, unless the weights are pretrained or the run is resumed.
 
-        `on_train_start` would be too late: the callbacks run first, and `NanGuard` then copies the weights.
+        `on_train_start` would be too late. Lightning calls it for the callbacks first, and `NanGuard` takes a snapshot
+        of the weights there.
         """
         trainer, data = self.trainer, data_module(self.trainer)
         is_trained = self.is_restored or self.global_step > 0 or find_loaded_weights(self.net) is not None

@@ -29,8 +29,9 @@ class Stylizer(Task):
 
     The *content* loss compares a deep feature map of the painted image and the same map of the photograph. The *style*
     loss compares the means and covariances of all feature maps of the painted image and of the style image: see
-    `project.style.losses`. Both losses are relative to the target, so that the same weights suit all features. *Total
-    variation* is the sum of the mean squared differences of vertical and of horizontal neighbours.
+    `project.style.losses`. Both losses are divided by the squared norm of their target, so the default loss weights
+    suit any feature net. *Total variation* is the sum of the mean squared differences of vertical and of horizontal
+    neighbours.
 
     Args:
         net: called with `in_channels`; returns a module that maps images, Float[B C H W] in [-1, 1], to such images.

@@ -120,9 +120,9 @@ def test_resumed_run_uses_at_most_the_cores_of_this_machine(capsys):
 
 @pytest.mark.parametrize(("key", "start", "without"), [("pretrained", True, False), ("weights", "a.pth", None)])
 def test_resumed_run_loads_no_pretrained_weights(key, start, without):
-    before = Namespace({f"{restarting.NET}.{key}": start, f"{restarting.NET}.fixed_norms": None})
+    before = Namespace({f"{restarting.NET}.{key}": start, f"{restarting.NET}.frozen_norms": None})
     after = restarting.without_pretraining(before)
-    assert (after[f"{restarting.NET}.{key}"], after[f"{restarting.NET}.fixed_norms"]) == (without, True)
+    assert (after[f"{restarting.NET}.{key}"], after[f"{restarting.NET}.frozen_norms"]) == (without, True)
     assert before[f"{restarting.NET}.{key}"] == start
 
 

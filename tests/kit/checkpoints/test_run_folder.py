@@ -2,7 +2,7 @@
 
 import shutil
 from argparse import Namespace
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -244,18 +244,29 @@ def test_paths_that_the_user_gives_are_allowed(args, allowed):
 
 
 class Notes(L.Callback):
-    """A callback with files at arguments whose names do not say so."""
+    """A callback with files. The names of the arguments say so, or only their annotations do."""
 
-    def __init__(self, target: Path, other: str | Path | None = None, title: str = "") -> None:
-        self.target, self.other, self.title = target, other, title
+    def __init__(
+        self,
+        target: Path,
+        other: str | Path | None = None,
+        others: list[Path] | None = None,
+        log_file: str = "",
+        filename: str = "",
+        title: str = "",
+        titles: Sequence[str] = (),
+    ) -> None:
+        pass
 
 
-@pytest.mark.parametrize("argument", ["target", "other"])
-def test_path_that_only_its_annotation_reveals_is_refused(argument, run, monkeypatch):
+@pytest.mark.parametrize("argument", ["target", "other", "others", "log_file", "filename"])
+def test_path_that_its_annotation_or_its_name_reveals_is_refused(argument, run, monkeypatch):
     monkeypatch.setattr(trust, "PACKAGES", (*trust.PACKAGES, __name__.split(".")[0]))
-    changed = {"target": str(run / "notes"), "title": "Makefile", argument: "Makefile"}
+    value, index = (["Makefile"], r"\[0\]") if argument == "others" else ("Makefile", "")
+    changed = {"target": str(run / "notes"), "title": "Makefile", "titles": ["Makefile"], argument: value}
     edit_config(run, callbacks(f"{__name__}.Notes", **changed))
-    with pytest.raises(UserError, match=rf"callbacks\[0\].{argument} is 'Makefile', which is not in the run's folder"):
+    message = rf"callbacks\[0\].{argument}{index} is 'Makefile', which is not in the run's folder"
+    with pytest.raises(UserError, match=message):
         verbs.fit(["--resume", str(run), *MORE, "--force", "true"])
 
 
@@ -263,6 +274,11 @@ def test_usual_config_is_allowed():
     arguments = {"filename": "{epoch}-{val/loss:.2f}", "monitor": "val/loss", "dirpath": None}
     harmless = {"trainer": {"default_root_dir": "/scratch", "max_time": "00:01:00:00", "precision": "16-mixed"}}
     harmless["trainer"]["callbacks"] = [{"class_path": KEPT, "init_args": arguments}]
+    profiler = {"dirpath": "run", "filename": "profile"}
+    harmless["trainer"]["profiler"] = {
+        "class_path": "lightning.pytorch.profilers.SimpleProfiler",
+        "init_args": profiler,
+    }
     harmless["trainer"]["logger"] = {"class_path": "kit.dashboard.TensorBoard", "init_args": {"save_dir": "run"}}
     harmless["data"] = {"class_path": "tiny_task.Shades", "init_args": {"root": "/data/photos", "cache_dir": ".cache"}}
     refuse_foreign_paths(harmless, [], Path("run"))

@@ -174,7 +174,7 @@ def test_curves_have_a_limited_number_of_points(monkeypatch, written):
 def test_curves_of_a_validation_begin_with_the_loss_and_are_few(monkeypatch):
     monkeypatch.setattr(report_page, "monitored_metrics", lambda *_: {"val/map": "max"})
     logged = {f"val/{k}": k for k in range(20)} | {"val/map/cat": 1, "val/map": 0.5, "val/loss": 2, "train/f1": 1}
-    one = ReportPage(SimpleNamespace(figures=lambda index: {"overfitting/train_map": 0.75, "overfitting/gap": 0.25}))
+    one = ReportPage(SimpleNamespace(gap_values=lambda index: {"overfitting/train_map": 0.75, "overfitting/gap": 0.25}))
     one._losses += 3
     one._add_points(SimpleNamespace(callback_metrics=logged, global_step=7), None)
     keys = ["train/loss", "val/loss", "val/map", *(f"val/{k}" for k in range(6)), "overfitting/train_map"]

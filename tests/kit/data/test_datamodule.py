@@ -1,10 +1,12 @@
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+from PIL import Image
 from torchvision.transforms import v2
 
-from kit.data import ImageDataModule, Tensors, loading
+from kit.data import Files, ImageDataModule, Tensors, loading
 from kit.data.datamodule import evaluated_split
 from kit.data.preprocessing import mean_and_std
 from kit.ground.errors import UserError
@@ -146,6 +148,40 @@ def test_wrong_mean_and_std_are_refused():
     for wrong in ([0.5], [0.5, None, 0.5]):
         with pytest.raises(UserError, match=r"data\.mean must be 3 numbers"):
             data.load_state_dict({**data.state_dict(), "mean": wrong})
+
+
+class FilesOfNoise(Noise):
+    """One black image of 8x4 for testing, in a file."""
+
+    def load_split(self, split):
+        Image.new("RGB", (4, 8)).save("black.png")
+        paths, size = [Path("black.png")], self.input_size
+        return Files(torch.tensor([0]), paths, 3, size, self.keep_aspect) if split == "test" else None
+
+
+class FilesWithOption(FilesOfNoise):
+    def __init__(self, keep_aspect: bool = False, **kwargs) -> None:
+        super().__init__(**kwargs)
+        self.keep_aspect = keep_aspect
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_other_data_are_padded_or_stretched_as_in_the_run(kept):
+    run = ready()
+    run.keep_aspect = kept
+    state = {**run.state_dict(), "size": (8, 6)}
+    for data, expected in (
+        (FilesOfNoise(), kept),
+        (FilesWithOption(), False),
+        (FilesWithOption(keep_aspect=True), True),
+    ):
+        data.load_state_dict(state)
+        data.setup("test")
+        columns = data.samples["test"].read(0).amax((0, 1))  # the image is black, and the padding is grey
+        assert columns.tolist() == ([0, 0, 0, 0, 114, 114] if expected else [0] * 6)
+        assert data.preprocessing.keep_aspect is expected
+    run.load_state_dict({**state, "keep_aspect": not kept})
+    assert run.keep_aspect is kept  # its images are resized already
 
 
 @pytest.mark.parametrize("size", [(0, 0), (8, 0), (-4, 8)])

@@ -62,7 +62,7 @@ def test_losses_and_detections_with_padding_and_empty_images(head, channels, nam
 def test_losses_of_the_parts_of_a_batch_add_up_exactly(head):
     torch.manual_seed(0)
     net = TimmDetector(3, 3, "test_resnet", head=head, neck=64).double()
-    net.fix_norms()
+    net.freeze_norms()
     images, targets = torch.randn(3, 3, 64, 96).double(), [TWO, NOTHING, {key: value[:1] for key, value in TWO.items()}]
 
     def loss_terms(part):
@@ -99,7 +99,7 @@ def test_anchors_lie_on_the_maps(name, strides, expected, monkeypatch):
 
 
 @pytest.mark.parametrize("way", ["backbone", "detector"])
-def test_weights_of_a_file_and_fixed_norms(way):
+def test_weights_of_a_file_and_frozen_norms(way):
     torch.manual_seed(0)
     source = timm.create_model("test_resnet") if way == "backbone" else TimmDetector(7, 3, "test_resnet", neck=64).net
     torch.save(source.state_dict(), "weights.pt")
@@ -111,7 +111,7 @@ def test_weights_of_a_file_and_fixed_norms(way):
     norm = net.backbone.body.bn1
     assert not norm.training and not norm.weight.requires_grad and net.backbone.body.layer1.training
     assert TimmDetector(
-        3, 1, "test_resnet", weights="weights.pt", neck=64, fixed_norms=False
+        3, 1, "test_resnet", weights="weights.pt", neck=64, frozen_norms=False
     ).backbone.body.bn1.training
 
 

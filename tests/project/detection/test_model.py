@@ -73,6 +73,14 @@ def test_levels_of_the_pyramid_see_all_deeper_levels():
     assert all(not torch.equal(before[level], after[level]) for level in ("0", "1"))
 
 
+def test_anchors_have_the_strides_as_their_sides():
+    net = CnnFcos(3, **{**TINY, "stem_stride": 1, "levels": [1, 2]})
+    assert [(anchors[0, 2:] - anchors[0, :2]).tolist() for anchors in net.anchor_generator.cell_anchors] == [
+        [2, 2],
+        [4, 4],
+    ]
+
+
 def test_number_of_parameters_of_the_config():
     assert sum(p.numel() for p in CnnFcos(3).parameters()) == pytest.approx(0.59e6, rel=0.01)
 
@@ -134,11 +142,14 @@ def test_mistakes_are_one_line():
         TorchvisionDetector(3, 3, "fasterrcnn_resnet50_fpn_v3")
     with pytest.raises(UserError, match="multiple of 32"):
         CnnFcos(3, neck=20)
-    with pytest.raises(UserError, match="from 0 to 1"):
+    with pytest.raises(UserError, match="between 0 and 1"):
         CnnFcos(3, widths=[4, 4], depth=1, levels=[2])
     for levels in ([], [1, 0], [0, 0], [0, 2]):
-        with pytest.raises(UserError, match="in a row"):
+        with pytest.raises(UserError, match="consecutive"):
             CnnFcos(3, widths=[4, 4], depth=1, levels=levels)
+    for stride in (1, 3):  # torchvision's anchors would have the sides 0 and 4
+        with pytest.raises(UserError, match=f"level 0 has the stride {stride}, but strides must be even"):
+            CnnFcos(3, **{**TINY, "stem_stride": stride, "levels": [0, 1]})
     with pytest.raises(UserError, match="3 depths for 2 widths"):
         CnnFcos(3, widths=[4, 4], depth=[1, 1, 1], levels=[1])
 

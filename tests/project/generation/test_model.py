@@ -4,6 +4,7 @@ from refused import assert_refused
 
 from kit.ground.errors import UserError
 from project.generation import UNet
+from project.generation.model import _embed_times
 
 
 def stirred(**options) -> UNet:
@@ -52,3 +53,13 @@ def test_every_pixel_depends_on_the_whole_image():
     time, kind = torch.tensor([0.5]), torch.tensor([0])
     changed = (net(one, time, kind) - net(other, time, kind)).abs()[0, :, -1, -1]
     assert (changed > 0).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64])
+def test_times_are_embedded_with_the_accuracy_of_their_precision(dtype):
+    times = torch.tensor([0.125, 0.75, 1.0], dtype=dtype)
+    angles = times.double()[:, None] * torch.logspace(0, 3, 8, dtype=torch.float64)
+    exact = torch.cat([angles.sin(), angles.cos()], 1)
+    embedded = _embed_times(times, 16)
+    assert embedded.dtype == dtype
+    torch.testing.assert_close(embedded.double(), exact, rtol=0, atol=max(torch.finfo(dtype).eps, 3e-4))

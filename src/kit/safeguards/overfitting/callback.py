@@ -85,7 +85,7 @@ class Overfitting(L.Callback):
         if value >= self._best_value - tolerance:
             self.best, self._best_value = len(self.history) - 1, value
         for logger in trainer.loggers:
-            logger.log_metrics(self.figures(-1), trainer.global_step)
+            logger.log_metrics(self.gap_values(-1), trainer.global_step)
         if verdict := self._verdict():
             log_text(trainer, "report", f"verdict: {verdict}")
 
@@ -100,7 +100,7 @@ class Overfitting(L.Callback):
         suggestions = advice(verdict, pl_module.hparams_initial, bool(self._data.augment))
         return f"verdict: {verdict}" + (f"\ntry: {', '.join(suggestions)}" if suggestions else "")
 
-    def figures(self, index: int) -> dict[str, float]:
+    def gap_values(self, index: int) -> dict[str, float]:
         """Return the training score, the gap and its margin of error in `history[index]`, by log key.
 
         Return {} if the training images have no score.

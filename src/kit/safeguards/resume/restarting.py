@@ -70,9 +70,9 @@ def choose(run_or_checkpoint: str) -> Path | None:
 def without_pretraining(config: JsonNamespace) -> JsonNamespace:
     """Return a copy of a config whose net loads no weights to start from, since the checkpoint replaces them."""
     config = config.clone()
-    pretrained, weights, fixed_norms = (f"{NET}.{key}" for key in ("pretrained", "weights", "fixed_norms"))
-    if (config.get(pretrained) or config.get(weights)) and fixed_norms in config and config[fixed_norms] is None:
-        config[fixed_norms] = True  # the default of a net that starts from weights
+    pretrained, weights, frozen_norms = (f"{NET}.{key}" for key in ("pretrained", "weights", "frozen_norms"))
+    if (config.get(pretrained) or config.get(weights)) and frozen_norms in config and config[frozen_norms] is None:
+        config[frozen_norms] = True  # the default of a net that starts from weights
     if config.get(pretrained):
         config[pretrained] = False
     if isinstance(config.get(weights), str):

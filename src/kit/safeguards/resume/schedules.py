@@ -28,10 +28,12 @@ class InitialState:
         """Reset the schedules to their new arguments, and repeat as many steps as the run has made.
 
         Args:
-            with_optimizer: whether the optimizers also get their new arguments. This undoes all scaling of the
-                learning rate, such as by the NaN guard. Otherwise, the new schedules are scaled in the same way.
-            epoch_length_changed: whether the number of steps in an epoch has changed. A schedule that steps with
-                the optimizer then continues at the start of the current epoch.
+            with_optimizer: whether the optimizers also get their new arguments. If True, earlier scaling of the
+                learning rate, such as the NaN guard's, is lost. If False, the new schedules are scaled by the same
+                factor.
+            epoch_length_changed: whether the number of steps in an epoch has changed. If so, a schedule that steps
+                after each optimizer step is set to the first step of the current epoch, counted in epochs of the new
+                length.
 
         Raises:
             UserError: a schedule has made too many steps.
