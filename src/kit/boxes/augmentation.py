@@ -14,6 +14,7 @@ from torchvision.transforms.v2 import functional as F
 from kit.boxes.targets import BOX_KEYS, select_boxes
 from kit.data.augment import interpolate_logs, scale_side
 from kit.data.decode import PADDING, resize
+from kit.ground.errors import UserError
 from kit.ground.ranges import PositivePair, Share
 
 Flip = Literal["horizontal", "vertical", "both"]
@@ -82,12 +83,19 @@ def paste_objects(
 
     Returns:
         copies of the images and the targets.
+
+    Raises:
+        UserError: there is only one image.
     """
+    if len(targets) < 2:
+        raise UserError(
+            "model.paste needs at least two images in a batch: raise data.batch_size, or use --model.paste 0"
+        )
     pasted_images, pasted_targets = images.clone(), list(targets)
     for index, target in enumerate(targets):
-        source = (index + int(torch.randint(1, max(2, len(targets)), ()))) % len(targets)
+        source = (index + int(torch.randint(1, len(targets), ()))) % len(targets)
         objects = targets[source]["crowd"].logical_not().nonzero().flatten()
-        if float(torch.rand(())) >= probability or source == index or not len(objects):
+        if float(torch.rand(())) >= probability or not len(objects):
             continue
         chosen = objects[int(torch.randint(len(objects), ()))]
         left, top, right, bottom = targets[source]["boxes"][chosen].round().int().tolist()

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision import models
+from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.fcos import FCOSHead
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.rpn import RegionProposalNetwork
@@ -30,6 +31,13 @@ class CountingHead(FCOSHead):
         return {**losses, "foreground": (torch.stack(matched_idxs) >= 0).sum()}
 
 
+class FloatAnchors(AnchorGenerator):
+    """torchvision's anchors, in float32 in every precision. In bfloat16, coordinates above 256 pixels are rounded."""
+
+    def set_cell_anchors(self, dtype: torch.dtype, device: torch.device) -> None:
+        super().set_cell_anchors(torch.float32, device)
+
+
 class OverlappingLevelsHead(CountingHead):
     """A `CountingHead` for feature pyramids.
 
@@ -41,11 +49,12 @@ class OverlappingLevelsHead(CountingHead):
     def compute_loss(
         self, targets: Objects, outputs: Any, anchors: list[Tensor], matched_idxs: list[Tensor]
     ) -> dict[str, Tensor]:
-        indices = [match_boxes(of_image, target["boxes"]) for of_image, target in zip(anchors, targets, strict=True)]
+        # `matched_idxs` are torchvision's matches, which are not used.
+        indices = [assign_boxes(of_image, target["boxes"]) for of_image, target in zip(anchors, targets, strict=True)]
         return super().compute_loss(targets, outputs, anchors, indices)
 
 
-def match_boxes(anchors: Tensor, boxes: Tensor) -> Tensor:
+def assign_boxes(anchors: Tensor, boxes: Tensor) -> Tensor:
     """Return the index of the box that each location learns, Long[N], or -1 for the background.
 
     A location learns a box if it is inside of the box, less than 1.5 strides from its centre, and on a level for boxes

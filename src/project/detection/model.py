@@ -16,13 +16,12 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.fcos import FCOS
 
 from kit.ground.errors import UserError
 from kit.ground.ranges import NonNegativeInt, PositiveInt, PositiveInts, Share
 from kit.training.weights import load_weights
-from kit.zoo.detection import OverlappingLevelsHead, PadAndFilter
+from kit.zoo.detection import FloatAnchors, OverlappingLevelsHead, PadAndFilter
 from project.cnn import ConvBlock, Trunk
 
 
@@ -78,7 +77,7 @@ class CnnFcos(FCOS):
         super().__init__(
             FeaturePyramid(trunk, levels, neck),
             num_classes + 1,  # class 0 is the background
-            anchor_generator=AnchorGenerator(strides, ((1.0,),) * len(levels)),
+            anchor_generator=FloatAnchors(strides, ((1.0,),) * len(levels)),
             head=OverlappingLevelsHead(neck, 1, num_classes + 1, convs),  # adds the key `foreground` to the losses
             score_thresh=score_thresh,
             nms_thresh=nms_thresh,

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from kit.boxes.augmentation import paste_objects, predict_with_flips
+from kit.ground.errors import UserError
 
 HEIGHT, WIDTH = 40, 60
 WAYS = ["horizontal", "vertical", "both"]
@@ -131,7 +132,6 @@ def test_nothing_is_pasted(other, probability):
     assert torch.equal(images[0], covered[0]) and not len(targets[0]["boxes"])
 
 
-def test_a_batch_of_one_image_is_unchanged():
-    image, target = painted([(3, 5, 23, 20)])
-    images, (same,) = paste((image, target))
-    assert torch.equal(images[0], image) and torch.equal(same["boxes"], target["boxes"])
+def test_a_batch_of_one_image_is_refused():
+    with pytest.raises(UserError, match=r"data\.batch_size"):
+        paste(painted([(3, 5, 23, 20)]))

@@ -6,7 +6,7 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.fcos import FCOS
 from torchvision.models.detection.image_list import ImageList
 
-from kit.zoo.detection import CountingHead, match_boxes
+from kit.zoo.detection import CountingHead, FloatAnchors, assign_boxes
 
 SIZE = 64, 128
 
@@ -23,7 +23,7 @@ def locations(*strides):
 def test_locations_at_the_centre_learn_the_smallest_box_around_them():
     anchors, index = locations(8)
     boxes = torch.tensor([[0.0, 0, 64, 64], [28, 28, 44, 44]])
-    indices = match_boxes(anchors, boxes)
+    indices = assign_boxes(anchors, boxes)
     assert indices[index(8, 32, 32)] == 1  # in both
     assert (
         indices[index(8, 24, 24)] == 0
@@ -36,12 +36,12 @@ def test_locations_at_the_centre_learn_the_smallest_box_around_them():
 def test_most_boxes_are_learned_on_two_levels(half_width, strides):
     anchors, index = locations(4, 8, 16)
     x, y = 64, 32  # a location of each level
-    indices = match_boxes(anchors, torch.tensor([[x - half_width, y - 5.0, x + half_width, y + 5.0]]))
+    indices = assign_boxes(anchors, torch.tensor([[x - half_width, y - 5.0, x + half_width, y + 5.0]]))
     assert [stride for stride in (4, 8, 16) if indices[index(stride, x, y)] == 0] == strides
 
 
 def test_nothing_is_learned_without_boxes():
-    assert match_boxes(locations(8, 16)[0], torch.zeros(0, 4)).tolist() == [-1] * (8 * 16 + 4 * 8)
+    assert assign_boxes(locations(8, 16)[0], torch.zeros(0, 4)).tolist() == [-1] * (8 * 16 + 4 * 8)
 
 
 def test_one_level_is_matched_as_in_torchvision():
@@ -51,7 +51,7 @@ def test_one_level_is_matched_as_in_torchvision():
 
     class SameMatches(CountingHead):
         def compute_loss(self, targets, outputs, anchors, matched_idxs):
-            assert torch.equal(match_boxes(anchors[0], targets[0]["boxes"]), matched_idxs[0])
+            assert torch.equal(assign_boxes(anchors[0], targets[0]["boxes"]), matched_idxs[0])
             return {"matched": (matched_idxs[0] >= 0).sum()}
 
     head, anchors = SameMatches(32, 1, 3, 1), AnchorGenerator(((8,),), ((1.0,),))
@@ -61,3 +61,11 @@ def test_one_level_is_matched_as_in_torchvision():
         boxes = torch.cat([corners, torch.minimum(corners + sides, torch.tensor([128.0, 64]))], 1)
         target = {"boxes": boxes, "labels": torch.ones(6, dtype=torch.long)}
         assert net([torch.zeros(3, *SIZE)], [target])["matched"] > 0
+
+
+def test_locations_of_wide_maps_are_exact_in_half_precision():
+    levels = [torch.zeros(1, 1, 2, 300, dtype=torch.bfloat16), torch.zeros(1, 1, 1, 150, dtype=torch.bfloat16)]
+    images = ImageList(torch.zeros(1, 3, 8, 1200), [(8, 1200)])
+    (anchors,) = FloatAnchors(((4,), (8,)), ((1.0,),) * 2)(images, levels)
+    assert set((anchors[:600, 2] - anchors[:600, 0]).tolist()) == {4.0}
+    assert anchors[299].tolist() == [1194, -2, 1198, 2]

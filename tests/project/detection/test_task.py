@@ -83,6 +83,28 @@ def test_crowds_are_neither_trained_on_nor_measured():
     assert torch.allclose(*losses)
 
 
+def test_objects_are_pasted_only_in_training():
+    one = batch(4)
+    losses = []
+    for paste in (0.0, 1.0):
+        torch.manual_seed(0)
+        losses.append(detector(paste=paste).training_step(one, 0))
+    assert not torch.equal(*losses)
+    task = detector(paste=1.0).eval()
+    assert len(task.evaluate(one)) == 4 and torch.equal(one.images, batch(4).images)
+
+
+@pytest.mark.slow
+def test_pasted_objects_are_the_same_after_a_resume(detect):
+    common = [*SHORT, "--model.paste", "1", "--model.schedule", "null", "--data.batch_size", "4"]
+    straight = detect(*common, "--trainer.max_epochs", "2", "--name", "straight")
+    halved = detect(*common, "--name", "halved")
+    verbs.fit(["--resume", str(halved), "--trainer.max_epochs", "2", "--data.num_workers", "2"])
+    one, other = (torch.load(r / "checkpoints" / "last.ckpt", weights_only=True) for r in (straight, halved))
+    assert one["global_step"] == other["global_step"] == 6
+    assert all(torch.equal(value, other["state_dict"][key]) for key, value in one["state_dict"].items())
+
+
 def test_parameter_groups():
     task = detector(schedule=None)
     task.net.backbone.trunk.levels[0].requires_grad_(False)
