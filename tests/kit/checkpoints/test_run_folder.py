@@ -250,7 +250,7 @@ class Notes(L.Callback):
         self,
         target: Path,
         other: str | Path | None = None,
-        others: list[Path] | None = None,
+        others: list[str | Path] | None = None,
         log_file: str = "",
         filename: str = "",
         title: str = "",
