@@ -219,7 +219,7 @@ class ExportedModule(nn.Module):
         return 1
 
     def example(self, preprocessing: Preprocessing, count: int) -> tuple[Tensor, ...]:
-        """Return inputs for `count` images of the training images' size. Those of an image do not depend on `count`."""
+        """Return inputs for `count` images of the training images' size. An image's inputs do not depend on `count`."""
         raise NotImplementedError(f"{type(self).__name__} does not define example(preprocessing, count)")
 
     def expected(self, task: Any, *inputs: Tensor) -> Any:
@@ -228,7 +228,7 @@ class ExportedModule(nn.Module):
 
 
 class _Adapter:
-    """A plain LightningModule with the interface of `Task`, from which it takes the attributes that it lacks.
+    """Give a plain LightningModule the interface of `Task`. Attributes that the module lacks come from `Task`.
 
     There is no `Evaluation`, since the module has its own validation and test steps.
     """

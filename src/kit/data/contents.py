@@ -99,7 +99,7 @@ class Contents(L.LightningDataModule):
 
     @staticmethod
     def sample(pixels: Tensor, target: Any) -> tuple[Tensor, Any]:
-        """Convert pixels, uint8 [C H W], and an entry of `samples.targets` to an image and a target to augment."""
+        """Make a sample's image and target from its pixels, uint8 [C H W], and its entry in `samples.targets`."""
         return pixels, target if isinstance(target, Tensor) and target.ndim else int(target)
 
     @staticmethod
@@ -108,7 +108,7 @@ class Contents(L.LightningDataModule):
         return stack(images), torch.stack(list(targets)) if isinstance(targets[0], Tensor) else torch.tensor(targets)
 
     def hashable_target(self, samples: Samples, index: int) -> Hashable:
-        """Return a value that is equal for equal targets, or None if targets cannot be compared."""
+        """Return a value that is equal for equal targets, or None for class numbers and unreadable targets."""
         return tuple(samples.targets[index].tolist()) if self.several_labels else None
 
     # These are available before `setup`.

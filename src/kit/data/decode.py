@@ -181,7 +181,7 @@ def resize(pixels: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def find_channels(paths: Sequence[Path]) -> int:
-    """Return 3 if the header of an image says that it is coloured, else 1. At most 63 evenly spaced images are read."""
+    """Return 3 if any image is coloured by its header, else 1. At most 63 evenly spaced images are read."""
     for path in paths[:: max(1, len(paths) // 32)]:
         with suppress(Exception), open_image(path) as image:  # decoding reports broken files later
             if image.mode not in ("1", "L", "LA") and not is_deep(image.mode):
@@ -191,7 +191,7 @@ def find_channels(paths: Sequence[Path]) -> int:
 
 def upright_size(image: Image.Image) -> tuple[int, int]:
     """Return the height and width that the image has after it is turned upright."""
-    on_its_side = orientation_of(image) > 4 and image.format != "TIFF"  # PIL turns the size of a TIFF on opening
+    on_its_side = orientation_of(image) > 4 and image.format != "TIFF"  # PIL swaps a TIFF's sides on opening
     return (image.width, image.height) if on_its_side else (image.height, image.width)
 
 

@@ -52,7 +52,7 @@ def report_augmented_size(dataset: SplitDataset, size: Sequence[int]) -> None:
     """Print the size of training images if augmentation changes it. Raise an error if augmentation fails.
 
     Args:
-        dataset: an image that is augmented as in training.
+        dataset: a data set of one image, which is augmented as in training.
         size: the height and width without augmentation.
     """
     augmented = dataset.__getitems__([(0, 0)]).images.shape[2:]
@@ -63,7 +63,7 @@ def report_augmented_size(dataset: SplitDataset, size: Sequence[int]) -> None:
 
 
 def label_charts(data: Contents, samples: Samples) -> dict[str, Chart]:
-    """Return a chart of how often each class occurs, `labels`, if the numbers of two classes are known."""
+    """Return the chart `labels` of how often each class occurs, if this is known for at least two classes."""
     pairs = sorted(zip(data.class_names, data.count_classes(samples), strict=True), key=lambda pair: -pair[1])
     bars = {name: count for name, count in pairs if count >= 0}  # a count of -1 is unknown
     noun, texts = data.object_noun or "images", {name: f"{count:,}" for name, count in bars.items()}

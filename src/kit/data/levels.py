@@ -50,7 +50,7 @@ def find_levels(paths: Sequence[Path]) -> Levels | None:
 
 
 def to_eight_bits(image: Image.Image, levels: Levels | None) -> Image.Image:
-    """Convert an image to mode L. Values outside `levels` become black or white. For None, the image sets the levels.
+    """Convert an image to mode L. Values outside `levels` become black or white. None finds the levels in the image.
 
     Raises:
         ValueError: a pixel is not finite.

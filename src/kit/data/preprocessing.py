@@ -141,5 +141,5 @@ def mean_and_std(
 
 
 def for_channels(values: Sequence[float], channels: int) -> list[float]:
-    """Return a mean or std for another number of channels: the average of the values, for each channel."""
+    """Return the values of a mean or std if their number fits, or else their average for each channel."""
     return list(values) if len(values) == channels else [sum(values) / len(values)] * channels

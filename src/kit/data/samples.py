@@ -117,7 +117,7 @@ class Tensors(Samples):
 class Files(Samples):
     """Samples whose images are files, which `read` decodes.
 
-    size: height and width.
+    size: the height and width that images are resized to.
     keep_aspect: fit each image into `size` and pad its right or bottom, instead of stretching it.
     levels: for images with more than 8 bits, the value that becomes black and the value that becomes white.
     """
@@ -159,7 +159,7 @@ class Files(Samples):
         return str(self.paths[index])
 
     def files_digest(self, *settings: Any) -> str:
-        """Return a hash of the settings and of the files' paths, lengths and times of change."""
+        """Return a hash of the settings and of the files' paths, sizes in bytes and modification times."""
         digest = hashlib.sha256(repr((type(self).__qualname__, *settings)).encode())
         for path in self.sources:
             line = f"{path.absolute()}\n"

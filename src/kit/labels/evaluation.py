@@ -201,7 +201,7 @@ class MultiLabelEvaluation(Evaluation):
     def _best_thresholds(self) -> Tensor:
         """Return the thresholds with the highest F1 scores, Float[K]; 0.5 for a class without positive samples."""
         scores, hits, is_last = self.once(self._ranking)
-        # The F1 scores if the first 1 to N samples get the label.
+        # Row i has the F1 scores if the i + 1 samples with the highest scores get the label.
         f1 = 2 * hits / (hits[-1] + torch.arange(1, len(hits) + 1)[:, None])
         best = f1.where(is_last, -1).argmax(0, keepdim=True)
         # The threshold lies between the lowest score of a predicted label and the next score below.

@@ -59,7 +59,7 @@ class FeatureEvaluation(Evaluation):
         return values
 
     def _mean_loss(self, projections: Tensor) -> float:
-        """Return the mean loss of chunks of the same size, since the loss of a batch may depend on its size."""
+        """Return the mean loss of chunks of similar size, since the loss of a batch may depend on its size."""
         generator = torch.Generator().manual_seed(0)
         order = torch.randperm(projections.shape[1], generator=generator)  # the images may be sorted by class
         chunks = projections[:, order].split(LOSS_IMAGES, 1)

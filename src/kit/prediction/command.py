@@ -167,7 +167,7 @@ def find_images(words: Sequence[str], results: Sequence[Path] = ()) -> list[Path
     Raises:
         UserError: a word names no image, or all images are in `results`.
     """
-    by_path: dict[Path, Path] = {}  # absolute path to the path as it was found
+    by_path: dict[Path, Path] = {}  # keys are absolute paths, values the paths as found
     for word in words:
         path = Path(word)
         if not path.exists():

@@ -14,7 +14,7 @@ class FlowEvaluation(Evaluation):
     """The metrics of flow matching, in which a net predicts a velocity for each image.
 
     `loss` is the mean squared error of the velocity. `explained` is max(0, 1 - loss / mean square of the velocity).
-    `outputs` are the mean square and the mean squared error of each image, Float[B 2].
+    `outputs` are the mean square and the mean squared error of each image's velocity, Float[B 2].
     """
 
     score_name = "explained"

@@ -52,9 +52,9 @@ class FeatureExtractor(nn.Module):
 
 
 class Features(ABC):
-    """The choice of the net whose features a run uses. A config gives it by class path.
+    """Choose the net whose features a run uses, and load it. A config names a subclass by class path.
 
-    The net is loaded for training only: a trained model does not need it.
+    `load` is called for training only: a trained model does not need the net.
     """
 
     @abstractmethod
@@ -72,7 +72,7 @@ class ClassifierFeatures(Features):
     Args:
         run: the run folder of a task with such a net, also of pretraining, or a checkpoint file. A file with only
             the state dict of the net or of its trunk can be given, too. Then the mean and std are 0.5, and
-            `stem_stride` is 1, unless the first kernel is that of a larger stride.
+            `stem_stride` is 1 for a first kernel of 3x3, and 4 for one of 7x7.
     """
 
     def __init__(self, run: str) -> None:

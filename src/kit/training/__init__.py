@@ -1,8 +1,8 @@
 """Parts of a training run.
 
 `schedule` makes the optimizer and the learning rate schedule. `weights` loads pretrained weights, and
-`finetuning` trains them further. `averaging` averages the weights over the steps. `precision` chooses between fp32 and
-`bfloat16`. `monitor` finds the metric that chooses the best checkpoint. `clustering` sets kernels by k-means.
+`finetuning` trains them further. `averaging` averages the weights over the steps. `precision` chooses between float32
+and bfloat16. `monitor` finds the metric that chooses the best checkpoint. `clustering` sets kernels by k-means.
 """
 
 from kit.training.averaging import EMA

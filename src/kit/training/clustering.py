@@ -10,9 +10,9 @@ MAX_SIMILARITY = 0.99  # the largest cosine of the angle between two first centr
 # The smallest distance between a patch and the mean patch, as a share of the root mean square distance.
 MIN_LENGTH = 0.01
 ITERATIONS = 10  # the number of iterations of k-means
-COMPONENTS = 256  # the largest number of principal components of the patches
+COMPONENTS = 256  # the number of principal components of patches with more than twice as many values
 REGULARISATION = 0.1  # this share of the mean variance is added to each variance before whitening
-CHUNK_VALUES = 2**26  # the largest number of values in the patches of the images that are computed at a time
+CHUNK_VALUES = 2**26  # the largest number of patch values that are computed at a time
 
 
 @torch.no_grad()
@@ -32,8 +32,8 @@ def set_kernels_by_kmeans(block: nn.Sequential, images: Tensor) -> Tensor:
     """
     convolution, norm = block[0], block[1]
     device = convolution.weight.device
-    area = images[0, 0].numel() // (convolution.stride[0] * convolution.stride[1]) + 1
-    parts = images.split(max(1, CHUNK_VALUES // (area * convolution.weight[0].numel())))
+    num_positions = images[0, 0].numel() // (convolution.stride[0] * convolution.stride[1]) + 1
+    parts = images.split(max(1, CHUNK_VALUES // (num_positions * convolution.weight[0].numel())))
     generator = torch.Generator().manual_seed(0)  # the same in all processes
     patches = []
     for part in parts:
@@ -42,7 +42,7 @@ def set_kernels_by_kmeans(block: nn.Sequential, images: Tensor) -> Tensor:
         order = torch.randperm(len(rows), generator=generator)
         patches.append(rows[order[: PATCHES * len(part) // len(images) + 1].to(device)].float())
     kernels = _kernels(torch.cat(patches), convolution.out_channels, generator)
-    # A random kernel has a mean length of 1 / sqrt(3). If kernels are longer, training changes their directions less.
+    # PyTorch's random kernels have a length of about 1 / sqrt(3). Training turns longer kernels more slowly.
     convolution.weight[: len(kernels)] = (kernels / 3**0.5).view(-1, *convolution.weight.shape[1:])
     moments = [torch.var_mean(convolution(part.to(device)).float(), (0, 2, 3), correction=0) for part in parts]
     variances, means = (torch.stack(values, 1) for values in zip(*moments, strict=True))  # [out parts]
@@ -82,7 +82,7 @@ def _kernels(patches: Tensor, count: int, generator: torch.Generator) -> Tensor:
 
 
 def _dissimilar(points: Tensor, count: int) -> Tensor:
-    """Return at most `count` of the points of length 1, Float[N D]: each that is similar to none returned before."""
+    """Return at most `count` points of length 1 from Float[N D], skipping each that is similar to one chosen before."""
     is_left = torch.ones(len(points), dtype=torch.bool, device=points.device)
     chosen: list[int] = []
     while len(chosen) < count and is_left.any():
@@ -93,7 +93,10 @@ def _dissimilar(points: Tensor, count: int) -> Tensor:
 
 
 def _whitening(points: Tensor) -> Tensor:
-    """Return the symmetric matrix, Float[D D], that whitens the largest principal components of points, Float[N D]."""
+    """Return the symmetric matrix, Float[D D], that whitens points, Float[N D].
+
+    If D is above 2 * `COMPONENTS`, the result keeps only the `COMPONENTS` largest principal components.
+    """
     if points.shape[1] <= 2 * COMPONENTS:
         variances, vectors = torch.linalg.eigh(points.T @ points / len(points))
     else:

@@ -21,7 +21,7 @@ from kit.training.weights import find_loaded_weights
 
 MAX_IMAGES = 5000  # the largest number of training images, evenly spaced, on whose features the head is fitted
 CHUNK = 8  # the number of batches whose images are decoded at the same time
-PARTS = 8  # the number of parts of the pretrained layers that have learning rates of their own
+PARTS = 8  # the number of parts of the pretrained layers, each with its own learning rate
 L2 = 1e-2  # the weight of the penalty on a fitted head, for inputs scaled to a mean variance of 1
 
 
@@ -225,13 +225,13 @@ def learning_rates(names: Sequence[str], pretrained: set[str], decay: float, fro
     """Return the learning rate of each parameter with pretrained weights, as a fraction of the optimizer's.
 
     Args:
-        names: the names of all parameters, in the order of the layers.
+        names: the names of the parameters outside the head, in the order of the layers.
         pretrained: the names of tensors with pretrained weights.
         decay: the rate of each of the `PARTS` parts of the layers, as a fraction of the next part's rate.
         frozen_parts: the number of parts, from the first, whose rate is 0.
     """
     layers = list(dict.fromkeys(name.rpartition(".")[0] for name in names if name in pretrained))
-    # The last part has the exponent 1, and the first has `PARTS`.
+    # The last part has the exponent 1. The first has `PARTS`, or less if there are fewer layers.
     exponents = {layer: 1 + index * PARTS // len(layers) for index, layer in enumerate(reversed(layers))}
     rates = {layer: decay**exp if exp <= PARTS - frozen_parts else 0.0 for layer, exp in exponents.items()}
     return {name: rates[name.rpartition(".")[0]] for name in names if name in pretrained}

@@ -16,8 +16,8 @@ from kit.ground.checkpoint_limits import refuse_compressed_zip
 from kit.ground.errors import UserError, import_extra, one_line
 
 RANDOM_OR_FILE = "--model.net.weights FILE, or random weights with --model.net.pretrained false"
-# The state of a data module in a checkpoint is recognised by these keys. The data module's hyper-parameters, whose mean
-# may be None, do not have `in_channels`.
+# The state of a data module in a checkpoint is recognised by these keys. Only `in_channels` distinguishes it from the
+# data module's hyper-parameters, whose mean may be None.
 DATA_STATE = {"mean", "std", "in_channels"}
 
 
@@ -62,7 +62,7 @@ class Weights:
     image_size: tuple[int, int] | None = None
 
     def trained_with(self, mean: Any, std: Any, image_size: Any = None) -> "Weights":
-        """Return the same weights, with these values in place of unknown ones."""
+        """Return the same weights, with the given values where the weights' own are unknown."""
         normalisation = {"mean": mean, "std": std} if self.mean is None else {}
         return replace(self, **normalisation, image_size=self.image_size or image_size)
 
@@ -78,7 +78,7 @@ class Start(Weights):
 
 
 def find_loaded_weights(net: nn.Module) -> tuple[str, Start] | None:
-    """Return the pretrained weights in a net, after the prefix of their names, or None if all weights are random."""
+    """Return the pretrained part's prefix in a net (such as `net.`) and its weights, or None if all are random."""
     parts = ((name, getattr(module, "start", None)) for name, module in net.named_modules())
     return next(((f"{name}." * bool(name), start) for name, start in parts if isinstance(start, Start)), None)
 
