@@ -33,8 +33,9 @@ class FineTuning(L.Callback):
     its checkpoint may become the best one.
 
     Then the net is trained, except for `frozen_parts`. The layers with pretrained weights are divided into `PARTS`
-    consecutive parts. Each part has `layer_decay` times the learning rate of the next one (Bao et al. 2022, BEiT). The
-    head, and all layers without pretrained weights, have the full learning rate.
+    consecutive parts, or into one part per layer if there are fewer. Each part has `layer_decay` times the learning
+    rate of the next one (Bao et al. 2022, BEiT). The head, and all layers without pretrained weights, have the full
+    learning rate.
 
     A net without pretrained weights is trained as usual. The head is fitted only if `net.head` (or `head` of a module
     without `net`) is one linear layer, or a convolution after global pooling, and if the data module is an
@@ -231,7 +232,8 @@ def learning_rates(names: Sequence[str], pretrained: set[str], decay: float, fro
         frozen_parts: the number of parts, from the first, whose rate is 0.
     """
     layers = list(dict.fromkeys(name.rpartition(".")[0] for name in names if name in pretrained))
-    # The last part has the exponent 1. The first has `PARTS`, or less if there are fewer layers.
-    exponents = {layer: 1 + index * PARTS // len(layers) for index, layer in enumerate(reversed(layers))}
-    rates = {layer: decay**exp if exp <= PARTS - frozen_parts else 0.0 for layer, exp in exponents.items()}
+    parts = min(PARTS, len(layers))
+    # The last part has the exponent 1, and the first has `parts`.
+    exponents = {layer: 1 + index * parts // len(layers) for index, layer in enumerate(reversed(layers))}
+    rates = {layer: decay**exp if exp <= parts - frozen_parts else 0.0 for layer, exp in exponents.items()}
     return {name: rates[name.rpartition(".")[0]] for name in names if name in pretrained}

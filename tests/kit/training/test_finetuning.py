@@ -92,6 +92,11 @@ def test_rates_fall_from_the_last_pretrained_layer_to_the_first():
     assert not {"neck.weight", "head.weight"} & rates.keys()
 
 
+def test_a_small_net_has_a_part_per_layer():
+    names = [f"body.{i}.weight" for i in range(4)]
+    assert list(learning_rates(names, {*names}, 0.5, frozen_parts=1).values()) == [0.0, 0.5**3, 0.5**2, 0.5]
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_head_is_fitted_and_the_rest_learns_slowly(capsys):
     module = task(saved())
