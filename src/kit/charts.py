@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-MAX_CURVES = 100  # for more classes, the precision-recall chart shows only the mean of their curves
+MAX_CURVES = 100  # if there are more classes, the precision-recall chart shows only the mean of their curves
 
 
 @dataclass(frozen=True)

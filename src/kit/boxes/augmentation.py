@@ -73,8 +73,8 @@ def paste_objects(
     """Paste a random object of another image of the batch into an image, at a random position (Dwibedi et al. 2017).
 
     The pixels of the object's box are pasted, and its edges are blended with the image. The object keeps its size. It
-    is not pasted if it would hide more than `MAX_HIDDEN` of another object at ten random positions. Crowds are not
-    pasted.
+    is pasted at the first of ten random positions at which it hides at most `MAX_HIDDEN` of each other object. If there
+    is none, it is not pasted. Crowds are not pasted.
 
     Args:
         images: Float[B C H W].
@@ -114,9 +114,10 @@ def paste_objects(
 
 
 def _free_position(width: int, height: int, size: Sequence[int], boxes: Tensor) -> tuple[int, int] | None:
-    """Return x and y of the upper left corner where an object fits and hides no other object, or None if there is none.
+    """Return x and y of the upper left corner of a free position, or None. See `paste_objects`.
 
     Args:
+        width, height: the sides of the object, in pixels.
         size: the height and width of the image, in pixels.
         boxes: Float[N 4] XYXY, the other objects.
     """

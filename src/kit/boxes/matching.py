@@ -77,11 +77,12 @@ def _close_pairs(detected: Boxes, annotated: Boxes, any_class: bool) -> tuple[Te
     """Return the P pairs with an IoU of at least 0.5: indices of detections and of boxes, Long[P], and the IoUs."""
     groups, annotated_groups = detected["images"], annotated["images"]
     if not any_class:  # a group has the boxes of one class in one image
-        factor = 1 + int(torch.cat([torch.zeros(1), detected["labels"], annotated["labels"]]).max())
-        groups, annotated_groups = (boxes["images"] * factor + boxes["labels"] for boxes in (detected, annotated))
-    by_group = annotated_groups.argsort(stable=True)
+        num_labels = 1 + int(torch.cat([torch.zeros(1), detected["labels"], annotated["labels"]]).max())
+        groups, annotated_groups = (boxes["images"] * num_labels + boxes["labels"] for boxes in (detected, annotated))
+    by_group = annotated_groups.argsort(stable=True)  # the boxes of detection k's group: by_group[first[k] : end[k]]
     first, end = (torch.searchsorted(annotated_groups[by_group], groups, right=right) for right in (False, True))
     parts = []
+    # Compute about `MAX_PAIRS` pairs at a time, to save memory.
     for rows in torch.arange(len(groups)).split(((end - first).cumsum(0) // MAX_PAIRS).bincount().tolist()):
         counts = (end - first)[rows]
         i = rows.repeat_interleave(counts)
@@ -96,7 +97,7 @@ def _close_pairs(detected: Boxes, annotated: Boxes, any_class: bool) -> tuple[Te
 
 
 def _overlap(boxes: Tensor, others: Tensor, is_crowd: Tensor) -> Tensor:
-    """Return the IoU of each pair of boxes, or the first box's share that lies in the second if this is a crowd."""
+    """Return the IoU of each pair of boxes or, if the second is a crowd, the share of the first that lies in it."""
     sides = (torch.minimum(boxes[:, 2:], others[:, 2:]) - torch.maximum(boxes[:, :2], others[:, :2])).clamp(min=0)
     area, other_area = ((part[:, 2] - part[:, 0]) * (part[:, 3] - part[:, 1]) for part in (boxes, others))
     common = sides[:, 0] * sides[:, 1]

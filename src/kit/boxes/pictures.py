@@ -19,7 +19,7 @@ MIN_SIDE = 240  # the approximate length of a picture's shorter side, in pixels:
 MAX_NAMES = 4  # the largest number of objects that a label names; `+3` stands for three others
 MAX_LABELS = 100  # if there are more objects, only errors have labels, which do not overlap
 MIN_TEXT = 0.7  # a legend in one row may shrink to this share of its size
-SAMPLE, GAP = 1.5, 0.6  # the length of a legend's lines and of its gaps, in text sizes
+SAMPLE, GAP = 1.5, 0.6  # the lengths of a legend's lines and gaps, divided by the text size
 AMBER = (255, 190, 0)  # the colour of false detections
 
 
@@ -54,9 +54,9 @@ def draw_boxes(
 
     If there are both, detections are matched with annotated boxes, see `match_boxes`. Detections with a match have thin
     green lines. Detections without a match have dashed amber lines. Annotated boxes without a match have thick red
-    lines. Boxes at one place share one label. A label is where it covers the least of the objects. The label of a right
-    detection is left out if it would cover any object. If there are more than 100 objects, only errors have labels, and
-    there are at most 100 labels.
+    lines. Boxes at one place share one label, which is put where it covers the least of the objects. The label of a
+    right detection is left out if it would cover any object. If there are more than 100 objects, only errors have
+    labels, and there are at most 100 labels.
 
     Args:
         image: uint8 [C H W].
@@ -71,7 +71,7 @@ def draw_boxes(
     factor = drawing.zoom_factor(image, MIN_SIDE)
     canvas = to_pil_image(drawing.zoomed(drawing.to_rgb(image), factor))
     objects = _list_objects(class_names, predicted, target, min_score)
-    objects = [item._replace(box=[side * factor for side in item.box]) for item in objects]
+    objects = [item._replace(box=[coordinate * factor for coordinate in item.box]) for item in objects]
     unit = max(1, round(min(canvas.size) / MIN_SIDE))  # the width of the thinnest line, in pixels
     pen, text_size = ImageDraw.Draw(canvas), max(drawing.TEXT_SIZE, min(canvas.size) // 24)
     text_size = drawing.current_text_size(text_size)
@@ -125,18 +125,18 @@ def _short(score: float) -> str:
 
 
 def _draw_outline(pen: ImageDraw.ImageDraw, item: Object, unit: int) -> None:
-    """Draw an outline. Unless it is thin, it has a black edge, to be visible on any colour.
+    """Draw an outline. Unless it is thin, it has a black border, to be visible on any colour.
 
     Args:
         unit: the width of the thinnest line, in pixels.
     """
     left, top, right, bottom = map(round, item.box)
     width, dash = item.line.width * unit, 5 * unit
-    edges = [(item.line.colour, 0)]
+    layers = [(item.line.colour, 0)]  # colour, and how far it extends beyond the line on both sides
     if item.line.width > 1:
-        edges.insert(0, (BLACK, (unit + 1) // 2))
-    for colour, edge in edges:
-        before, after = width // 2 + edge, (width - 1) // 2 + edge  # pixels of the line on both sides of the box's edge
+        layers.insert(0, (BLACK, (unit + 1) // 2))
+    for colour, border in layers:
+        before, after = width // 2 + border, (width - 1) // 2 + border  # pixels on both sides of the box's edge
         for x, y, across, down in (
             (left, top, right - left, 0),
             (left, bottom, right - left, 0),
@@ -153,7 +153,7 @@ def _draw_outline(pen: ImageDraw.ImageDraw, item: Object, unit: int) -> None:
 
 
 def _draw_labels(pen: ImageDraw.ImageDraw, size: tuple[int, int], objects: Sequence[Object], text_size: int) -> None:
-    """Draw a label for the objects at each place, where it covers the least of all objects and of other labels.
+    """Draw one label for the objects at each place. Put it where it covers the least of objects and other labels.
 
     Args:
         size: the width and height of the picture.

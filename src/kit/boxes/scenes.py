@@ -16,7 +16,7 @@ MAX_OVERLAP = 0.1  # the largest overlap of two boxes, as a share of the smaller
 MIN_INK = 0.3  # a digit's box just encloses the pixels with more ink than this, on a scale of 0 to 1
 TRIES = 20  # the number of random positions for each digit; the first free position is used
 
-# For each split, the number of training scenes divided by the number of its scenes, and the seed of its scenes.
+# By split: the number of training scenes divided by the split's number of scenes, and the seed of the random numbers.
 SPLITS = {"train": (1, 0), "val": (10, 1), "test": (5, 2)}
 
 Box = tuple[int, ...]  # left, top, right and bottom in pixels, and the label once the digit is placed

@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import WeightAveraging
 
 
 def has_validated(trainer: L.Trainer) -> bool:
-    """Return whether the current validation, or else the latest one, has completed a batch."""
+    """Return whether the latest validation, which may still be running, has completed a batch."""
     return trainer.fit_loop.epoch_loop.val_loop._has_run
 
 

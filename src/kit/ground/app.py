@@ -18,7 +18,7 @@ def use(name: str) -> None:
     """Set the name of the application's package. Checkpoints may refer to classes of this package."""
     global package
     package = name
-    if sys.argv[0] == "-m":  # `python -m PACKAGE.VERB` calls this before it imports libraries, which takes seconds
+    if sys.argv[0] == "-m":  # `python -m PACKAGE.VERB` will import libraries for seconds; let signals end it meanwhile
         signals.listen(signals.end_at_once)
 
 

@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, ClassVar, TextIO
 
-# Control characters except tabs and line feeds; marks that change the direction of text; bytes that are not UTF-8.
+# Control characters except tabs and line feeds; Unicode's line separators; marks that change the direction of text;
+# and surrogates, which stand for bytes that are not UTF-8.
 CONTROLS = "\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff"
 _IN_STREAM = re.compile(f"[{CONTROLS}]")
 _IN_LINE = re.compile(f"[{CONTROLS}\\t\\n]")

@@ -88,8 +88,8 @@ class MaskPredictions:
     def write_files(self, file: Path, name: str, prediction: Tensor) -> None:
         mask = Image.fromarray(prediction.numpy(), "P")
         mask.putpalette(self.palette)
-        with replacing(self.masks / f"{name}.png") as part:
-            mask.save(part, "PNG")
+        with replacing(self.masks / f"{name}.png") as temporary:
+            mask.save(temporary, "PNG")
         if self.pictures is not None:
             drawn = draw_masks(decode(file, 3, None), self.class_names, prediction)
             drawing.save_picture(drawn, self.pictures / f"{name}.jpg")
@@ -126,7 +126,7 @@ class ExportedSegmenter(ExportedModule):
 def background_class(class_names: Sequence[str]) -> int | None:
     """Return the number of the class that pictures leave untinted, or None.
 
-    It is the class named `background`. If masks contain numbers without names, it is class 0, which is named `0`.
+    It is the class named `background`. If classes are named after their numbers, it is class 0, which is named `0`.
     """
     names = [name.strip(" _").lower() for name in class_names]
     if BACKGROUND in names:

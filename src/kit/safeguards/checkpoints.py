@@ -19,18 +19,19 @@ from kit.safeguards.overfitting.verdict import margin_of_error
 from kit.task import as_task
 from kit.training.monitor import NEVER, require_logged, resolve_monitor
 
-# The score may fall at most this much below the fitted head's score. With few validation images, the standard error can
-# be 0.1: such a tolerance would hide a real decline.
+# After `FineTuning` has fitted the head, a later checkpoint's score may be lower by at most this number. With few
+# validation images, the standard error can be 0.1: such a tolerance would hide a real decline.
 HEAD_TOLERANCE = 0.02
 
 
 class Checkpoint(ModelCheckpoint):
     """Write `RUN/checkpoints/best.ckpt` after each validation that is at least as good as all earlier ones.
 
-    With few validation images, values are often equal, and of two equal checkpoints the later one has learned more.
+    A later checkpoint replaces an equally good one, since it has learned more. Ties are frequent with few validation
+    images.
 
-    `FineTuning` causes a checkpoint before the first step, with only the head fitted. A later checkpoint replaces this
-    one even if its metric is slightly worse: by at most the metric's standard error, and at most `HEAD_TOLERANCE`.
+    If `FineTuning` fits the head, a checkpoint is written before the first step. A later one replaces it even if the
+    metric is slightly worse: by at most the metric's standard error, and at most `HEAD_TOLERANCE`.
 
     Args:
         monitor: the log key of the metric; by default the task's `monitor`.
@@ -40,7 +41,7 @@ class Checkpoint(ModelCheckpoint):
     def __init__(self, monitor: str | None = None, mode: Literal["min", "max"] | None = None) -> None:
         super().__init__(filename="best", enable_version_counter=False)
         self._arguments = monitor, mode
-        # The number of steps before `best.ckpt` (0: only the head is fitted), or None if no validation chose it.
+        # The optimizer steps that led to `best.ckpt` (0: only the head is fitted), or None if no validation chose it.
         self.best_step: int | None = None
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
@@ -56,7 +57,7 @@ class Checkpoint(ModelCheckpoint):
             super()._save_topk_checkpoint(trainer, monitor_candidates)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Let a run end with a validation if it is shorter than the interval, or if the interval is given in steps.
+        """Make a run end with a validation if the run is shorter than the interval, or the interval is given in steps.
 
         An interval in steps is shortened for this: a run of 2,400 steps is validated every 480 steps instead of 500.
         """
@@ -68,7 +69,8 @@ class Checkpoint(ModelCheckpoint):
         batches, steps = trainer.num_training_batches, trainer.estimated_stepping_batches
         if trainer.val_check_batch is not None and math.isfinite(batches) and math.isfinite(steps):
             step_batches = trainer.accumulate_grad_batches
-            epochs, rest = divmod(int(steps), math.ceil(batches / step_batches))  # an epoch's last step may be smaller
+            # The last step of an epoch may have fewer batches.
+            epochs, rest = divmod(int(steps), math.ceil(batches / step_batches))
             total = epochs * int(batches) + rest * step_batches
             trainer.val_check_batch = total // max(1, math.ceil(total / trainer.val_check_batch))
 

@@ -35,11 +35,10 @@ class MemoryGuard(L.Callback):
     validation of any other module.
 
     The guard changes nothing until memory runs out. Then it halves the micro-batch until it fits, prints a line, and
-    stores the size in the checkpoints. A resumed run uses this size if its device has the same memory.
+    stores the size in the checkpoints. A resumed run uses this size if its GPU has the same amount of memory.
 
     Two things differ from a step that fits. Batch normalisation computes its statistics over a micro-batch, and updates
-    its running statistics in the failed attempt as well. Dropout, mixing and
-    pasting draw new random numbers.
+    its running statistics in the failed attempt as well. Dropout, mixing and pasting draw new random numbers.
 
     If memory runs out in the backward pass, only the gradients that are still missing are computed again. With DDP,
     each process finds its own size.
@@ -58,7 +57,7 @@ class MemoryGuard(L.Callback):
         self._replacements = ExitStack()
         self._parameters: list[nn.Parameter] = []
         self._step: Any = None  # the module's own `training_step`
-        self._arguments: tuple[Any, ...] = ()  # arguments of the latest training step; empty after its backward pass
+        self._arguments: tuple[Any, ...] = ()  # of the latest training step; empty after its backward pass
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         if self.enabled and as_task(pl_module).has("evaluate"):
@@ -145,8 +144,8 @@ class MemoryGuard(L.Callback):
         """Return the result of the training step. Each time memory runs out, divide the step into more parts.
 
         Args:
-            parameters: the parameters whose gradients are computed if there are several parts.
-            size_before: the limit at the start of this step, which shows whether to announce a new one.
+            parameters: the parameters whose gradients this method computes if it divides the step.
+            size_before: the limit at the start of the step. If the limit has changed since then, it is announced.
         """
         limit = self.limits["training"]
         while True:

@@ -1,6 +1,6 @@
 """Take and restore snapshots of the training state, lower learning rates, and detect a loss that diverges.
 
-The last functions find out whether an optimizer step is bad, and skip a step.
+`measure_step` finds out whether an optimizer step is bad, and `skip_step` skips it.
 """
 
 from collections import deque
@@ -30,7 +30,7 @@ class Snapshots:
 
     A resumed run lacks the snapshots from before its checkpoint. Therefore every run drops its snapshots when it writes
     a checkpoint, and takes one of the current state. Otherwise a resumed run could restore another state than a run
-    without interruption. `NanGuard.on_save_checkpoint` keeps the snapshots while the loss is high.
+    without interruption. The exception: while the loss is high, `NanGuard.on_save_checkpoint` drops no snapshots.
 
     Attributes:
         good_steps: the number of good steps since the last snapshot.
@@ -78,7 +78,7 @@ def restore(state: dict[str, Any], trainer: L.Trainer, pl_module: L.LightningMod
     """Restore a snapshot. Learning rates and schedules stay as they are."""
     if trainer.strategy.root_device.type == "cuda":
         torch.cuda.synchronize()  # the copies to the CPU may not be complete yet
-    # If weights are averaged, `state_dict` has the averages.
+    # If weights are averaged, `WeightAveraging` has put the averages into `state_dict`.
     pl_module.load_state_dict(state.get("current_model_state", state["state_dict"]))
     for callback in averaging_callbacks(trainer):
         callback.on_load_checkpoint(trainer, pl_module, state)

@@ -80,8 +80,8 @@ class Overfitting(L.Callback):
         *_, (monitor, mode) = monitored_metrics(trainer, pl_module).items()  # the last key chooses the best checkpoint
         value = float(trainer.callback_metrics.get(monitor, math.nan)) * (1 if mode == "max" else -1)
         # `Checkpoint` chooses the best checkpoint in the same way.
-        is_head = len(self.history) > 1 and not self.history[self.best].epoch
-        tolerance = head_tolerance(pl_module, monitor) if is_head else 0.0
+        best_is_fitted_head = len(self.history) > 1 and not self.history[self.best].epoch
+        tolerance = head_tolerance(pl_module, monitor) if best_is_fitted_head else 0.0
         if value >= self._best_value - tolerance:
             self.best, self._best_value = len(self.history) - 1, value
         for logger in trainer.loggers:

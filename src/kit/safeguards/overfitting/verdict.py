@@ -22,7 +22,7 @@ class Scores(NamedTuple):
 
     The margin of error of a score is half of the width of its 95 % interval.
 
-    epoch: the number of the epoch, from 1.
+    epoch: the number of the epoch, from 1, or 0 before the first step.
     val: the score of the validation images.
     val_margin: the margin of error of `val`.
     train: the score of the training images, or NaN if they have none.
@@ -129,8 +129,9 @@ def margin_of_error(shares: Tensor, seed: int = 0) -> float:
     # For each of R resamples, draw how often each of the M distinct rows occurs. This has the same distribution as
     # drawing the samples one by one, and is faster.
     draws = np.random.default_rng(seed).multinomial(int(counts.sum()), counts / counts.sum(), RESAMPLES)  # [R M]
-    correct, possible = (torch.from_numpy(draws).double() @ rows).view(RESAMPLES, *shares.shape[1:]).unbind(1)  # [R K]
-    low, high = (correct / possible).nanmean(1).nanquantile(torch.tensor([0.025, 0.975]).double()).tolist()
+    sums = (torch.from_numpy(draws).double() @ rows).view(RESAMPLES, *shares.shape[1:])  # [R 2 K]
+    numerators, denominators = sums.unbind(1)
+    low, high = (numerators / denominators).nanmean(1).nanquantile(torch.tensor([0.025, 0.975]).double()).tolist()
     return (high - low) / 2
 
 

@@ -52,7 +52,7 @@ class Signals:
 
 
 class Agreement:
-    """Share requests among all processes without waiting: the next call returns the answer, in all processes."""
+    """Tell all processes what any of them requests, without waiting: a call returns the result of the previous one."""
 
     def __init__(self, processes: int) -> None:
         self._group: Any = torch.distributed.new_group(backend="gloo") if processes > 1 else None
