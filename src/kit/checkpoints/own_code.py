@@ -22,7 +22,7 @@ def is_own_class(path: str) -> bool:
         return False
     try:
         package, spec = find_spec(app.package), find_spec(modules[0])  # this imports nothing
-    except ValueError:  # a program has made the module, which has no `__spec__`
+    except ValueError:  # the module is imported, but has no `__spec__`, such as `__main__`
         return False
     if not (package and package.origin and spec and spec.origin):  # a folder without `__init__.py` has no origin
         return False

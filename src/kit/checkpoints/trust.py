@@ -93,7 +93,7 @@ class _Checker:
 
         Args:
             value: the value.
-            annotations: annotations, one of which must match, or a single dict that maps keys to annotations.
+            annotations: a list of annotations, one of which must match; or of one dict that maps keys to annotations.
             key: the key of the value, with dots.
             depth: the number of lists and mappings around the value.
         """

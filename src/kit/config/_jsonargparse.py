@@ -32,8 +32,8 @@ def reset_replaced_arguments() -> Iterator[dict[str, tuple[str, float]]]:
     optimizer keeps only the learning rate. Other classes, such as nets, keep all arguments that both have.
 
     Yields:
-        a dict that is filled later: the class path of each optimizer that keeps a learning rate, to (the class path of
-        the optimizer that it replaces, the learning rate)
+        a dict that is filled within the context. It maps the class path of each optimizer that keeps a learning rate to
+        (the class path of the optimizer that it replaces, the learning rate).
     """
     kept_rates: dict[str, tuple[str, float]] = {}
     discard = getattr(_typehints, DISCARD)  # a test looks for this name

@@ -13,8 +13,8 @@ def scan(args: list[str]) -> Iterator[tuple[str, str | None, list[str]]]:
     Words may stand between options, which argparse does not allow. After `--`, all arguments are words.
 
     Yields:
-        the option, such as `--data.root`, or "" for a word; the option's value, None if there is none, or the word; and
-        the arguments of the command line that make up the option with its value, or the word
+        (name, value, arguments): the option's name, such as `--data.root`, or "" for a word; the option's value or
+        None, or the word itself; and the one or two arguments that were read
     """
     rest = list(args)
     while rest:

@@ -15,7 +15,7 @@ from kit.ground.files import MAX_CONFIG_BYTES, read_text
 from kit.ground.yaml_files import leaves
 
 CONFIGS = Path("configs")
-# Names of keys in other programs, and the last parts of the keys here, if the two are not similar.
+# Maps keys of other programs to the last parts of the keys here, where the two names are not similar.
 SYNONYMS = {"device": "accelerator", "epochs": "max_epochs", "gpus": "devices", "learning_rate": "lr"}
 
 
@@ -109,8 +109,8 @@ def configs_without_pretraining(config: Path) -> list[Path]:
 def _nearest_key(key: str, known: Sequence[str], cutoff: float = 0.75) -> str | None:
     """Return the known key whose last part is the same as in `key` or, if there is none, the most similar.
 
-    Return None if no last part is similar. A key in the group of `key` is preferred. If `cutoff` is 1, both the group
-    and the last part must be the same.
+    Return None if no last part is similar. A key in the group of `key` is preferred. If `cutoff` is 1, the last part
+    must be the same, and the known key must begin with the group of `key`.
     """
     key = key.lstrip("-").replace("-", "_")
     group, _, last = key.rpartition(".")

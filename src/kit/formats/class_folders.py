@@ -113,7 +113,7 @@ class ClassFolders:
         return (paths, torch.tensor(targets), groups) if paths else None
 
     def unused(self) -> Iterator[Fault]:
-        """Yield the faults of images outside class folders, of other files, and of classes with several folders."""
+        """Yield the faults: images outside class folders, unused files in them, and classes with several folders."""
         parents = [folder for folder in self.splits.values() if folder is not None]
         class_folders = [folder for parent in parents for _, folder in self.classes(parent)]
         for parent in {self.root, *parents}.difference(class_folders):

@@ -22,9 +22,9 @@ def find(root: Path, files_of_splits: dict[str, str | None]) -> dict[str, Path]:
 
     `root`, its folders `annotations`, `annotation` and `labels`, and the folders of the splits are searched. A file is
     for the split that the name of its folder, or else its own name, contains. If neither contains a split, the file is
-    for train; but if train has other files, the file is left out with a warning. If a split has several files, up to
-    `SAMPLED_FILES`, only files in COCO's format count. If the names of some of them begin with `instances` or
-    `_annotations`, only these count. Exactly one file must remain.
+    for train; but if train has other files, the file is left out with a warning. If a split has several files, only
+    those in COCO's format whose names begin with `instances` or `_annotations` count. If there are none, all files in
+    COCO's format count, but more than `SAMPLED_FILES` files are not read. Exactly one file must remain.
 
     Args:
         root: the folder of the data set.

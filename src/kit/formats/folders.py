@@ -22,7 +22,7 @@ _reported_heic = set[str]()  # the HEIC image that a warning has named since the
 
 
 def data_folder(root: str) -> Path:
-    """Return the folder of a data set. From now on, the first HEIC image that is found is named in a warning.
+    """Return the folder of a data set, and reset the warning that names the first HEIC image found.
 
     Raises:
         UserError: `root` is not a folder.
@@ -170,7 +170,7 @@ class FaultCollector:
         self.faults: list[Fault] | None = None
 
     def __call__(self, kind: str, file: Path, message: str, line: int | None = None) -> None:
-        """Report an error of a kind in a file.
+        """Report a fault of the given kind in a file.
 
         Raises:
             UserError: faults are not collected.

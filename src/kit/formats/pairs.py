@@ -88,7 +88,7 @@ class _File(NamedTuple):
 def find_pairs(
     root: Path, partners: Partners, image_folder: str | None = None, partner_folder: str | None = None
 ) -> dict[str, Pairs]:
-    """Return the images and partners of each split. All images of a data set without splits are "train".
+    """Return the images and partners of each split. All images of a data set without splits are for train.
 
     A split without partners is included, with its images in `lone_images`. If nothing in `root` matches and `root` has
     a single folder, that folder is searched.
@@ -150,9 +150,9 @@ def _classify(root: Path, partners: Partners, image_folders: str) -> list[_File]
 
     @cache
     def interpret(folder: Path) -> tuple[str | None, bool | None, Path]:
-        """Return the split of a folder's files, whether they are partners, and the last folder of the search.
+        """Return the split of a folder's files, whether they are partners, and the deepest folder whose name counts.
 
-        The search goes down from the root, and stops before a folder whose name says nothing new.
+        Names count from the root down, up to the first that tells neither, or tells one of the two again.
         """
         split, is_partner, deepest = None, None, root
         for name in folder.relative_to(root).parts:

@@ -13,7 +13,7 @@ from torch import Tensor
 from kit.ground.faults import Fault, fault
 
 Corners = tuple[float, float, float, float]  # XYXY
-Size = tuple[int, int]
+Size = tuple[int, int]  # height and width in pixels
 BoxRow = tuple[Sequence[float], int, bool]  # the corners of a box, its label, and whether it is a crowd
 
 
@@ -23,9 +23,9 @@ class PackedTargets(Sequence[dict[str, Any]]):
     The worker processes share the memory of these targets, since they only read it.
 
     Args:
-        boxes: Float[M 4], the boxes of the first image, of the second image, and so on.
-        labels: Long[M].
-        crowd: Bool[M].
+        boxes: Float[M 4], all boxes in the order of their images, XYXY in pixels of the upright image.
+        labels: Long[M], from 1 to K.
+        crowd: Bool[M], whether each box is a region of many objects.
         counts: Long[N], the number of boxes of each image.
         sizes: Long[N 2], the height and width of each image.
     """
@@ -58,7 +58,7 @@ class PackedTargets(Sequence[dict[str, Any]]):
 
     @property
     def images(self) -> Tensor:
-        """The image of each box, Long[M]."""
+        """The index of each box's image, Long[M]."""
         return torch.arange(len(self)).repeat_interleave(self.counts)
 
     def __len__(self) -> int:
@@ -77,7 +77,7 @@ class PackedTargets(Sequence[dict[str, Any]]):
         return {**tensors, "size": tuple(self.sizes[index].tolist())}
 
 
-TOLERANCE = 1.0  # a box may stick out by this number of pixels: some programs round, or count pixels from 1
+TOLERANCE = 1.0  # a box may lie outside its image by this many pixels: some programs round, or count from 1
 
 
 class Box(NamedTuple):
@@ -133,7 +133,8 @@ class Reading(NamedTuple):
 class BoxFormat(Protocol):
     """The interface of a data set with boxes. Each format has a class that implements it.
 
-    sources: for each split that exists, the files that `read` needs, in any form; train first, if there is one.
+    sources: maps each split that exists to what `read` needs for it; the type differs by format. Train comes first, if
+        it exists.
     """
 
     sources: Mapping[str, Any]

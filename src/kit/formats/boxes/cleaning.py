@@ -88,7 +88,7 @@ def clean_split(reading: Reading, class_names: Sequence[str]) -> BoxSplit:
     """
     labels = {name: label for label, name in reversed(list(enumerate(class_names, 1)))}  # the first of equal names wins
     faults, unreadable = list(reading.faults), list[Path]()
-    # All headers are read before boxes are converted: threads that read at the same time would slow this down.
+    # Read all headers before converting any boxes: threads that read headers would slow down the conversion.
     headers = list(map_files(read_upright_size, [annotation.image for annotation in reading.annotations]))
 
     def targets() -> Iterator[tuple[list[BoxRow], Size]]:
@@ -116,12 +116,12 @@ def _rows(annotation: Annotation, size: Size, orientation: int, labels: dict[str
         labels: the label of each class name.
     """
     is_turned = _check_orientation(annotation, size, orientation)
-    height, width = size if annotation.relative else (1, 1)
+    y_scale, x_scale = size if annotation.relative else (1, 1)
     rows: list[BoxRow] = []
     keys: set[tuple[int, ...]] = set()  # the label and the corners of each box in `rows`, in half pixels
     for box in annotation.boxes:
         name, (x1, y1, x2, y2) = box.name, box.corners
-        corners = x1 * width, y1 * height, x2 * width, y2 * height
+        corners = x1 * x_scale, y1 * y_scale, x2 * x_scale, y2 * y_scale
         upright = _turn_upright(corners, orientation, size) if is_turned else corners
         clipped, problems = _clip(upright, size)
         if name not in labels:
@@ -155,16 +155,17 @@ def _is_wrong_unit(corners: Corners, relative: bool) -> bool:
 def _check_orientation(annotation: Annotation, size: Size, orientation: int) -> bool:
     """Return whether the boxes refer to the stored image, which EXIF turns. Report faults of the annotated size.
 
-    The boxes refer to it if EXIF swaps height and width, and the annotated size is the size of the stored image.
+    They do if EXIF swaps height and width, and the annotated size is the size of the stored image.
     """
     is_turned = orientation > 4 and annotation.size == size[::-1] != size
-    is_known = orientation > 4 and annotation.size is not None and size[0] != size[1]
+    # The annotated size tells the stored image from the upright one, if their sizes differ.
+    is_frame_known = orientation > 4 and annotation.size is not None and size[0] != size[1]
     if is_turned:
         annotation.report("exif-rotated-boxes", "EXIF turns the image; boxes are turned here, but not by all programs")
     elif annotation.size not in (None, size):
         sizes = f"{describe_size(size)}, but {describe_size(annotation.size)} in the annotation"
         annotation.report("size-mismatch", f"the image is {sizes}")
-    elif orientation != 1 and annotation.boxes and not is_known:
+    elif orientation != 1 and annotation.boxes and not is_frame_known:
         annotation.report("exif-rotated-boxes", "EXIF turns the image; its boxes are assumed to fit the upright image")
     return is_turned
 

@@ -21,7 +21,7 @@ SEARCHED_BYTES = 4096  # the number of bytes that are searched at each end of a 
 
 
 class YoloBoxes(BoxFormat):
-    """A data set in YOLO's format, with the arguments of `find`."""
+    """A data set in YOLO's format. The arguments are those of `yolo_layout.find`."""
 
     def __init__(self, root: Path, names: Sequence[str] | None) -> None:
         self.layout = find(root, names)

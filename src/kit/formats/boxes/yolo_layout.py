@@ -38,9 +38,9 @@ class Layout(NamedTuple):
 def find(root: Path, names: Sequence[str] | None = None) -> Layout:
     """Find the images of each split and the class names.
 
-    A YAML file or `obj.data` lists them. If there is neither, the images of a split are in `images/train` or
-    `train/images`, or one folder has all images; and a text file lists the class names. If `root` holds a single folder
-    and neither images nor text files, that folder is searched.
+    A YAML file or `obj.data` lists them. If there is neither, a text file lists the class names, and the images of a
+    split are in, for example, `images/train` or `train/images`. Without such folders, all images are for train. If
+    `root` holds a single folder and neither images nor text files, that folder is searched.
 
     Args:
         root: the folder of the data set, or its YAML file.

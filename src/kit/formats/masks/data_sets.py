@@ -98,7 +98,7 @@ class CocoFiles(MaskFormat):
         root: the folder of the data set.
         files: the file that the user gave for each split, relative to `root`, or None. See `coco_search.find`.
         images_folder: the folder of the images, relative to `root`; None to find it.
-        crowds: how to use annotations with `iscrowd` 1.
+        crowds: how to use annotations with `iscrowd` 1, "ignore" or "objects". See `CocoShapes`.
 
     Attributes:
         files: the JSON file of each split.

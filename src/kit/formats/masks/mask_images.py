@@ -95,5 +95,5 @@ def read_values(path: Path) -> np.ndarray:
 
 
 def is_grey(colours: np.ndarray) -> bool:
-    """Return whether red, green and blue are equal in all pixels, [... 3]."""
+    """Return whether red, green and blue are equal in all pixels. colours: [... 3]."""
     return bool((colours == colours[..., :1]).all())

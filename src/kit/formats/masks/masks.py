@@ -116,7 +116,7 @@ class MaskFiles(Files):
 
 
 def turn_mask_upright(mask: np.ndarray, upright: tuple[int, int], orientation: int) -> np.ndarray:
-    """Turn a mask like its image if it has the size of the stored image and EXIF changes that size.
+    """Turn a mask upright if EXIF swaps its image's height and width, and the mask has the image's stored size.
 
     Args:
         upright: the upright image's height and width.
@@ -178,7 +178,7 @@ def count_pixels(samples: Samples, num_classes: int) -> list[int]:
 
 
 def rarest_classes(samples: Samples, num_classes: int) -> Tensor:
-    """Return each image's rarest class, by the number of images with it, Long[N]; K for an image without classes."""
+    """Return for each image its class that the fewest images have, Long[N]; K for an image without classes."""
     counts = list(map_in_threads(partial(_pixel_counts, samples), range(len(samples))))
     is_present = torch.from_numpy(np.stack([pixels[:num_classes] > 0 for pixels in counts]))  # Bool[N K]
     image_counts = torch.where(is_present, is_present.sum(0), len(samples) + 1)
