@@ -20,7 +20,7 @@ from kit.ground.html import PAGES
 from kit.ground.terminal import escape
 
 FILES_PER_KIND = 3  # the number of files that the full text names for each kind
-MAX_KINDS = 5  # the number of kinds in the brief text
+MAX_KINDS = 5  # the largest number of kinds in the brief text
 JSON_KEYS = ("kind", "severity", "file", "line", "message")
 
 
@@ -91,7 +91,7 @@ def describe(fault: Fault, root: str) -> str:
 
 SIDE = 200  # pixels: the longer side of a picture
 BOX_COLOUR = "#ff2d20"
-Box = tuple[float, float, float, float]
+Box = tuple[float, float, float, float]  # XYXY in pixels, see `Fault.box`
 
 
 def survey_page(survey: Survey) -> str:

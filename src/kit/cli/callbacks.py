@@ -22,8 +22,8 @@ class SavedConfig(L.Callback):
     """Write the run's `config.yaml` when training starts, so that a run that is killed can be resumed.
 
     A resumed run replaces the file only after its first step, so that a `--resume` that fails does not change the file.
-    The run then also removes its old `results.json` and `history.json`, since `restarting.check` takes a run with
-    results as complete.
+    The run then also removes its old `results.json` and `history.json`, since `restarting.check` treats a run
+    with results as complete.
     """
 
     def __init__(self, parser: Parser, config: Namespace, resumed: bool) -> None:
@@ -60,7 +60,7 @@ def _savable(values: Any) -> Any:
 # text says why.
 ORDER: tuple[tuple[type[L.Callback], tuple[type[L.Callback], ...], str], ...] = (
     (ExactResume, (L.Callback,), "`ExactResume` seeds, saves and stops before others begin a step or a validation"),
-    (AutoPrecision, (L.Callback,), "config.yaml has the precision; the guards replace the step whose time is measured"),
+    (AutoPrecision, (L.Callback,), "it times the step before guards replace it, and before config.yaml is saved"),
     (SavedConfig, (L.Callback,), "a checkpoint cannot be resumed without config.yaml"),
     (FineTuning, (L.Callback,), "the NaN guard's first snapshot must have the fitted head"),
     (NanGuard, (Dashboard,), "the dashboard shows the gradient's norm that the guard has computed"),

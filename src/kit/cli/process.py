@@ -48,7 +48,7 @@ def main(verb: Callable[[list[str]], None]) -> NoReturn:
         code, message = (2, f"error: {mistake}") if mistake else (1, describe(error))
     signals.listen(signals.end_at_once)
     for worker in active_children():
-        worker.terminate()  # Python does this again, and workers end at the second SIGTERM: see `ignore_signals`
+        worker.terminate()  # at exit, Python sends a second SIGTERM, which ends the workers: see `ignore_signals`
     if message:
         print(message, file=sys.stderr)
     if code == 0 and torch.distributed.is_initialized():

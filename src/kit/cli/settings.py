@@ -33,7 +33,7 @@ CHECKS: tuple[tuple[str, Callable[[Any], bool], str], ...] = (  # a trainer's ke
     ("max_steps", lambda number: number == 0, NO_TRAINING),
     ("val_check_interval", lambda amount: amount == 0, "but must be above 0; see also --trainer.limit_val_batches 0"),
 )
-# The module that writes a task's predictions, and the module of `kit.zoo` that has nets for the task.
+# The module of a task's `Predictions`, and the last word in the names of the modules of `kit.zoo` for the task.
 NETS = {
     "kit.labels.predictions": "classification",
     "kit.boxes.predictions": "detection",

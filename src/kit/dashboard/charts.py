@@ -26,8 +26,8 @@ STYLE: dict[Any, Any] = {
 COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00"]
 DASHES = ["-", "--"]
 BLUE = COLOURS[0]
-MAX_LINES = len(COLOURS) * len(DASHES)  # if there are more beside the main line, all of them are grey without names
-MAX_MARKED = 20  # a line of more points has no marks at its points
+MAX_LINES = len(COLOURS) * len(DASHES)  # more lines than this, the main one aside, are grey and not in the legend
+MAX_MARKED = 20  # a line with more points has no markers
 MAX_BARS = 20  # with more bars, those in the middle are left out
 MAX_CLASSES = 60  # with more classes, the most confused pairs are drawn instead of the matrix
 MAX_NUMBERED = 12  # a matrix of more classes has no counts
@@ -65,7 +65,7 @@ def _draw_curves(chart: Curves, axes: Any) -> None:
             style |= {"color": "black", "linestyle": "-", "linewidth": 2.2}
         elif has_many_lines:
             style |= {"color": "0.75", "linestyle": "-", "linewidth": 1}
-        lines = axes.plot(x_values.numpy(), y_values.numpy(), label=_name(name), **style)
+        lines = axes.plot(x_values.numpy(), y_values.numpy(), label=_shortened(name), **style)
         legend_lines += lines if len(x_values) else []
     if has_many_lines:
         legend_lines = [line for line in legend_lines if line.get_color() == "black"]
@@ -73,7 +73,8 @@ def _draw_curves(chart: Curves, axes: Any) -> None:
         axes.plot([0, 1], [0, 1], "--", color="0.5", linewidth=1)
     if chart.point:
         x, y, text = chart.point
-        is_left = chart.x_range is not None and x > sum(chart.x_range) / 2  # a long text needs room
+        # A long text needs room, so it is on the side that is farther from the border.
+        is_left = chart.x_range is not None and x > sum(chart.x_range) / 2
         axes.plot([x], [y], "o", color="black", zorder=3)
         box = {"facecolor": "white", "alpha": 0.7, "edgecolor": "none", "pad": 1}
         alignment = "right" if is_left else "left"
@@ -90,7 +91,7 @@ def _draw_curves(chart: Curves, axes: Any) -> None:
 
 
 def _draw_matrix(chart: Matrix, axes: Any) -> None:
-    num_classes, names = len(chart.names), [_name(name) for name in chart.names]
+    num_classes, names = len(chart.names), [_shortened(name) for name in chart.names]
     shares = (chart.counts.double() / chart.counts.sum(1, keepdim=True).clamp(min=1)).numpy()
     is_right = np.eye(num_classes, dtype=bool)
     for hidden, colours in ((~is_right, "Blues"), (is_right, "Oranges")):  # right predictions, then wrong ones
@@ -100,7 +101,7 @@ def _draw_matrix(chart: Matrix, axes: Any) -> None:
         for (row, column), count in np.ndenumerate(chart.counts.numpy()):
             if count:
                 share = shares[row, column]  # of all counts of the annotated class
-                text = f"{_short(count)}\n{share:.0%}" if share >= 0.005 else _short(count)
+                text = f"{_short_count(count)}\n{share:.0%}" if share >= 0.005 else _short_count(count)
                 style = {"color": "white" if share > 0.35 else "black", "size": size, "linespacing": 0.95}
                 axes.text(column, row, text, ha="center", va="center", in_layout=False, **style)
     size, is_wide = min(9, 220 / num_classes), max(map(len, names)) * num_classes > 45
@@ -113,7 +114,7 @@ def _draw_matrix(chart: Matrix, axes: Any) -> None:
 def _draw_bars(chart: Bars, axes: Any) -> None:
     items, left_out = list(chart.values.items()), max(0, len(chart.values) - MAX_BARS)
     values = dict(items[: MAX_BARS // 2] + items[-MAX_BARS // 2 :] if left_out else items)
-    names, size = [_name(name, MAX_BAR_NAME) for name in values], min(9, 160 / max(1, len(values)))
+    names, size = [_shortened(name, MAX_BAR_NAME) for name in values], min(9, 160 / max(1, len(values)))
     bars = axes.barh(range(len(names)), list(values.values()), color=BLUE)
     are_whole = not any(value % 1 for value in values.values())
     numbers = {name: f"{value:,.0f}" if are_whole else f"{value:.3f}" for name, value in values.items()}
@@ -153,16 +154,16 @@ def confused_pairs(chart: Matrix) -> Bars:
     for count, index in zip(*(part.tolist() for part in counts.flatten().topk(MAX_BARS)), strict=True):
         row, column = divmod(index, len(chart.names))
         if count:
-            name = f"{_name(chart.names[row], 13)} as {_name(chart.names[column], 13)}"
+            name = f"{_shortened(chart.names[row], 13)} as {_shortened(chart.names[column], 13)}"
             while name in values:  # long names may be equal after they are cut
                 name += " "
             values[name] = count
-            texts[name] = f"{_short(count)} ({count / int(chart.counts[row].sum()):.0%})"
+            texts[name] = f"{_short_count(count)} ({count / int(chart.counts[row].sum()):.0%})"
     title = f"{chart.title}: the most frequent confusions of {int(chart.counts.sum()):,} {chart.unit}"
     return Bars(title, chart.unit, values, texts)
 
 
-def _short(count: int) -> str:
+def _short_count(count: int) -> str:
     """Return a count in at most five characters, such as `12.3k`."""
     for limit, scale, unit in ((10_000, 1, ""), (1e6, 1e3, "k"), (1e9, 1e6, "M")):
         if count < limit:
@@ -170,7 +171,8 @@ def _short(count: int) -> str:
     return f"{count / 1e9:.3g}G"
 
 
-def _name(name: str, length: int = MAX_NAME) -> str:
+def _shortened(name: str, length: int = MAX_NAME) -> str:
+    """Return a name that the font can draw, without its middle if it has more than `length` characters."""
     name = drawable(name)
     name = name if len(name) <= length else f"{name[: length // 2 - 1]}…{name[-length // 2 :]}"
     return f" {name}" if name.startswith("_") else name  # matplotlib hides names that start with an underscore

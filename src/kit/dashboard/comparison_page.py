@@ -15,7 +15,7 @@ from kit.ground.files import read_json
 from kit.ground.html import PAGES
 from kit.ground.yaml_files import read_yaml
 
-# Parts of the names of metrics whose highest or lowest value is the best, even if no run monitors these metrics.
+# Log keys of metrics whose highest or lowest value is the best. A run saves the modes of only its monitored metrics.
 HIGHER_IS_BETTER = re.compile(r"(^|/)(accuracy|knn_accuracy|f1|map|miou|iou|agreement|explained|pixel_accuracy)")
 # `nearest_distance` is left out, since copying images lowers it. Reference values, such as `frechet_distance_noise`,
 # are left out, since they depend on no model.
@@ -25,9 +25,9 @@ LOWER_IS_BETTER = re.compile(r"loss|(?<!nearest_)distance(/|$)")
 class Run(NamedTuple):
     """A run that has ended.
 
-    name: the names of the folder above the run's folder and of this folder, such as `NAME/version_0`.
+    name: the last two parts of the path of the run's folder, such as `NAME/version_0`.
     config: the value of each key of the run's config, as text.
-    results: the value of each metric and of the run's values, or None if it is not finite.
+    results: the metrics and `RUN_VALUES` by key; None for a value that is not finite.
     history: the run's curves, and the modes of the monitored metrics.
     """
 
@@ -63,7 +63,7 @@ def comparison_page(runs: Sequence[Run]) -> str:
     """
     short_names = [run.name.partition("/")[0] for run in runs]
     names = short_names if len(set(short_names)) == len(runs) else [run.name for run in runs]
-    # A chart leaves out the middle of a long name, but not the number.
+    # The number tells runs apart in a chart, which leaves out the middle of a long name.
     names = [f"{number}: {name}" for number, name in enumerate(names, 1)]
     modes = {key.partition("/")[2] or key: mode for run in runs for key, mode in run.history.modes.items()}
     rows: dict[str, list[tuple[str, bool]]] = {}  # by log key: (text, whether it is the best) for each run

@@ -20,7 +20,7 @@ from kit.safeguards import NanGuard
 from kit.task import as_task
 
 FIRST_SECONDS = 0.5  # the approximate time of the first drawing
-GROWTH = 1.15  # between two drawings, the run's time grows by at least this factor: about 70 drawings in a day
+GROWTH = 1.15  # the least factor by which the run's time grows between drawings: about 50 drawings in a day
 
 
 class Dashboard(L.Callback):

@@ -70,7 +70,8 @@ def add_point(curve: Curve, step: int, value: float) -> None:
 def training_and_validation(curves: Mapping[str, Curve]) -> dict[str, Chart]:
     """Return a chart for each metric by its name, such as `loss`, with a line for training and one for validation.
 
-    curves: the curves by log key. A line needs two finite values.
+    Args:
+        curves: the curves by log key. A line needs two finite values.
     """
     by_metric: dict[str, dict[str, Curve]] = {}
     for key, curve in curves.items():

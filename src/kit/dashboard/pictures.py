@@ -85,8 +85,8 @@ def sample_pictures(task: Any, data: ImageDataModule, max_count: int, split: str
     """Return pictures by name, uint8 [3 H W].
 
     `predictions` are evenly spaced samples, the same at every call. `worst` are samples of the latest evaluation.
-    `generated` are images. Pictures that the task cannot draw are left out. The module must be in evaluation mode. The
-    random state is kept.
+    `generated` are images that the task generates. Pictures that the task cannot draw are left out. The module must be
+    in evaluation mode. The random state is kept.
 
     Args:
         max_count: the largest number of samples in a picture.

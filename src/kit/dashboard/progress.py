@@ -124,9 +124,9 @@ class Bar(ProgressBar):
         is_best = with_metrics and cells.get(keys[-1]) == cells.get("best")
         header = [_row(cells, cells, "dim")] if self._header != [*cells] else []
         self._header, self._rows = [*cells], 1 if header else self._rows + 1
-        row = {header: text if with_metrics or header not in keys else "" for header, text in cells.items()}
+        texts = [text if with_metrics or column not in keys else "" for column, text in cells.items()]
         green_headers = (keys[-1], "best") if is_best else ()
-        self._lines.draw(above=[*header, _row(row.values(), cells, green_headers=green_headers)])
+        self._lines.draw(above=[*header, _row(texts, cells, green_headers=green_headers)])
 
     def _cells(self, trainer: L.Trainer, width: int) -> dict[str, str]:
         """Return the text of each column by its header. Columns that do not fit into `width` are left out."""
@@ -216,5 +216,5 @@ def _number(value: Any) -> str:
 
 
 def clock(seconds: float) -> str:
-    """Return a duration such as `0:01:12`, or "" if it is unknown (infinite) or over."""
+    """Return a duration such as `0:01:12`, or "" if it is infinite (unknown) or not positive."""
     return str(timedelta(seconds=round(seconds))) if 0 < seconds < math.inf else ""

@@ -19,7 +19,8 @@ from kit.ground.files import write_text
 from kit.ground.terminal import escape, print_styled, styled
 from kit.safeguards.messages import log_text
 
-RUN_VALUES = ("train_seconds", "images_per_second", "peak_memory_bytes", "left_out_images")  # see `report`
+# The keys of `results.json` that are not metrics.
+RUN_VALUES = ("train_seconds", "images_per_second", "peak_memory_bytes", "left_out_images")
 
 
 def report(
@@ -37,7 +38,7 @@ def report(
 
     Args:
         metrics: the value of each metric by log key.
-        run_values: numbers about the run, such as its speed, by any of the names `RUN_VALUES`.
+        run_values: numbers about the run, such as its speed. Their keys are some or all of `RUN_VALUES`.
         folder: the run's folder. If it is None, no values of the run are printed and no file is written.
         notes: lines to print below the metrics, such as the number of broken files.
         conclusion: the verdict and suggestions, see `Overfitting.conclusion`.

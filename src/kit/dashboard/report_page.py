@@ -127,7 +127,7 @@ class ReportPage(L.Callback):
         self._draw(trainer, pl_module, "test")
 
     def _add_points(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Add a point to each curve: the metrics of a validation, and the training loss since the validation before."""
+        """Add a point to each curve: the metrics of this validation, and the training loss since the previous one."""
         logged = trainer.callback_metrics
         other_keys = (key for key in logged if key.startswith("val/") and not is_of_class(key))
         candidates = dict.fromkeys(["val/loss", *monitored_metrics(trainer, pl_module), *other_keys])

@@ -12,7 +12,8 @@ from lightning.pytorch.callbacks import Timer
 
 from kit.ground._torch import tree_leaves
 
-WARM_UP_STEPS = 3  # longer runs leave out these steps, which allocate memory, choose algorithms and start workers
+# The first steps allocate memory, choose algorithms and start workers. The speed of a longer run leaves them out.
+WARM_UP_STEPS = 3
 
 
 class Speed(L.Callback):
@@ -20,15 +21,17 @@ class Speed(L.Callback):
 
     `images_per_second` is the sum over all processes. It excludes validations and the first steps.
 
-    After each validation, log `speed/images_per_second` and `speed/waiting_share` (the share of the time that training
-    waited for images) since the validation before, and the run's `speed/peak_memory_gb`.
+    After each validation, log three values. `speed/images_per_second` and `speed/waiting_share` (the share of the time
+    that training waited for images) are measured since the previous validation, `speed/peak_memory_gb` since the start.
     """
 
     def __init__(self) -> None:
         self.train_seconds = 0.0
         self._batches = self._first_step = self._validations = 0
-        self._pauses = self._first_pause = 0.0  # seconds between batches: for all validations, for the first one
-        self._warm_up = self._total = self._logged = np.zeros(3)  # images, seconds, seconds of waiting
+        # The seconds between batches in total, which are mostly validations, and up to the end of the first validation.
+        self._pauses = self._first_pause = 0.0
+        # The sums of images, seconds, and seconds of waiting: for the warm-up steps, in total, and at the last log.
+        self._warm_up = self._total = self._logged = np.zeros(3)
         self._train_start = self._step_start = self._step_wait = 0.0  # seconds
 
     @property
@@ -49,7 +52,7 @@ class Speed(L.Callback):
             pause = (self._pauses - self._first_pause) / (self._validations - 1)
         elif self._validations:
             pause = self._pauses
-        else:  # forward passes over the validation images and as many training images, a third of a step each
+        else:  # `Overfitting` scores as many training images; a forward pass takes a third of a step
             pause = 2 / 3 * batch_seconds * _validation_images(trainer) * self._batches / max(1, self._total[0])
         batches, validations = work_left(trainer, self._batches, trainer.global_step - self._first_step)
         return min(limit, batches * batch_seconds + validations * pause) if math.isfinite(batches) else limit

@@ -69,7 +69,7 @@ def weights_info(name: str) -> Weights:
 
 
 def packaged_weights(name: str, error: NotDownloaded) -> Weights:
-    """Return the weights of a net of timm that an installed Python package has.
+    """Return the weights of a net of timm from an installed Python package.
 
     Args:
         name: the name of the net in timm, with or without the name of its weights.

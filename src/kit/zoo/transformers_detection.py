@@ -16,7 +16,7 @@ from kit.zoo.loading import Pretrained
 from kit.zoo.transformers_models import create_model, load_pretrained, read_config
 
 KIND = "AutoModelForObjectDetection"
-SUPPORTED = ("d_fine", "deimv2", "rf_detr", "rt_detr", "rt_detr_v2")  # scores are sigmoids, without a background class
+SUPPORTED = ("d_fine", "deimv2", "rf_detr", "rt_detr", "rt_detr_v2")  # with sigmoid scores, without a background class
 
 
 class TransformersDetector(nn.Module):
@@ -91,7 +91,7 @@ class TransformersDetector(nn.Module):
 def loss_or_nan(function: Callable[..., Any], logits: Tensor, labels: Any, device: Any, boxes: Tensor, *rest, **more):
     """Return the results of a loss function of transformers, or a loss of NaN if the outputs of the net are not finite.
 
-    The loss function would raise an exception, and the NaN guard could not repeat the step.
+    With such outputs, the loss function would raise an exception, and the NaN guard could not repeat the step.
     """
     total = logits.float().sum() + boxes.float().sum()
     if not total.isfinite():

@@ -61,7 +61,7 @@ def create_model(
     if (model_type := config.get("model_type")) not in supported:
         raise UserError(f"model.net has the model type {model_type}, which is not supported: {', '.join(supported)}")
     values = _plain(config)
-    # A fixed size of the images in evaluation would need precomputed anchors.
+    # With these sizes, a net computes anchors and position embeddings once, for evaluation images of this size only.
     values |= {key: None for key in ("anchor_image_size", "eval_size") if key in values}
     net_config = transformers.AutoConfig.for_model(**values, num_labels=num_classes)
     (getattr(net_config, "backbone_config", None) or net_config).num_channels = in_channels
@@ -86,7 +86,7 @@ def load_pretrained(
         name: the folder of the weights, or their name on the hub.
         weights: a file or a run with weights, or None.
         pretrained: whether to load the weights of `name` if no file is given.
-        head: texts in the names of the head's tensors, which may have other shapes than in the weights.
+        head: parts of the names of the head's tensors, which may have other shapes than in the weights.
     """
     if not weights and not pretrained:
         return
