@@ -16,7 +16,9 @@ from kit.ground.html import PAGES
 from kit.ground.yaml_files import read_yaml
 
 # Log keys of metrics whose highest or lowest value is the best. A run saves the modes of only its monitored metrics.
-HIGHER_IS_BETTER = re.compile(r"(^|/)(accuracy|knn_accuracy|f1|map|miou|iou|agreement|explained|pixel_accuracy)")
+HIGHER_IS_BETTER = re.compile(
+    r"(^|/)(accuracy|knn_accuracy|f1|map|miou|iou|agreement|explained|pixel_accuracy)(_\w+)?($|/)"
+)
 # `nearest_distance` is left out, since copying images lowers it. Reference values, such as `frechet_distance_noise`,
 # are left out, since they depend on no model.
 LOWER_IS_BETTER = re.compile(r"loss|(?<!nearest_)distance(/|$)")
