@@ -32,10 +32,10 @@ class CountingHead(FCOSHead):
 
 
 class FloatAnchors(AnchorGenerator):
-    """torchvision's anchors, in float32 in every precision. In bfloat16, coordinates above 256 pixels are rounded."""
+    """torchvision's anchors, at least in float32. In bfloat16, coordinates above 256 pixels would be rounded."""
 
     def set_cell_anchors(self, dtype: torch.dtype, device: torch.device) -> None:
-        super().set_cell_anchors(torch.float32, device)
+        super().set_cell_anchors(torch.promote_types(dtype, torch.float32), device)
 
 
 class OverlappingLevelsHead(CountingHead):
