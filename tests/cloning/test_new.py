@@ -14,7 +14,7 @@ import nbformat
 import pytest
 import yaml
 
-from kit.cloning import command, making
+from kit.cloning import command, making, updating
 from kit.cloning.command import is_free
 from kit.cloning.making import LIBRARY, OTHER_NAMES, remove_marks, rename_package, task_of
 from kit.cloning.template import Template, address
@@ -429,3 +429,9 @@ def test_only_the_package_is_renamed():
         'containers = ["project.*"]': 'containers = ["a.*"]',
     }
     assert [rename_package(text, "project", "a") for text in meant] == list(meant.values())
+
+
+def test_folder_whose_pyproject_is_not_utf8_is_no_clone(tmp_path):
+    (tmp_path / "pyproject.toml").write_bytes("# caf\xe9".encode("latin-1"))
+    with pytest.raises(UserError, match="is not a clone"):
+        updating.update(TEMPLATE, tmp_path)

@@ -58,7 +58,7 @@ def _origin(folder: Path) -> dict[str, Any]:
     try:
         origin = tomllib.loads((folder / "pyproject.toml").read_text())["tool"]["template"]
         return {key: origin[key] for key in ("name", "tasks", "version", "commit")}
-    except (OSError, tomllib.TOMLDecodeError, KeyError):
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError, KeyError):
         raise UserError(f"{folder} is not a clone: it has no pyproject.toml with [tool.template]") from None
 
 

@@ -125,6 +125,8 @@ def why_unpaired(pairs: Pairs, partners: Partners) -> str:
 def _find(root: Path, partners: Partners, image_folders: str) -> dict[str, Pairs]:
     """Return the images and partners of each split. `image_folders` is a regular expression for folders' names."""
     files = _classify(root, partners, image_folders)
+    if not files:
+        return {}
     files_without_split = [file for file in files if file.split is None]
     by_split = {split: [file for file in files if file.split == split] for split in SPLIT_NAMES}
     # Partners for all splits, such as one folder of masks.

@@ -58,12 +58,15 @@ def import_extra(package: str, user: str, extra: str) -> Any:
     """Import a package that a pip extra installs.
 
     Raises:
-        UserError: the package is not installed, and `user`, such as a net or an option, needs it.
+        UserError: the package is not installed or cannot be imported, and `user`, such as a net or an option, needs it.
     """
     try:
         return import_module(package)
-    except ImportError:
-        raise UserError(f"{user} needs {package}: pip install -e '.[{extra}]'") from None
+    except ImportError as error:
+        if isinstance(error, ModuleNotFoundError) and error.name in (package, package.partition(".")[0]):
+            raise UserError(f"{user} needs {package}: pip install -e '.[{extra}]'") from None
+        why = f"{package} is installed, but cannot be imported: {one_line(error)}"
+        raise UserError(f"{user} needs {package}; {why}") from None
 
 
 def did_you_mean(word: str, known) -> str:

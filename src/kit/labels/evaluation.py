@@ -20,7 +20,8 @@ MAX_CURVE_CLASSES = 100  # for more classes, storing the probabilities of all cl
 class LabelEvaluation(Evaluation):
     """Cross-entropy (`loss`), `accuracy`, macro `f1` and, for more than five classes, `accuracy_top5`.
 
-    `f1` is the mean F1 score of the classes that occur in the targets or in the predictions.
+    `f1` is the mean F1 score of the classes that occur in the targets or in the predictions. All metrics are NaN if a
+    logit is NaN.
     `outputs` are logits, Float[B K], and `targets` class numbers, Long[B]. An entry is Float[5]: the loss, the class
     with the highest logit, the target, 1 or 0 (whether the target has one of the five highest logits), and the
     probability of the predicted class. If there are at most `MAX_CURVE_CLASSES` classes, all K probabilities follow.
@@ -55,7 +56,8 @@ class LabelEvaluation(Evaluation):
         if by_class:
             rows = zip(self.class_names, (correct / annotated).tolist(), annotated.tolist(), strict=True)
             values |= {f"accuracy/{name}": accuracy for name, accuracy, count in rows if count}
-        return values
+        has_nan = bool(self.rows[:, 4].isnan().any())
+        return dict.fromkeys(values, float("nan")) if has_nan else values
 
     def shares(self) -> Tensor:
         predicted, targets = self._classes()
@@ -114,7 +116,7 @@ class MultiLabelEvaluation(Evaluation):
 
     `map` and `f1` are means over the classes that some image has. The average precision of a class is the mean of the
     precisions at the ranks of its images, as in scikit-learn. `f1` counts a label as predicted if its probability is at
-    least the threshold of its class.
+    least the threshold of its class. All metrics are NaN if a logit is NaN.
 
     `outputs` are logits, Float[B K], and `targets` are 0 or 1, Float[B K]. An entry is Float[2K]: logits and targets.
 
@@ -154,7 +156,8 @@ class MultiLabelEvaluation(Evaluation):
             for key, class_values in (("map", precision), ("f1", f1), ("threshold", self.thresholds)):
                 pairs = zip(self.class_names, class_values.tolist(), strict=True)
                 values |= {f"{key}/{name}": value for name, value in pairs if name not in missing}
-        return values
+        has_nan = bool(self.rows.isnan().any())
+        return dict.fromkeys(values, float("nan")) if has_nan else values
 
     def shares(self) -> Tensor:
         """Return 2 TP and 2 TP + FP + FN of each sample and class, Float[N 2 K]; 0 for a class that no sample has."""

@@ -72,6 +72,19 @@ def test_different_objects_are_not_merged():
     assert none["boxes"].shape == (0, 4)
 
 
+def test_boxes_without_area_are_dropped_and_scores_of_zero_give_a_mean():
+    detected = {
+        "boxes": torch.tensor([[10.0, 5, 10, 25], [30, 20, 20, 10], [10, 10, 50, 30]]),
+        "scores": torch.tensor([0.9, 0.8, 0.0]),
+        "labels": torch.tensor([1, 1, 2]),
+    }
+    views = iter([[detected], [{**detected, "boxes": detected["boxes"] + torch.tensor([4.0, 0, 4, 0])}]])
+    (found,) = predict_with_flips(lambda images: next(views), torch.zeros(1, 3, HEIGHT, WIDTH), ["horizontal"], 100)
+    # The third box reaches from 6 to 46 in the mirror image.
+    assert found["boxes"].tolist() == [[8, 10, 48, 30]]
+    assert found["scores"].tolist() == [0] and found["labels"].tolist() == [2]
+
+
 def painted(boxes, crowd=False):
     """An image whose objects are white, and its target. Object i has the label i + 1."""
     image = torch.zeros(3, HEIGHT, WIDTH)

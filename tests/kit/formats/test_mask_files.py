@@ -83,3 +83,8 @@ def test_unknown_class_is_named_with_a_similar_one():
     assert class_number("sky", ["road", "sky"], Path("data")) == 1
     with pytest.raises(UserError, match=r"^data: .*'sku'.*sky"):
         class_number("sku", ["road", "sky"], Path("data"))
+
+
+def test_masks_of_ignored_values_are_not_called_coloured(tmp_path):
+    with pytest.raises(UserError, match=r"all values in the masks are in --data\.ignore"):
+        _ = class_list(tmp_path, ignore=[0, 1, 2, 7, 255]).entries

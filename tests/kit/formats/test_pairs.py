@@ -211,3 +211,9 @@ def test_labelme_in_place_of_masks_is_named():
     (write("a.png", "b.png") / "a.json").write_text('{"shapes": []}')
     with pytest.raises(UserError, match=r"no images with masks.*LabelMe's files.*labelme2coco"):
         find_pairs(Path("root"), MASKS)
+
+
+def test_list_without_any_image_or_partner():
+    write("ImageSets/Main/train.txt", "JPEGImages/notes.txt")
+    with pytest.raises(UserError, match=r"no images with XML files in root, which holds"):
+        find_pairs(Path("root"), XML_FILES)

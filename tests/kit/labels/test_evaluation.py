@@ -78,6 +78,14 @@ def test_nan_has_neither_reliability_nor_curves():
     assert set(one.charts()) == {"confusion", "accuracy"}
 
 
+def test_no_metric_looks_good_if_a_logit_is_nan():
+    one = evaluation([1, 2, 3, 4, 5])
+    one.update(torch.tensor([0]), torch.tensor([[torch.nan, 0, 0, 0, 0, 0]]), TARGETS[[0]])  # argmax is the target
+    values = one.compute(by_class=True)
+    assert {"loss", "accuracy", "f1", "accuracy_top5", "accuracy/a"} <= set(values)
+    assert all(value != value for value in values.values()) and one.score() != one.score()
+
+
 def test_bars_of_accuracy_have_the_worst_class_first():
     bars = evaluation([0, 1, 2, 6]).charts()["accuracy"]
     assert list(bars.values.items()) == [("a", 0.5), ("b", 1), ("c", 1)]

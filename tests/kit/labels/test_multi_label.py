@@ -79,6 +79,16 @@ def test_no_labels_give_a_loss_alone():
     assert set(one.charts()) == {"reliability"}
 
 
+@pytest.mark.parametrize("column", [0, 2])  # a class with images, and one without
+def test_no_metric_looks_good_if_a_logit_is_nan(column):
+    one, logits = evaluation([1, 2, 3]), PROBABILITIES[[0]].logit()
+    logits[0, column] = torch.nan
+    one.update(torch.tensor([0]), logits, TARGETS[[0]])
+    values = one.compute(by_class=True)
+    assert {"loss", "map", "f1", "map/a", "f1/b"} <= set(values) and "map/c" not in values
+    assert all(value != value for value in values.values()) and one.score() != one.score()
+
+
 def test_no_charts_of_nan():
     one = MultiLabelEvaluation(NAMES)
     one.update(torch.arange(2), torch.tensor([[0, 0, 0], [0, 0, torch.nan]]), torch.ones(2, 3))

@@ -4,10 +4,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
-from kit.safeguards import Checkpoint, EarlyStopping
+from kit.safeguards import Checkpoint, EarlyStopping, NanGuard
 from kit.training.monitor import resolve_monitor
 
+NAN = float("nan")
 TASK = SimpleNamespace(monitor="val/map", mode="max")
 PLAIN = SimpleNamespace()  # a module that names no metric
 
@@ -89,6 +91,38 @@ def test_state_is_restored_before_and_after_setup():
     late.setup(SimpleNamespace(val_check_interval=1.0, check_val_every_n_epoch=1), TASK, "validate")
     late.load_state_dict(before.state_dict())
     assert (late.wait_count, float(late.best_score)) == (1, 0.5)
+
+
+@pytest.mark.parametrize(("values", "best"), [([NAN, 0.5, NAN], 2), ([0.5, NAN, 0.25], 1), ([NAN, NAN, 0.5], 3)])
+def test_nan_metric_does_not_choose_the_best_checkpoint(values, best, tmp_path):
+    import lightning as L
+
+    class Logged(L.LightningModule):
+        """Log one of the values at each validation, after one step."""
+
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.ones(1))
+
+        def training_step(self, batch, batch_idx):
+            return (self.weight * batch).sum()
+
+        def validation_step(self, batch, batch_idx):
+            self.log("val/x", torch.tensor(values[self.current_epoch]))
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), 0.1)
+
+    checkpoint, guard = Checkpoint("val/x", "max"), NanGuard()
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "num_sanity_val_steps": 0}
+    trainer = L.Trainer(
+        default_root_dir=tmp_path, accelerator="cpu", max_epochs=3, callbacks=[checkpoint, guard], **quiet
+    )
+    loader = DataLoader(torch.ones(1))
+    trainer.fit(Logged(), loader, loader)
+    assert torch.load(checkpoint.best_model_path, weights_only=False)["global_step"] == checkpoint.best_step == best
+    assert checkpoint.best_model_score == max(value for value in values if value == value)
+    assert (guard.skipped, guard.rollbacks) == (0, 0)
 
 
 def test_checkpoint_takes_the_metric_from_the_task(tmp_path):

@@ -41,6 +41,7 @@ HISTORIES = [  # the measurements, the index of the best checkpoint, and the sta
     ([(1, 0.92, 0.86, 0.045, 0.0)], 0, "overfits since epoch 1"),
     # A gap that is too large for chance, however small the validation set.
     ([(1, 1.0, 0.6, 0.2)], 0, "overfits since epoch 1 (train 1.00, val 0.60 +- 0.20)"),
+    ([(0, 1.0, 0.6)], 0, "overfits since epoch 0 (train 1.00"),  # before the first step, with a fitted head
     ([(1, 0.1, 0.08), (2, 0.12, 0.11)], 1, "underfits (train 0.12, val 0.11 +- 0.02)"),
     ([(1, 0.79, 0.79)], 0, "underfits"),
     ([(1, 0.81, 0.81)], 0, "fits well"),

@@ -58,7 +58,8 @@ def find(root: Path, names: Sequence[str] | None = None) -> Layout:
     if files:
         return _listed_layout(files[0], names)
     base = subfolder(root, "images") if subfolder(root, "images").is_dir() else root
-    splits = {split: folder for parent in (base, root) for split, folder in split_folders(parent).items() if folder}
+    found = {split: folder for parent in (base, root) for split, folder in split_folders(parent).items() if folder}
+    splits = {split: found[split] for split in SPLIT_NAMES if split in found}
     if not splits and base == root and len(inside := folders(root)) == 1 and not files_in(root, {*EXTENSIONS, ".txt"}):
         return find(inside[0], names)  # the folder that an archive contains
     class_names = names or _listed_classes(root, splits.values())

@@ -153,6 +153,8 @@ def _classes_of_ids(files: dict[frozenset[int], Path], ids: frozenset[int], root
     Raises:
         UserError: there are no ids, an id is negative, or more than half of the ids up to the highest do not occur.
     """
+    if not ids and frozenset() not in files:  # no mask is coloured
+        raise UserError(f"{root}: all values in the masks are in --data.ignore; leave out those that are classes")
     if not ids:
         remedy = f"give each class's colour with --data.colors, or in {root}/classes.txt as NAME R G B"
         raise UserError(f"{root}: the masks are coloured, and nothing says which colour is which class; {remedy}")

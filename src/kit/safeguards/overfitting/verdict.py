@@ -67,7 +67,7 @@ class Verdict(NamedTuple):
 
     def __str__(self) -> str:
         evidence = self.evidence
-        since = f" since epoch {self.first_epoch}" if self.first_epoch else ""
+        since = f" since epoch {self.first_epoch}" if self.first_epoch is not None else ""
         note = f"; the best checkpoint, of epoch {self.best.epoch}, does not overfit" if evidence != self.best else ""
         epoch = f" at epoch {evidence.epoch}" if note else ""
         scores = f"train {evidence.train:.2f}, val {evidence.val:.2f} +- {evidence.val_margin:.2f}{epoch}"
