@@ -112,6 +112,6 @@ class _Images(Files):
 
 
 def _first_folder_name(path: Path, parent: Path) -> str | None:
-    """Return the name of the first folder between `parent` and an image, such as `a` for `parent/a/b/x.jpg`, or None."""
+    """Return the name of the first folder between `parent` and an image: `a` for `parent/a/b/x.jpg`; or None."""
     names = path.relative_to(parent).parts
     return class_name(Path(names[0])) if len(names) > 1 else None
