@@ -178,11 +178,11 @@ def _flip_boxes(detected: dict[str, Tensor], flip: Flip, size: Sequence[int]) ->
 def _merge(views: Sequence[dict[str, Tensor]], max_detections: int, any_class: bool) -> dict[str, Tensor]:
     """Merge the detections of an object in different views of an image, by box voting (Gidaris and Komodakis 2015).
 
-    An object gets the highest of the scores, and the mean of the boxes, weighted by their scores. Boxes
-    without area are dropped.
+    An object gets the highest of the scores, and the mean of the boxes, weighted by their scores. Boxes without
+    area are dropped.
     """
     boxes, scores, labels = (torch.cat([detected[key] for detected in views]) for key in ("boxes", "scores", "labels"))
-    has_area = (boxes[:, 2:] - boxes[:, :2]).clamp(min=0).prod(1) > 0
+    has_area = (boxes[:, 2:] > boxes[:, :2]).all(1)
     boxes, scores, labels = boxes[has_area], scores[has_area], labels[has_area]
     groups = torch.zeros_like(labels) if any_class else labels
     best = batched_nms(boxes, scores, groups, SAME_OBJECT)[:max_detections]  # sorted by score

@@ -38,27 +38,15 @@ class FloatAnchors(AnchorGenerator):
         super().set_cell_anchors(torch.promote_types(dtype, torch.float32), device)
 
 
-class OverlappingLevelsHead(CountingHead):
-    """A `CountingHead` for feature pyramids.
-
-    The size ranges of neighbouring levels overlap, so that most objects are learned on two levels. In torchvision's
-    FCOS, a location on a level of stride s learns a box if its farthest edge is 4 s to 8 s pixels away. Here, the range
-    is 2 s to 8 s. Each object then has more locations, which helps with few training images.
-    """
-
-    def compute_loss(
-        self, targets: Objects, outputs: Any, anchors: list[Tensor], matched_idxs: list[Tensor]
-    ) -> dict[str, Tensor]:
-        # `matched_idxs` are torchvision's matches, which are not used.
-        indices = [assign_boxes(of_image, target["boxes"]) for of_image, target in zip(anchors, targets, strict=True)]
-        return super().compute_loss(targets, outputs, anchors, indices)
-
-
 def assign_boxes(anchors: Tensor, boxes: Tensor) -> Tensor:
     """Return the index of the box that each location learns, Long[N], or -1 for the background.
 
     A location learns a box if it is inside of the box, less than 1.5 strides from its centre, and on a level for boxes
     of this size. Of several such boxes, it learns the smallest (Tian et al. 2019, section 3).
+
+    The size ranges of neighbouring levels overlap, so that most objects are learned on two levels. In torchvision's
+    FCOS, a location on a level of stride s learns a box if its farthest edge is 4 s to 8 s pixels away. Here, the range
+    is 2 s to 8 s. Each object then has more locations, which helps with few training images.
 
     Args:
         anchors: Float[N 4] XYXY, a square around each location. Its side is the stride of the level.

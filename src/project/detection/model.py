@@ -21,7 +21,7 @@ from torchvision.models.detection.fcos import FCOS
 from kit.ground.errors import UserError
 from kit.ground.ranges import NonNegativeInt, PositiveInt, PositiveInts, Share
 from kit.training.weights import load_weights
-from kit.zoo.detection import FloatAnchors, OverlappingLevelsHead, PadAndFilter
+from kit.zoo.detection import CountingHead, FloatAnchors, Objects, PadAndFilter, assign_boxes
 from project.cnn import ConvBlock, Trunk
 
 
@@ -78,13 +78,19 @@ class CnnFcos(FCOS):
             FeaturePyramid(trunk, levels, neck),
             num_classes + 1,  # class 0 is the background
             anchor_generator=FloatAnchors(strides, ((1.0,),) * len(levels)),
-            head=OverlappingLevelsHead(neck, 1, num_classes + 1, convs),  # adds the key `foreground` to the losses
+            head=CountingHead(neck, 1, num_classes + 1, convs),  # adds the key `foreground` to the losses
             score_thresh=score_thresh,
             nms_thresh=nms_thresh,
         )
         self.class_agnostic_nms = class_agnostic_nms
         # torchvision's transform would also resize and normalise the images, which the data module has done.
         self.transform = PadAndFilter(stem_stride * 2 ** (len(widths) - 1), nms_thresh if class_agnostic_nms else None)
+
+    def compute_loss(
+        self, targets: Objects, outputs: dict[str, Tensor], anchors: list[Tensor], num_anchors: list[int]
+    ) -> dict[str, Tensor]:
+        indices = [assign_boxes(of_image, target["boxes"]) for of_image, target in zip(anchors, targets, strict=True)]
+        return self.head.compute_loss(targets, outputs, anchors, indices)
 
 
 class FeaturePyramid(nn.Module):
