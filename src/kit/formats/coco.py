@@ -73,11 +73,13 @@ def read_document(file: Path, root: Path, images_folder: str | None = None) -> D
             by_image[entry["image_id"]].append(entry)
     faults = joined_class_faults((name for id, name in names.items() if id in by_category), file)
     for id in sorted(by_category.keys() - names.keys(), key=str):
-        facts = f"{len(by_category[id])} annotation(s), the first with the id {by_category[id][0].get('id')}"
-        message = f"no category has the id {id} of {facts}; add the category, or remove the annotations"
+        facts = f"{len(by_category[id])} annotation(s) have the category {id}, which is not listed"
+        first = f"the first one has the id {by_category[id][0].get('id')}"
+        message = f"{facts} ({first}); add the category, or remove the annotations"
         faults.append(fault("class-unknown", file, message))
     for id in sorted(by_image.keys() - {entry["id"] for entry in content["images"]}, key=str):
-        faults.append(fault("image-missing", file, f"no image has the id {id} of {len(by_image[id])} annotation(s)"))
+        message = f"{len(by_image[id])} annotation(s) have the image {id}, which is not listed"
+        faults.append(fault("image-missing", file, message))
     if images_folder is not None and not (root / images_folder).is_dir():
         raise UserError(f"no folder at {(root / images_folder).absolute()} (data.images)")
     split = split_in(file.stem)

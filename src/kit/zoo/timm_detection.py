@@ -65,6 +65,8 @@ class TimmDetector(WrappedDetector):
         backbone = Pyramid(name, in_channels, strides, neck, False if weights else pretrained)
         count = len(backbone.strides)
         if head == "fcos":
+            if backbone.strides[0] == 1:
+                raise UserError("strides: FCOS needs strides of at least 2")
             points = FloatAnchors(tuple((stride,) for stride in backbone.strides), ((1.0,),) * count)
             counting_head = CountingHead(neck, 1, num_classes + 1, CONVS)  # class 0 is the background
             self.net = FCOS(backbone, num_classes + 1, anchor_generator=points, head=counting_head, score_thresh=SCORE)

@@ -84,7 +84,7 @@ class TransformersDetector(nn.Module):
             return {"loss": loss, "foreground": torch.tensor(count, device=loss.device)}
         outputs = self.net(padded)
         detected = to_detections(outputs.logits, outputs.pred_boxes, size, self.detections_per_img)
-        limits = images.new_tensor([width, height, width, height])
+        limits = torch.tensor([width, height, width, height], dtype=torch.float32, device=images.device)
         return [{**objects, "boxes": objects["boxes"].minimum(limits)} for objects in detected]
 
 

@@ -91,11 +91,11 @@ def test_invalid_shapes_are_counted_by_kind():
         planes(root)
     messages = " ".join(str(warning.message) for warning in caught)
     assert "annotation-unreadable (2), for example: annotation 2" in messages and "; it is left out" in messages
-    assert "image-missing (1), for example: no image has the id 9" in messages
+    assert "image-missing (1), for example: 1 annotation(s) have the image 9" in messages
 
 
 def test_unlisted_category_stops_the_run():
-    with pytest.raises(UserError, match=r"all\.json: no category has the id 4 of 1 annotation.*; add the category"):
+    with pytest.raises(UserError, match=r"all\.json: 1 annotation.* the category 4, .*; add the category"):
         planes(write([RIM, {**RIM, "category_id": 4}]))
 
 

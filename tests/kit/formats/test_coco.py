@@ -90,7 +90,7 @@ def test_unlisted_category_is_named_with_its_first_annotation():
     assert [entry["id"] for entry in document.images[0].annotations] == [1]
     (fault,) = document.faults
     assert (fault.kind, fault.file) == ("class-unknown", "x.json")
-    start = "no category has the id 7 of 2 annotation(s), the first with the id 12"
+    start = "2 annotation(s) have the category 7, which is not listed (the first one has the id 12)"
     assert fault.message == f"{start}; add the category, or remove the annotations"
 
 

@@ -121,6 +121,7 @@ MISTAKES = [
     ({"name": "swin_tiny_patch4_window7_224"}, "images of one size only"),
     ({"name": "test_resnet", "strides": (8, 16, 64)}, "and doubles of the last one"),
     ({"name": "test_resnet", "strides": (16, 8)}, "and doubles of the last one"),
+    ({"name": "vgg11", "strides": (1, 2)}, "strides of at least 2"),
     ({"name": "test_vit", "strides": (4, 8)}, "test_vit can have the strides 8, 16"),
     ({"name": "test_resnet", "weights": "missing.pt"}, "no file of weights at missing.pt"),
 ]
