@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from kit.ground.errors import UserError
-from kit.ground.ranges import require_levels
+from kit.ground.ranges import require_not_empty
 
 
 class ConvBlock(nn.Sequential):
@@ -36,7 +36,7 @@ class Trunk(nn.Module):
         self, in_channels: int, widths: Sequence[int], depth: int | Sequence[int] = 2, stem_stride: int = 1
     ) -> None:
         super().__init__()
-        require_levels(widths)
+        require_not_empty(widths)
         depths = [depth] * len(widths) if isinstance(depth, int) else list(depth)
         if len(depths) != len(widths):
             raise UserError(f"{len(depths)} depths for {len(widths)} widths: give one number, or one for each level")

@@ -29,7 +29,7 @@ class ImageBoxes(NamedTuple):
 
     detected: `boxes` Float[N 4] XYXY, `scores` Float[N], `labels` Long[N].
     annotated: `boxes` Float[M 4] XYXY, `labels` Long[M] and `iscrowd` Long[M], which is 1 for a crowd, else 0. A
-        detection of its class inside a crowd is ignored, unless it matches another box.
+        detection inside a crowd is ignored if it has the crowd's class and matches no other box.
     """
 
     detected: dict[str, Tensor]
@@ -55,7 +55,7 @@ class BoxEvaluation(Evaluation):
     """
 
     score_name = "map"
-    unmeasured = "no validation image that was used has a box"
+    unmeasured = "none of the evaluated validation images has a box"
 
     def __init__(
         self, class_names: Sequence[str], max_detections: int = MAX_DETECTIONS, threshold: float | None = None
@@ -80,13 +80,14 @@ class BoxEvaluation(Evaluation):
     def shares(self) -> Tensor:
         """Return the average precision of each image as numerator and 1 as denominator, Float[N 2 1].
 
-        Both are 0 for an image without boxes. The verdict resamples them for the margin of error. Their
-        mean is not exactly `map`, but computing `map` for each resample would take minutes.
+        Both are 0 for an image without boxes. `margin_of_error` draws resamples of them. Their mean is not exactly
+        `map`, but computing `map` for each resample would take minutes.
         """
         values = self.once(self._precision_by_image)
         return torch.stack([values.nan_to_num(), values.isfinite().float()], 1)[..., None]
 
     def class_counts(self) -> tuple[str, Tensor]:
+        """Return what is counted, `boxes`, and the number of annotated boxes of each class, Long[K]."""
         labels = torch.cat([torch.empty(0, dtype=torch.long), *(image.labels for image in self.rows)])
         return "boxes", torch.bincount(labels, minlength=len(self.class_names) + 1)[1:]
 
@@ -96,7 +97,9 @@ class BoxEvaluation(Evaluation):
         return self.once(self._best_threshold) if self._given_threshold is None else self._given_threshold
 
     def badness(self) -> tuple[str, Tensor]:
-        """Return the share of errors among the annotated and detected objects of each image, from 0 to 1.
+        """Return the name `wrong`, and the share of errors among the objects of each image, from 0 to 1.
+
+        The objects are the annotated and the detected ones.
 
         Detections below the threshold do not count. Errors are annotated boxes without a match, and detections without
         a match. An annotated box and its match count as one object.
@@ -145,7 +148,8 @@ class BoxEvaluation(Evaluation):
         """Return the confusion matrix of detections from the threshold, Long[K+1 K+1]. The background is last."""
         annotated, background = [image.annotated for image in self.rows], len(self.class_names)
         labels, iscrowd = (torch.cat([image[key] for image in annotated]) for key in ("labels", "iscrowd"))
-        matches = match_boxes([image.detected for image in self.rows], annotated, True, self.threshold)
+        detected = [image.detected for image in self.rows]
+        matches = match_boxes(detected, annotated, any_class=True, min_score=self.threshold)
         matches = matches.select(matches.boxes != IN_CROWD)
         is_missed = iscrowd == 0
         is_missed[matches.boxes[matches.boxes >= 0]] = False

@@ -166,7 +166,7 @@ class CLI(LightningCLI):
         except BaseException as error:
             if self.folder:
                 remove_if_empty(self.folder)
-            if isinstance(error, Exception) and unexpected.is_from_library(error):
+            if isinstance(error, Exception) and unexpected.is_from_installed_package(error):
                 raise UserError(f"the config cannot be used: {type(error).__name__}: {one_line(error)}") from error
             raise
         save_arguments(self.model, self.saved_config)

@@ -48,7 +48,7 @@ def use_start(model: L.LightningModule, data: Any, config: Namespace, resumed: b
     source = f"{start.source} ({start.licence or 'no licence stated'})"
     config.weights_source, config.weights_sha256 = source, start.sha256
     is_ours = isinstance(data, ImageDataModule)
-    new_arguments = data.match_weights(start.mean, start.std, start.image_size) if is_ours else {}
+    new_arguments = data.use_preprocessing_of_weights(start.mean, start.std, start.image_size) if is_ours else {}
     for key, value in new_arguments.items():
         config[f"data.init_args.{key}"] = value
     net_prefix = f"{start_prefix.partition('.')[0]}." if start_prefix else ""  # such as `net.`

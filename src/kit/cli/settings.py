@@ -17,9 +17,10 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from kit.ground.errors import UserError, one_line
 from kit.ground.unexpected import is_from_user_code, message_of, message_prefix
 
-MAX_PROCESSES = max(8, os.cpu_count() or 1)  # the largest number of processes on this machine, on cores or GPUs
+MAX_PROCESSES = max(8, os.cpu_count() or 1)  # a machine has up to 8 GPUs, or computes a process on each core
 NUMBERS = re.compile(r"auto|-?\d+(,\s*\d+)*,?")
-NO_GPU = "but PyTorch finds no GPU here: leave out the overlay for GPUs, or add --trainer.accelerator auto"
+NO_GPU = "but PyTorch finds no GPU here: leave out --config configs/trainer/gpu.yaml, or add --trainer.accelerator auto"
+NO_VALIDATION = "but must be above 0; to train without validation, give --trainer.limit_val_batches 0"
 NO_TRAINING = "with which nothing would be trained: give more than 0, or leave it out"
 CHECKS: tuple[tuple[str, Callable[[Any], bool], str], ...] = (  # a trainer's key, whether its value is wrong, and why
     ("accelerator", lambda name: name in ("gpu", "cuda") and not torch.accelerator.is_available(), NO_GPU),
@@ -31,9 +32,10 @@ CHECKS: tuple[tuple[str, Callable[[Any], bool], str], ...] = (  # a trainer's ke
     ("limit_train_batches", lambda amount: amount == 0, NO_TRAINING),
     ("max_epochs", lambda number: number == 0, NO_TRAINING),
     ("max_steps", lambda number: number == 0, NO_TRAINING),
-    ("val_check_interval", lambda amount: amount == 0, "but must be above 0; see also --trainer.limit_val_batches 0"),
+    ("val_check_interval", lambda amount: amount == 0, NO_VALIDATION),
 )
-# The module of a task's `Predictions`, and the last word in the names of the modules of `kit.zoo` for the task.
+# From the module of a task's `Predictions` to the kind of its nets. The names of the modules of `kit.zoo` end with the
+# kind of their nets: `kit.zoo.timm_detection`.
 NETS = {
     "kit.labels.predictions": "classification",
     "kit.boxes.predictions": "detection",

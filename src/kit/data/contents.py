@@ -24,18 +24,19 @@ SPLITS = ("train", "val", "test")
 
 
 class Contents(L.LightningDataModule):
-    """The part of `ImageDataModule` that subclasses define or that is available before `setup`.
+    """The base of `ImageDataModule`: methods that subclasses define, and attributes that are available before `setup`.
 
     Attributes:
         root: the folder of the files; "" if no files are read.
         image_size: the height and width to which images are resized, "native" or None: see `input_size`.
-        takes_pretraining_size: whether images get the size of the images in pretraining if `image_size` is None.
+        takes_pretraining_size: whether images get the size with which the net's pretrained weights were trained, if
+            `image_size` is None.
         size_source: a text that says where the image size comes from if `image_size` is None.
         format_name: the format of the data in a word or two.
         object_noun: a plural noun for the objects that `count_classes` counts; "" for images, pixels and labels.
         several_labels: whether an image may have any number of labels. Targets are then Float[K] of 0 and 1.
-        root_options: the names of the arguments that fit only the files in `root`, such as names of files. If the
-            command `test` gets another `root`, it leaves out the values that these arguments had in the run.
+        root_options: the names of the arguments whose values are valid for one `root` only, such as names of files. If
+            the command `test` gets another `root`, it does not use the values that these arguments had in the run.
     """
 
     root: Any = ""
@@ -86,7 +87,7 @@ class Contents(L.LightningDataModule):
 
         If a validation part is split off, both parts have the same fraction of each stratum. With `balanced`, training
         draws all strata equally often. By default, the strata are the classes, or a single one if targets are not class
-        numbers. With several labels, the stratum is 1 + the number of the image's rarest label, or 0 for no label.
+        numbers. With several labels, the stratum is 1 + the index of the image's rarest label, or 0 for no label.
         """
         if self.several_labels:
             is_set, counts = samples.targets > 0, samples.targets.sum(0)
@@ -108,7 +109,10 @@ class Contents(L.LightningDataModule):
         return stack(images), torch.stack(list(targets)) if isinstance(targets[0], Tensor) else torch.tensor(targets)
 
     def hashable_target(self, samples: Samples, index: int) -> Hashable:
-        """Return a value that is equal for equal targets, or None for class numbers and unreadable targets."""
+        """Return a hashable form of a target, by which `check` compares the targets of duplicate images.
+
+        It is None for class numbers, which `check` compares itself, and for a target that cannot be read.
+        """
         return tuple(samples.targets[index].tolist()) if self.several_labels else None
 
     # These are available before `setup`.
@@ -187,7 +191,7 @@ class Contents(L.LightningDataModule):
         """Return the results of `load_split` for the existing splits, in the order train, val, test."""
         return {split: samples for split in SPLITS if (samples := self.split(split)) is not None}
 
-    def match_weights(
+    def use_preprocessing_of_weights(
         self, mean: Sequence[float] | None, std: Sequence[float] | None, image_size: tuple[int, int] | None
     ) -> dict[str, Any]:
         """Use the mean, std and image size of pretrained weights, unless the user has given them.

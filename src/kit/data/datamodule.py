@@ -69,7 +69,7 @@ class ImageDataModule(Contents):
         self.batch_size, self.augment, self.num_workers = batch_size, augment or (), num_workers
         self.cache, self.cache_dir, self.balanced, self.seed = cache, Path(cache_dir), balanced, seed
         self.mean, self.std = mean, std
-        self.levels: Levels | None = None  # set by `setup`
+        self.levels: Levels | None = None  # the values of black and white in deep images, set by `setup`
         self._size: tuple[int, int] | None = None  # the size of all images, or None if sizes differ; set by `setup`
         self.samples: dict[str, Samples | None] = {}  # the splits, set by `setup`
         self.left_out, self._loaded = {}, {}
@@ -114,11 +114,11 @@ class ImageDataModule(Contents):
             rank_zero_only(print)(self.description, flush=True)
         elif self.mean is not None:
             splits["train"] = None  # without training, train is only needed to compute mean and std
-        files = [samples for samples in splits.values() if isinstance(samples, Files)]
-        if files and self.levels is None:  # no checkpoint has set them
-            self.levels = find_levels(files[0].paths)
-        for file_samples in files:
-            file_samples.levels = self.levels
+        file_splits = [samples for samples in splits.values() if isinstance(samples, Files)]
+        if file_splits and self.levels is None:  # no checkpoint has set them
+            self.levels = find_levels(file_splits[0].paths)
+        for file_split in file_splits:
+            file_split.levels = self.levels
         for split, samples in splits.items():
             if samples and self.cache != "none" and not isinstance(samples, Tensors):
                 folder = self.cache_dir if self.cache == "disk" else None
@@ -156,7 +156,8 @@ class ImageDataModule(Contents):
     def examples(self, split: str, keys: Sequence[int], batch_size: int = 1) -> list[Batch]:
         """Return batches of samples as in evaluation, with uint8 images on the CPU. No random numbers are drawn."""
         dataset = self._dataset(self._require(split))
-        parts = [[(key, 0) for key in keys[start : start + batch_size]] for start in range(0, len(keys), batch_size)]
+        pairs = [(key, 0) for key in keys]  # the second number seeds the augmentation, which is not used here
+        parts = [pairs[start : start + batch_size] for start in range(0, len(pairs), batch_size)]
         return list(map_in_threads(dataset.__getitems__, parts))
 
     def images(self, split: str, keys: Sequence[int]) -> tuple[Tensor, Tensor]:
@@ -239,7 +240,7 @@ class ImageDataModule(Contents):
             raise UserError(f"an image of {type(self).__name__} has {kinds[0]}, but the model is for {kinds[1]}")
         self.mean, self.std, self.levels = state["mean"], state["std"], state.get("levels")
         self.class_names, self.in_channels = state["class_names"], state["in_channels"]
-        if "keep_aspect" not in self.hparams and not self._is_set_up:  # a user can give it only to some classes
+        if "keep_aspect" not in self.hparams and not self._is_set_up:  # some data modules do not have this argument
             self.keep_aspect = bool(state.get("keep_aspect", self.keep_aspect))
         self.use_size(state.get("size"))
         _ = self.preprocessing  # raises an error if a value is invalid

@@ -63,7 +63,8 @@ def read_images(
         the images, uint8 [C H W], in their original sizes; and a description such as `12 images of test`.
     """
     try:
-        if not (checkpoint.run_folder_of(file) / "config.yaml").is_file():  # a config elsewhere may name any data
+        # A checkpoint elsewhere may come from somebody else, and may name any files.
+        if not (checkpoint.run_folder_of(file) / "config.yaml").is_file():
             raise UserError(f"{file} is not in a run's folder, and only a run's data are read")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # training has shown the warnings about these data

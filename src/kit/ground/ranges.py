@@ -56,7 +56,7 @@ PositiveInts = Sequence[PositiveInt]
 PositivePair = tuple[PositiveFloat, PositiveFloat]
 
 
-def require_levels(widths: PositiveInts) -> None:
+def require_not_empty(widths: PositiveInts) -> None:
     """Raise `UserError` if a net would have no level, since the list of its widths is empty."""
     if not widths:
         raise UserError("model.net.widths is empty, but must have a number for each level")

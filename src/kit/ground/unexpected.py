@@ -1,7 +1,7 @@
 """Describe an unexpected error: by its traceback if the user's code raised it, else in one line.
 
-The user's code is the application, and any other code outside of
-`site-packages`, Python and this library.
+The user's code is all code outside of `site-packages`, the standard library and `kit`, including the package of the
+commands, such as `project`.
 """
 
 import os
@@ -45,12 +45,12 @@ def message_of(error: BaseException) -> str:
 
 
 def is_from_user_code(error: BaseException) -> bool:
-    """Return whether the user's code raised an error, directly or by a call of an installed package."""
+    """Return whether the user's code raised an error, or called the installed package that raised it."""
     not_installed = [file for file in _files(error) if not _is_installed(file)]
     return bool(not_installed) and not not_installed[-1].is_relative_to(KIT)
 
 
-def is_from_library(error: BaseException) -> bool:
+def is_from_installed_package(error: BaseException) -> bool:
     """Return whether an installed package or Python raised an error, and was not called by the user's code."""
     return _is_installed(_files(error)[-1]) and not is_from_user_code(error)
 

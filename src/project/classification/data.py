@@ -139,6 +139,7 @@ class ImageFolder(ImageDataModule):
         super().load_state_dict(state)
 
     def annotation_faults(self) -> Iterable[Fault]:
+        # Load the splits, and yield all of their faults instead of raising an error for the first one.
         yield from self.reader.report_fault.collect(self.load_splits)
         yield from self.reader.unused()
 

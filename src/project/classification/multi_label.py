@@ -44,7 +44,8 @@ class MultiLabelClassifier(Classifier):
         return (losses * weights).sum().view(1), (len(batch.keys) * weights.sum()).view(1)
 
     def evaluation(self, split: str) -> MultiLabelEvaluation:
-        # During `fit`, `train` gets thresholds of its own, as `val` does: only then are their F1 scores comparable.
+        # During `fit`, choose thresholds for the training images and for the validation images separately. The verdict
+        # compares the two F1 scores, so both must be computed in the same way.
         chooses_thresholds = self.trainer.state.fn == "fit"
         return MultiLabelEvaluation(self.class_names, None if chooses_thresholds else self.thresholds)
 

@@ -19,13 +19,14 @@ from kit.task import Sizes, Task
 from kit.training.schedule import Interval, Schedule, WarmupCosine, optimizer_and_schedule
 
 ONE_LABEL = (
-    "images have one label: use --model project.classification.Classifier, as configs/classification_folder.yaml does, "
-    "or, if ImageFolder reads a table and an image may have any number of labels, --data.several_labels true"
+    "each image has one label, but this model is for several: give --model project.classification.Classifier (see "
+    "configs/classification_folder.yaml); if the labels are in a table, and an image may have any number of them, give "
+    "--data.several_labels true instead"
 )
 SEVERAL_LABELS = (
-    "images have several labels: use --model project.classification.MultiLabelClassifier, as "
-    "configs/classification_multilabel.yaml does, or, if ImageFolder reads a table and each cell is one class, "
-    "--data.label_separator null"
+    "images have several labels, but this model is for one: give --model project.classification.MultiLabelClassifier "
+    "(see configs/classification_multilabel.yaml); if the labels are in a table, and each cell is one class, give "
+    "--data.label_separator null instead"
 )
 
 
@@ -97,7 +98,7 @@ class Classifier(Task):
         return super().training_step(batch, batch_idx)
 
     def loss_terms(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return the summed loss and its divisor, Float[1] each. Both add up over parts of a batch."""
+        """Return the summed loss and its divisor, Float[1] each. Over parts of a batch, they sum to the batch's."""
         total = F.cross_entropy(
             self(batch.images),
             batch.targets,

@@ -145,9 +145,9 @@ class BoxFolder(BoxDataModule):
         self._box_splits: dict[str, BoxSplit] = {}
 
     def annotated_split(self, split: str) -> Reading:
-        """Return the annotations of a split that exists. They are read only once.
+        """Return the annotations of a split that exists. They are read only once, and kept.
 
-        `clean_split`, which `box_split` calls, empties the `boxes` of these annotations to save memory.
+        After `box_split(split)`, they have no boxes: `clean_split` removes them to save memory.
         """
         if split not in self._annotated_splits:
             self._annotated_splits[split] = self.reader.read(split)

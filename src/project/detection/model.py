@@ -7,7 +7,8 @@ Long[], the losses are means over these locations instead.
 
 Each net has a `backbone`, which maps images to feature maps, and may have an attribute `additive`. It is True if the
 losses are exact means over the images or the foreground locations. If a batch does not fit into memory, the memory
-guard divides it. If `additive` is True, the losses of the parts add up exactly to the loss of the batch.
+guard (`kit.safeguards.memory`) divides it. If `additive` is True, the losses of the parts add up exactly to the loss of
+the batch.
 A net may also have `class_agnostic_nms`. It is True if the net also removes overlapping detections of different
 classes.
 """
@@ -29,8 +30,9 @@ class CnnFcos(FCOS):
     """torchvision's FCOS (Tian et al. 2019) on the trunk of `project.cnn`.
 
     Boxes are predicted from one or more levels of a feature pyramid. With several levels, the first predicts small
-    objects, and the others predict larger ones. Most objects are learned on two neighbouring levels. One fine level
-    suffices for objects of similar size.
+    objects, and the others predict larger ones. Unlike in torchvision, the size ranges of neighbouring levels overlap,
+    so that most objects are learned on two levels: see `kit.zoo.detection.assign_boxes`. One fine level suffices for
+    objects of similar size.
 
     Args:
         widths, depth, stem_stride: see `project.cnn.Trunk`.
@@ -71,7 +73,7 @@ class CnnFcos(FCOS):
             condition = f"consecutive numbers between 0 and {len(widths) - 1}, since there are {len(widths)} widths"
             raise UserError(f"levels is {list(levels)}, but must be {condition}")
         strides = tuple((stem_stride * 2**level,) for level in levels)
-        if stem_stride % 2 and 0 in levels:  # torchvision rounds half the stride, which then does not fit the level
+        if stem_stride % 2 and 0 in levels:  # torchvision rounds the corners of an anchor, which are at +-stride / 2
             remedy = "leave out this level, or give an even stem_stride"
             raise UserError(f"levels: level 0 has the stride {stem_stride}, but strides must be even: {remedy}")
         super().__init__(
@@ -89,7 +91,8 @@ class CnnFcos(FCOS):
     def compute_loss(
         self, targets: Objects, outputs: dict[str, Tensor], anchors: list[Tensor], num_anchors: list[int]
     ) -> dict[str, Tensor]:
-        indices = [assign_boxes(of_image, target["boxes"]) for of_image, target in zip(anchors, targets, strict=True)]
+        rows = zip(anchors, targets, strict=True)
+        indices = [assign_boxes(image_anchors, target["boxes"]) for image_anchors, target in rows]
         return self.head.compute_loss(targets, outputs, anchors, indices)
 
 

@@ -83,7 +83,7 @@ class Detector(Task):
         return predict_with_flips(self.net, images, self.flips, self.max_detections, class_agnostic_nms)
 
     def loss_terms(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return the summed loss and its divisor, Float[1] each. Both add up over parts of a batch if `additive`.
+        """Return the summed loss and its divisor, Float[1] each. If `additive`, parts sum to the batch's values.
 
         Each of the net's losses is logged, such as `train/loss_classification`, unless this is a part of a batch.
         """

@@ -61,6 +61,7 @@ class ImageFolder(SignedImages):
         return Files(targets, paths, self.in_channels, self.image_size)
 
     def annotation_faults(self) -> Iterable[Fault]:
+        # Load the splits, and yield all of their faults instead of raising an error for the first one.
         yield from self.folders.report_fault.collect(self.load_splits)
         yield from self.folders.unused()
 

@@ -41,7 +41,7 @@ class UNet(nn.Module):
         self.time_mlp = nn.Sequential(nn.Linear(widths[0], cond_dim), nn.SiLU(), nn.Linear(cond_dim, cond_dim))
         self.first = nn.Conv2d(in_channels * patch**2, widths[0], 3, padding=1)
         # For each level, `down` has the blocks of the encoder, and `up` those of the decoder. Between levels, `shrink`
-        # leads down, and `projection` leads up. The names are keys of checkpoints.
+        # leads down, and `projection` leads up. Do not rename these attributes: their names are in checkpoints.
         self.down, self.shrink = nn.ModuleList(), nn.ModuleList()
         self.up, self.projection = nn.ModuleList(), nn.ModuleList()
         for level, width in enumerate(widths):

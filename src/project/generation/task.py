@@ -91,7 +91,7 @@ class Generator(Task):
         return self.loss(flow, len(batch.keys))  # `Task.loss` calls `loss_terms`
 
     def loss_terms(self, flow: Flow) -> tuple[Tensor, Tensor]:
-        """Return the summed loss and its divisor, Float[1] each. Both add up over parts of a batch."""
+        """Return the summed loss and its divisor, Float[1] each. Over parts of a batch, they sum to the batch's."""
         errors = self._errors(flow)
         return errors.sum().view(1), errors.new_full((1,), len(errors))
 

@@ -27,7 +27,7 @@ class Digits(DigitsDataModule):
 
 
 class ImageFolder(ImageDataModule):
-    """All images in a folder, at any depth. If it has folders `train`, `val` and `test`, these are the splits.
+    """All images in a folder, at any depth. Folders `train`, `val` and `test`, each optional, are the splits.
 
     If several folders in `root` (or in `train`) have images, the names of these folders are the classes, and an image
     in none of them has the target -1. If at most one folder has images, all images are of the class `image`.

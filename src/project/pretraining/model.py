@@ -1,4 +1,4 @@
-"""The net of pretraining, and the loss of its projections."""
+"""The net of pretraining, and the loss of its features after `Pretrainer.projector` has mapped them to projections."""
 
 import torch
 from torch import Tensor, nn
@@ -44,7 +44,7 @@ class Encoder(nn.Module):
 
 
 def views_loss(projections: Tensor, weight: float, directions: Tensor, num_images: int | None = None) -> Tensor:
-    """Return the loss, Float[], of projections, Float[V B P]: V views of each of B images.
+    """Return the loss, Float[], of projections, Float[V B P]: P numbers for each of V views of each of B images.
 
     It is (1 - weight) * the mean squared distance of a view from the mean of its image's views, plus weight *
     `gaussian_distance` (Balestriero and LeCun 2025, LeJEPA). `num_images` is passed to `gaussian_distance`.
@@ -63,7 +63,7 @@ def gaussian_distance(values: Tensor, directions: Tensor, num_images: int | None
 
     Args:
         values: Float[V B P]; the values of each of the V views are compared separately.
-        directions: vectors of length 1, Float[P S].
+        directions: S vectors of length 1, Float[P S].
         num_images: the statistic is multiplied by this number; by default, B. If the values are a part of a batch, give
             the number of images of the whole batch.
     """

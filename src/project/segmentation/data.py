@@ -126,23 +126,23 @@ class MaskFolder(MaskDataModule):
         options_by_formats = {("masks",): mask_options, ("coco",): coco_options}
         refuse_other_options("coco" if pairs is None else "masks", options_by_formats)
         self.format_name = "COCO" if pairs is None else "mask files"
-        self.source: MaskFormat
+        self.reader: MaskFormat
         if pairs is None:
-            self.source = CocoFiles(self.root, json_files, images, crowds)
+            self.reader = CocoFiles(self.root, json_files, images, crowds)
         else:
-            self.source = MaskPairs(self.root, pairs, class_names, ids, colors, ignore)
+            self.reader = MaskPairs(self.root, pairs, class_names, ids, colors, ignore)
 
     def find_class_names(self) -> list[str]:
-        return self.source.class_names()
+        return self.reader.class_names()
 
     def find_in_channels(self) -> int:
-        return self.channels or find_channels(self.source.example_images())
+        return self.channels or find_channels(self.reader.example_images())
 
     def find_image_size(self) -> tuple[int, int]:
-        return choose_image_size(read_image_sizes(self.source.example_images()), [], MASKS)
+        return choose_image_size(read_image_sizes(self.reader.example_images()), [], MASKS)
 
     def load_split(self, split: str) -> Samples | None:
-        mask_split = self.source.read(split, self.class_names)
+        mask_split = self.reader.read(split, self.class_names)
         if mask_split is None:
             return None
         images, targets, mask_reader = mask_split
@@ -150,14 +150,15 @@ class MaskFolder(MaskDataModule):
         return MaskFiles(targets, images, channels, size, self.keep_aspect, reader=mask_reader, groups=groups)
 
     def state_dict(self) -> dict[str, Any]:
-        return {**super().state_dict(), "pixel_values": self.source.pixel_values()}
+        return {**super().state_dict(), "pixel_values": self.reader.pixel_values()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
-        self.source.use_pixel_values(state.get("pixel_values", ()))  # another data module's checkpoint has none
+        self.reader.use_pixel_values(state.get("pixel_values", ()))  # another data module's checkpoint has none
 
     def annotation_faults(self) -> Iterable[Fault]:
-        return self.source.faults(lambda: self.class_names)
+        # Pass a function: finding the class names may raise an error, which `faults` handles.
+        return self.reader.faults(lambda: self.class_names)
 
 
 class DigitMasks(MaskDataModule):

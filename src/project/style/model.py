@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kit.ground.ranges import NonNegativeInt, PositiveInts, require_levels
+from kit.ground.ranges import NonNegativeInt, PositiveInts, require_not_empty
 
 
 class StyleNet(nn.Module):
@@ -23,7 +23,7 @@ class StyleNet(nn.Module):
 
     def __init__(self, in_channels: int = 3, widths: PositiveInts = (16, 32, 48), blocks: NonNegativeInt = 3) -> None:
         super().__init__()
-        require_levels(widths)
+        require_not_empty(widths)
         self.first = Layer(in_channels, widths[0], kernel=9)
         self.down = nn.ModuleList(Layer(above, below, stride=2) for above, below in pairwise(widths))
         self.blocks = nn.Sequential(*(Residual(widths[-1]) for _ in range(blocks)))

@@ -52,7 +52,8 @@ def _unknown(values: np.ndarray) -> Problem:
         values: pixel values [n], or colours [n 3].
     """
     has_colours = values.ndim == 2
-    # Comparing rows is slow. With `return_counts`, numpy sorts: if most values differ, this is faster than hashing.
+    # Colours are packed into one number each, since comparing rows is slow. The counts are not used: asking for them
+    # makes numpy sort instead of hash, which is faster if most values differ.
     unique, _ = np.unique(values @ PACKING if has_colours else values, return_counts=True)
     listed = unique[:MAX_LISTED].tolist()
     kind, noun, remedy = "mask-id-unknown", "id", "give --data.class_names or --data.ids, or add them to --data.ignore"

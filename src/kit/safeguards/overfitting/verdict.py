@@ -12,7 +12,8 @@ from torch import Tensor
 Kind = Literal["fits well", "overfits", "underfits", "too small to tell"]
 
 GAP_THAT_MATTERS = 0.05  # a smaller gap between the training and the validation score is not worth a change
-LOW_SCORE = 0.2  # see `decide`
+MIN_TRAIN_SCORE = 0.8  # see `decide`
+MIN_TRAIN_SCORE_OF_UNKNOWN_SCALE = 0.2
 RESAMPLES = 1000  # of the bootstrap, see `margin_of_error`
 PSEUDO_SAMPLES = 2  # see `margin_of_error`
 
@@ -81,10 +82,10 @@ def decide(history: Sequence[Scores], best: int, has_known_maximum: bool = True)
     *Overfits*: the gap between the training and the validation score is above `GAP_THAT_MATTERS` and above its margin
     of error. This verdict also applies if the best checkpoint does not overfit, but at least the last two validations
     do.
-    *Underfits*: the training score is below a limit by more than its margin of error. The limit is 1 - `LOW_SCORE`, or
-    `LOW_SCORE` if the best possible score is unknown. Networks can fit even random labels (Zhang et al. 2017,
-    Understanding deep learning requires rethinking generalization, section 2), so a low score shows a lack of training
-    time or capacity.
+    *Underfits*: the training score is below `MIN_TRAIN_SCORE` by more than its margin of error. The limit is
+    `MIN_TRAIN_SCORE_OF_UNKNOWN_SCALE` if the best possible score is unknown. Networks can fit even random labels (Zhang
+    et al. 2017, Understanding deep learning requires rethinking generalization, section 2), so a low score shows a lack
+    of training time or capacity.
     *Too small to tell*: the margin of error of the gap is above `GAP_THAT_MATTERS`, so overfitting could go unnoticed.
     *Fits well*: none of these.
 
@@ -103,7 +104,8 @@ def decide(history: Sequence[Scores], best: int, has_known_maximum: bool = True)
         overfit_validations = list(takewhile(lambda validation: validation.overfits, reversed(validations)))
         if len(overfit_validations) >= min_count:
             return Verdict("overfits", overfit_validations[0], scores, overfit_validations[-1].epoch)
-    if scores.train + scores.train_margin < (1 - LOW_SCORE if has_known_maximum else LOW_SCORE):
+    min_train_score = MIN_TRAIN_SCORE if has_known_maximum else MIN_TRAIN_SCORE_OF_UNKNOWN_SCALE
+    if scores.train + scores.train_margin < min_train_score:
         return Verdict("underfits", scores, scores)
     return Verdict("too small to tell" if scores.gap_margin > GAP_THAT_MATTERS else "fits well", scores, scores)
 
@@ -111,8 +113,8 @@ def decide(history: Sequence[Scores], best: int, has_known_maximum: bool = True)
 def margin_of_error(shares: Tensor, seed: int = 0) -> float:
     """Return a score's margin of error: half of the width of its 95 % interval, by a bootstrap (Efron 1979).
 
-    The bootstrap alone would give 0 for a few samples that are all right. Therefore `PSEUDO_SAMPLES` samples that are
-    right and as many that are wrong are added (Agresti and Coull 1998, "plus four").
+    If all of a few samples are predicted correctly, the bootstrap alone would give 0. Therefore, `PSEUDO_SAMPLES`
+    correct samples and as many incorrect ones are added (Agresti and Coull 1998, "plus four").
 
     Args:
         shares: the contribution of each sample to the score, Float[N 2 K], see `kit.evaluation.Evaluation.shares`.
@@ -122,8 +124,8 @@ def margin_of_error(shares: Tensor, seed: int = 0) -> float:
         the margin of error, or NaN if no sample counts.
     """
     shares = shares.double()
-    # A pseudo-sample has the mean of the denominators that are not 0.
-    mean = (shares[:, 1].sum(0) / (shares[:, 1] > 0).sum(0).clamp(min=1)).repeat(PSEUDO_SAMPLES, 1)  # [2 K]
+    # A pseudo-sample has the mean of the denominators that are not 0: [PSEUDO_SAMPLES K].
+    mean = (shares[:, 1].sum(0) / (shares[:, 1] > 0).sum(0).clamp(min=1)).repeat(PSEUDO_SAMPLES, 1)
     right, wrong = torch.stack([mean, mean], 1), torch.stack([torch.zeros_like(mean), mean], 1)
     rows, counts = torch.cat([shares, right, wrong]).flatten(1).unique(dim=0, return_counts=True)  # [M 2*K], [M]
     # For each of R resamples, draw how often each of the M distinct rows occurs. This has the same distribution as
