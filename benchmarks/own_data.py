@@ -23,7 +23,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PEERS = Path(__file__).with_name("own_data_peers.py")
@@ -70,12 +70,23 @@ def steps(count: int) -> list[str]:
     return ["--trainer.max_epochs", "-1", "--trainer.max_steps", str(count)]
 
 
+def augment(*transforms: dict[str, Any]) -> list[str]:
+    """Return the arguments for a run with these transforms, each as in a config."""
+    return ["--data.augment", json.dumps(transforms)]
+
+
 NO_EMA = ["--trainer.callbacks", "[]"]
-FLIP = "class_path: torchvision.transforms.v2.RandomHorizontalFlip"
-ZOOM = "class_path: kit.boxes.Zoom, init_args: {scale: [0.7, 1.4]"
+FLIP = {"class_path": "torchvision.transforms.v2.RandomHorizontalFlip"}
+ZOOM = {"class_path": "kit.boxes.Zoom", "init_args": {"scale": [0.7, 1.4], "ratio": [0.625, 1.6]}}
+UNSTRETCHED = {"class_path": "kit.boxes.Zoom", "init_args": {"scale": [0.7, 1.4]}}
+JITTER = {
+    "class_path": "torchvision.transforms.v2.ColorJitter",
+    "init_args": {"brightness": 0.3, "contrast": 0.3, "saturation": 0.3},
+}
 BOX_VARIANTS = {
-    "no flips": ["--data.augment", f"[{{{ZOOM}, ratio: [0.625, 1.6]}}}}]", "--model.flips", "[]"],
-    "no stretching": ["--data.augment", f"[{{{FLIP}}}, {{{ZOOM}}}}}]"],
+    "no flips": [*augment(ZOOM, JITTER), "--model.flips", "[]"],
+    "no stretching": augment(FLIP, UNSTRETCHED, JITTER),
+    "no colour jitter": augment(FLIP, ZOOM),
     "no pasting": ["--model.paste", "0"],
     "no EMA": NO_EMA,
     "256x256": ["--data.image_size", "[256, 256]"],

@@ -55,6 +55,8 @@ ERRORS = {
     "Kernel size can't be greater than actual input size": TOO_SMALL,
     "Required crop size": "data.augment cuts out parts that are larger than the images (data.image_size): RandomShift "
     "and RandomZoomIn of kit.data crop without changing an image's size",
+    "permitted channel values are 1 or 3": "a transform of data.augment takes only images with 1 or 3 channels: remove "
+    "it, or set data.channels to 3",
     "not implemented for 'BFloat16'": "the net cannot be computed in bfloat16 here: use --trainer.precision bf16-mixed "
     "instead of bf16-true, or 32-true (--auto_precision false) instead of bf16-mixed",
     "not implemented for 'Half'": "the net cannot be computed in float16 here: use --trainer.precision 16-mixed",

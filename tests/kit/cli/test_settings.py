@@ -78,6 +78,7 @@ def test_net_for_another_task_is_refused(purpose):
 ERRORS = [  # an error of a library, and words of its explanation; None if it is not about a setting
     (ValueError("Expected more than 1 value per channel when training, got [1, 4, 1, 1]"), "data.batch_size"),
     (ValueError("-1 is not in bounds, numpy accepts from 0 to 4294967295"), "seed_everything"),
+    (TypeError("Input image tensor permitted channel values are 1 or 3, but found 4"), "data.channels"),
     (RuntimeError("\"nms_kernel\" not implemented for 'BFloat16'"), "--trainer.precision bf16-mixed"),
     (RuntimeError("\"histc\" not implemented for 'BFloat16'"), "--auto_precision false"),
     (RuntimeError("Given input size: (64x1x1). Output size is too small"), "data.image_size"),
