@@ -7,13 +7,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision import models
-from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.fcos import FCOSHead
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.rpn import RegionProposalNetwork
 from torchvision.ops import box_area, nms
 
-from kit.ground._torch import proposal_limits
+from kit.ground._torch import proposal_limits, tree_map_only
 from kit.zoo.loading import Pretrained, load_pretrained, torchvision_model
 
 Objects = list[dict[str, Tensor]]  # targets or detections, a dict for each image
@@ -31,11 +30,30 @@ class CountingHead(FCOSHead):
         return {**losses, "foreground": (torch.stack(matched_idxs) >= 0).sum()}
 
 
-class FloatAnchors(AnchorGenerator):
-    """torchvision's anchors, at least in float32. In bfloat16, coordinates above 256 pixels would be rounded."""
+def compute_boxes_in_float32(net: nn.Module) -> None:
+    """Let a net of torchvision compute anchors, boxes and losses at least in float32, also under autocast.
 
-    def set_cell_anchors(self, dtype: torch.dtype, device: torch.device) -> None:
-        super().set_cell_anchors(torch.promote_types(dtype, torch.float32), device)
+    Torchvision computes anchors in the type of the feature maps, and boxes in the type of the head's outputs. In
+    bfloat16, coordinates above 256 pixels would be rounded to even numbers.
+    """
+    first_stage = getattr(net, "rpn", net)
+    first_stage.anchor_generator.register_forward_pre_hook(_float_maps)
+    first_stage.head.register_forward_hook(_float_outputs)
+    if hasattr(net, "roi_heads"):
+        net.roi_heads.box_predictor.register_forward_hook(_float_outputs)
+
+
+def _float_maps(_: nn.Module, arguments: tuple[ImageList, list[Tensor]]) -> tuple[ImageList, list[Tensor]]:
+    images, maps = arguments
+    return images, [_to_float(feature_map[:1, :1]) for feature_map in maps]  # only the size and the type matter
+
+
+def _float_outputs(_: nn.Module, __: Any, outputs: Any) -> Any:
+    return tree_map_only(Tensor, _to_float, outputs)
+
+
+def _to_float(tensor: Tensor) -> Tensor:
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
 def assign_boxes(anchors: Tensor, boxes: Tensor) -> Tensor:
@@ -139,6 +157,7 @@ class TorchvisionDetector(WrappedDetector):
         self.class_agnostic_nms = class_agnostic_nms
         nms_thresh = getattr(self.net, "roi_heads", self.net).nms_thresh
         self.net.transform = PadAndFilter(self.net.transform.size_divisible, nms_thresh if class_agnostic_nms else None)
+        compute_boxes_in_float32(self.net)
         is_frozen = bool(pretrained or weights) if frozen_norms is None else frozen_norms
         if is_frozen and not name.endswith("_v2") and not name.startswith("ssd"):
             self.freeze_norms()

@@ -7,12 +7,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models.detection import FCOS, RetinaNet
+from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.ops import FeaturePyramidNetwork
 
 from kit.ground.errors import UserError
 from kit.ground.ranges import PositiveInt, PositiveInts
 from kit.training.weights import read_weights
-from kit.zoo.detection import CountingHead, FloatAnchors, PadAndFilter, WrappedDetector
+from kit.zoo.detection import CountingHead, PadAndFilter, WrappedDetector, compute_boxes_in_float32
 from kit.zoo.loading import Pretrained, load_whole_or_part
 from kit.zoo.timm_models import create_model, is_vit, one_size_only
 
@@ -67,14 +68,15 @@ class TimmDetector(WrappedDetector):
         if head == "fcos":
             if backbone.strides[0] == 1:
                 raise UserError("strides: FCOS needs strides of at least 2")
-            points = FloatAnchors(tuple((stride,) for stride in backbone.strides), ((1.0,),) * count)
+            points = AnchorGenerator(tuple((stride,) for stride in backbone.strides), ((1.0,),) * count)
             counting_head = CountingHead(neck, 1, num_classes + 1, CONVS)  # class 0 is the background
             self.net = FCOS(backbone, num_classes + 1, anchor_generator=points, head=counting_head, score_thresh=SCORE)
         else:
             sizes = tuple(tuple(round(stride * scale) for scale in ANCHOR_SCALES) for stride in backbone.strides)
-            anchors = FloatAnchors(sizes, ((0.5, 1.0, 2.0),) * count)
+            anchors = AnchorGenerator(sizes, ((0.5, 1.0, 2.0),) * count)
             self.net = RetinaNet(backbone, num_classes + 1, anchor_generator=anchors)
         self.net.transform = PadAndFilter(backbone.strides[-1])
+        compute_boxes_in_float32(self.net)
         if weights:
             load_whole_or_part(self.net, backbone.body, read_weights(weights), "head.")
         if bool(pretrained or weights) if frozen_norms is None else frozen_norms:

@@ -128,7 +128,8 @@ def to_detections(logits: Tensor, boxes: Tensor, size: tuple[int, int], limit: i
     """
     height, width = size
     num_classes = logits.shape[2]
-    corners = box_convert(boxes.float(), "cxcywh", "xyxy").clamp(min=0) * boxes.new_tensor([width, height] * 2)
+    boxes = boxes.float()  # 16 bits would round the size
+    corners = box_convert(boxes, "cxcywh", "xyxy").clamp(min=0) * boxes.new_tensor([width, height] * 2)
     scores, indices = logits.float().sigmoid().flatten(1).topk(min(limit, logits[0].numel()))
     queries, labels = indices // num_classes, indices % num_classes + 1
     rows = zip(corners, scores, queries, labels, strict=True)

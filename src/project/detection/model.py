@@ -17,12 +17,13 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.fcos import FCOS
 
 from kit.ground.errors import UserError
 from kit.ground.ranges import NonNegativeInt, PositiveInt, PositiveInts, Share
 from kit.training.weights import load_weights
-from kit.zoo.detection import CountingHead, FloatAnchors, Objects, PadAndFilter, assign_boxes
+from kit.zoo.detection import CountingHead, Objects, PadAndFilter, assign_boxes, compute_boxes_in_float32
 from project.cnn import ConvBlock, Trunk
 
 
@@ -79,7 +80,7 @@ class CnnFcos(FCOS):
         super().__init__(
             FeaturePyramid(trunk, levels, neck),
             num_classes + 1,  # class 0 is the background
-            anchor_generator=FloatAnchors(strides, ((1.0,),) * len(levels)),
+            anchor_generator=AnchorGenerator(strides, ((1.0,),) * len(levels)),
             head=CountingHead(neck, 1, num_classes + 1, convs),  # adds the key `foreground` to the losses
             score_thresh=score_thresh,
             nms_thresh=nms_thresh,
@@ -87,6 +88,7 @@ class CnnFcos(FCOS):
         self.class_agnostic_nms = class_agnostic_nms
         # torchvision's transform would also resize and normalise the images, which the data module has done.
         self.transform = PadAndFilter(stem_stride * 2 ** (len(widths) - 1), nms_thresh if class_agnostic_nms else None)
+        compute_boxes_in_float32(self)
 
     def compute_loss(
         self, targets: Objects, outputs: dict[str, Tensor], anchors: list[Tensor], num_anchors: list[int]

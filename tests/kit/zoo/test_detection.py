@@ -6,7 +6,7 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.fcos import FCOS
 from torchvision.models.detection.image_list import ImageList
 
-from kit.zoo.detection import CountingHead, FloatAnchors, assign_boxes
+from kit.zoo.detection import CountingHead, assign_boxes
 
 SIZE = 64, 128
 
@@ -61,11 +61,3 @@ def test_one_level_is_matched_as_in_torchvision():
         boxes = torch.cat([corners, torch.minimum(corners + sides, torch.tensor([128.0, 64]))], 1)
         target = {"boxes": boxes, "labels": torch.ones(6, dtype=torch.long)}
         assert net([torch.zeros(3, *SIZE)], [target])["matched"] > 0
-
-
-def test_locations_of_wide_maps_are_exact_in_half_precision():
-    levels = [torch.zeros(1, 1, 2, 300, dtype=torch.bfloat16), torch.zeros(1, 1, 1, 150, dtype=torch.bfloat16)]
-    images = ImageList(torch.zeros(1, 3, 8, 1200), [(8, 1200)])
-    (anchors,) = FloatAnchors(((4,), (8,)), ((1.0,),) * 2)(images, levels)
-    assert set((anchors[:600, 2] - anchors[:600, 0]).tolist()) == {4.0}
-    assert anchors[299].tolist() == [1194, -2, 1198, 2]

@@ -47,6 +47,12 @@ def test_detections_are_the_highest_scores_of_any_query_and_class():
     assert torch.allclose(detected["boxes"], torch.tensor([large, small, small]), atol=1e-4)
 
 
+def test_boxes_of_half_precision_reach_the_edges():
+    boxes = torch.tensor([[[0.5, 0.5, 1.0, 1.0]]], dtype=torch.bfloat16)
+    (detected,) = to_detections(torch.zeros(1, 1, 1), boxes, (517, 1031), 1)
+    assert detected["boxes"].tolist() == [[0, 0, 1031, 517]]
+
+
 def test_detections_equal_those_of_transformers():
     from types import SimpleNamespace
 

@@ -6,7 +6,7 @@ from refused import assert_refused
 from torchvision.ops import box_iou
 
 from kit.ground.errors import UserError
-from kit.zoo import TorchvisionDetector
+from kit.zoo import TimmDetector, TorchvisionDetector
 from kit.zoo.detection import PadAndFilter, limit_detections
 from project.detection import CnnFcos
 
@@ -183,3 +183,23 @@ def test_limit_detections(name):
     assert (inner.topk_candidates, inner.detections_per_img) == (candidates, 100)
     limit_detections(net, 1000)
     assert (inner.topk_candidates, inner.detections_per_img) == (10 * candidates, 1000)
+
+
+@pytest.mark.parametrize("name", ["CnnFcos", "TimmDetector", *[name for name in NETS if "mobilenet" in name]])
+def test_boxes_are_exact_under_autocast(name):
+    net = TimmDetector(3, 3, "test_resnet", neck=64) if name == "TimmDetector" else NETS[name]()
+    for parameter in net.parameters():  # all locations then predict the same, and no number needs more than 16 bits
+        torch.nn.init.constant_(parameter, 0.5 if parameter.ndim == 1 else 0)
+    images = torch.zeros(2, 3, 64, 600)
+    boxes = torch.tensor([[401.3, 10.7, 447.9, 51.1], [523.3, 9.3, 555.7, 47.9]])
+    objects = [{"boxes": boxes, "labels": torch.tensor([1, 3])}] * 2
+    losses, detections = [], []
+    for enabled in (False, True):
+        torch.manual_seed(0)
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled), torch.no_grad():
+            losses.append({key: float(value) for key, value in net.train()(images, objects).items()})
+            detections.append(net.eval()(images))
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
+    for exact, half in zip(*detections, strict=True):
+        assert half["boxes"].dtype == torch.float32 and exact["boxes"].max() > 512
+        assert torch.equal(half["boxes"], exact["boxes"])
