@@ -127,6 +127,8 @@ class CLI(LightningCLI):
         if self.untrusted:
             trust.check_config(read_yaml(self.untrusted), parser_annotations(parser), self.untrusted, self.trusted)
         self.config = parser.read(args)
+        if self.config.seed_everything is True:  # Lightning would choose a number, but only after `data` has its seed
+            raise UserError("seed_everything is true, but must be a whole number, or false")
         if self.base is not None:
             data_arguments = self.base["data"]["init_args"]
             roots = [self.config.get("data.init_args.root"), data_arguments.get("root")]

@@ -41,7 +41,9 @@ for _tag, _pattern, _first in (
     ),
     ("merge", r"<<", "<"),
 ):
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"(?:{_pattern})$"), list(_first))
+    # With the loader's patterns, the dumper quotes a text such as `1e-3`, which is a text in YAML 1.1.
+    for _class in (_Loader, yaml.SafeDumper):
+        _class.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"(?:{_pattern})$"), list(_first))
 
 
 def read_yaml(file: Path, loader: Any = _Loader) -> Any:

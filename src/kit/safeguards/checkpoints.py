@@ -170,7 +170,18 @@ class EarlyStopping(callbacks.EarlyStopping):
             self.best_score = self.best_score.abs() * (-1 if self.mode == "max" else 1)
         super().setup(trainer, pl_module, stage)
 
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore the counts, but keep the constructor's patience.
+
+        If this run was stopped, restore nothing: the test after training loads the best checkpoint, which was saved
+        before the stop.
+        """
+        if self.stopping_reason is EarlyStoppingReason.NOT_STOPPED:
+            super().load_state_dict({**state_dict, "patience": self.patience})
+
     def _run_early_stopping_check(self, trainer: L.Trainer) -> None:
+        if not trainer.should_stop:  # a resumed run continues after an earlier stop
+            self.stopping_reason = EarlyStoppingReason.NOT_STOPPED
         if trainer.enable_validation and (self.monitor in trainer.callback_metrics or has_validated(trainer)):
             super()._run_early_stopping_check(trainer)
 

@@ -1,6 +1,7 @@
 """What a test measures: metrics that are not finite end with exit code 1, and all loaders are measured."""
 
 import json
+import math
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -8,6 +9,7 @@ import lightning as L
 import pytest
 import torch
 import yaml
+from chosen_task import Endless
 
 from kit.cli import verbs
 from kit.dashboard.report import report
@@ -42,8 +44,12 @@ def test_nan_loss_ends_fit_and_test_with_exit_code_1(capsys):
     assert "  nan\n" in capsys.readouterr().out
 
 
-def test_run_whose_monitored_metric_is_not_finite_is_stopped(capsys):
-    with pytest.raises(NotMeasured, match="stopped after epoch 1: val/loss is not finite"):
+@pytest.mark.parametrize("epoch", [1, 2])
+def test_run_whose_monitored_metric_is_not_finite_is_stopped(epoch, monkeypatch):
+    """Before the test, the best checkpoint is loaded, which is from before the stop."""
+    log = lambda task: task.log("val/loss", math.inf if task.current_epoch + 1 == epoch else 0.5)  # noqa: E731
+    monkeypatch.setattr(Endless, "on_validation_epoch_end", log)
+    with pytest.raises(NotMeasured, match=f"stopped after epoch {epoch}: val/loss is not finite"):
         verbs.fit(["--config", "tiny.yaml", "--model", "chosen_task.Endless"])
     assert json.loads(Path("runs/tiny/version_0/results.json").read_text())["test/accuracy"] is not None
 

@@ -97,6 +97,7 @@ def test_explanation_of_an_error(error, words):
 MISTAKES = [  # the command line, and words of the message
     (["--trainer.accelerator", "tpu"], "torch_xla"),
     (["--trainer.strategy", "foo"], "foo"),
+    (["--seed_everything", "true"], "seed_everything is true"),
     (["--trainer.max_time", "00:00:00:00"], "nothing was trained"),
 ]
 

@@ -27,6 +27,27 @@ def test_scalars_follow_the_core_schema() -> None:
     assert yaml_files.parse_yaml("[2024_, 1__2, -1_, 0_1]") == ["2024_", "1__2", "-1_", "0_1"]
 
 
+def test_texts_and_numbers_are_read_as_they_were_dumped():
+    texts = [
+        "1e-3",
+        "1E5",
+        "1.e3",
+        ".5e1",
+        "1_000",
+        "12:30",
+        "yes",
+        "null",
+        "~",
+        "",
+        "-.inf",
+        "2024-01-31",
+        "0x1F",
+        "<<",
+    ]
+    values = [*texts, 1e-3, 1e-5, 1e20, -3, True, None, float("inf")]
+    assert yaml_files.parse_yaml(yaml.safe_dump(values)) == values
+
+
 def test_every_plain_scalar_can_be_read() -> None:
     generator = random.Random(0)
     for _ in range(3000):

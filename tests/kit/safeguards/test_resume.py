@@ -218,6 +218,39 @@ def test_more_epochs_give_a_longer_schedule(killed, capsys):
         verbs.fit(["--resume", str(run), "--trainer.max_epochs", "2"])
 
 
+EPOCHS = ["--trainer.max_epochs", "6"]
+STEPS_IN_ALL = ["--trainer.max_epochs", "-1", "--trainer.max_steps", "22"]
+OTHER_LENGTHS = [  # of an epoch of 7 steps: the run's length, an option, the message, the number of steps
+    (EPOCHS, ["--data.batch_size", "12"], "7 batches per epoch before, 3 now: an unfinished epoch starts again", 18),
+    (EPOCHS, ["--trainer.accumulate_grad_batches", "2"], "1 batches per step before, 2 now: an unfinished epoch", 24),
+    (STEPS_IN_ALL, ["--data.batch_size", "12"], "7 batches per epoch before, 3 now: an unfinished epoch", 22),
+]
+
+
+@pytest.mark.parametrize(("length", "change", "message", "num_steps"), OTHER_LENGTHS)
+def test_other_number_of_steps_per_epoch(length, change, message, num_steps, killed, capsys):
+    """The learning rate reaches its end with the run, and the unfinished epoch starts again."""
+    options = ["--early_stopping.patience", "null", "--trainer.log_every_n_steps", "1", *STEPS["every step"]]
+    run = killed("run", 12, "training_step", *options, *length)
+    verbs.fit(["--resume", str(run), *change, "--force", "true"])
+    assert message in capsys.readouterr().out
+    rates = [value for tag, step, value in log(run) if tag == "learning_rate"]
+    straight = fit("straight", *options, *length, *change)
+    planned = [value for tag, step, value in log(straight) if tag == "learning_rate"]
+    assert rates[-10:] == planned[-10:] and len(planned) == num_steps
+
+
+def test_checkpoint_without_the_length_of_an_epoch_can_be_resumed(killed, whole):
+    run = killed("old", 12, "training_step", *STEPS["every step"])
+    file = run / "checkpoints" / "last.ckpt"
+    content = torch.load(file, weights_only=True)
+    for key in ("batches per epoch", "batches per step"):
+        del content["exact_resume"][key]
+    torch.save(content, file)
+    verbs.fit(["--resume", str(run), *STEPS["each epoch"]])
+    assert_equal(contents(whole, "last")["state_dict"], contents(run, "last")["state_dict"])
+
+
 def test_another_config_needs_force(killed, capsys):
     run = killed("killed", 10, "training_step")
     with pytest.raises(UserError, match=r"model.lr was 0.01 and is now 0.5. Start a new run, or .* --force true"):

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from kit.ground.errors import NotMeasured
 from kit.safeguards import Checkpoint, EarlyStopping, NanGuard
 from kit.training.monitor import resolve_monitor
 
@@ -60,9 +61,8 @@ ENDS = [  # the metric of each validation, and the message at the end
 ]
 
 
-@pytest.mark.parametrize(("values", "message"), ENDS)
-def test_reason_for_stopping_is_printed(values, message, capsys):
-    stopping = EarlyStopping("val/x", "max", 1)
+def validated(stopping: EarlyStopping, values: list[float]) -> SimpleNamespace:
+    """Give a callback the metric of each validation of a run. Return what it needs of a trainer."""
     trainer = SimpleNamespace(
         fast_dev_run=False, should_stop=False, enable_validation=True, world_size=1, strategy=SimpleNamespace()
     )
@@ -72,9 +72,36 @@ def test_reason_for_stopping_is_printed(values, message, capsys):
     for trainer.current_epoch, value in enumerate(values):
         trainer.callback_metrics = {"val/x": torch.tensor(value)}
         stopping._run_early_stopping_check(trainer)
+    return trainer
+
+
+@pytest.mark.parametrize(("values", "message"), ENDS)
+def test_reason_for_stopping_is_printed(values, message, capsys):
+    stopping = EarlyStopping("val/x", "max", 1)
+    trainer = validated(stopping, values)
     stopping.on_fit_end(trainer, PLAIN)
     assert capsys.readouterr().out == message
     assert trainer.should_stop == bool(message)
+
+
+def test_resumed_run_has_the_new_patience_and_forgets_why_it_was_stopped(capsys):
+    stopped = EarlyStopping("val/x", "max", 1)
+    validated(stopped, [0.5, 0.25])
+    resumed = EarlyStopping("val/x", "max", 3)
+    resumed.load_state_dict(stopped.state_dict())
+    trainer = validated(resumed, [0.25])
+    resumed.on_fit_end(trainer, PLAIN)
+    assert not trainer.should_stop and not capsys.readouterr().out
+    assert validated(resumed, [0.25]).should_stop
+
+
+def test_stopped_run_keeps_the_reason_if_an_earlier_checkpoint_is_loaded():
+    early, stopped = EarlyStopping("val/x", "max", 3), EarlyStopping("val/x", "max", 3)
+    validated(early, [0.5])
+    validated(stopped, [0.5, NAN])
+    stopped.load_state_dict(early.state_dict())
+    with pytest.raises(NotMeasured, match="after epoch 2: val/x is not finite"):
+        stopped.require_finite()
 
 
 def test_state_is_restored_before_and_after_setup():

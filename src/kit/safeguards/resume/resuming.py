@@ -51,6 +51,7 @@ class ExactResume(L.Callback):
         # `_just_validated`: whether a validation has started since the last training batch.
         self._saved_at, self._saved_step, self._just_validated = 0.0, -1, False
         self._planned_steps = 0.0  # the optimizer steps of the whole run; 0 before training starts
+        self._units: dict[str, float] = {}  # see `_units`
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         self.enabled = self.enabled and not trainer.fast_dev_run  # type: ignore[attr-defined]
@@ -74,20 +75,15 @@ class ExactResume(L.Callback):
             self.signals.listen(trainer)
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        if trainer.state.fn != TrainerFn.FITTING or KEY not in checkpoint:
-            return
-        self._resumed = checkpoint[KEY]
-        if self._resumed["processes"] != trainer.world_size:
-            _return_to_epoch_start(checkpoint["loops"]["fit_loop"])
-            change = f"{self._resumed['processes']} processes before, {trainer.world_size} now"
-            rank_zero_only(print)(f"{change}: an unfinished epoch starts again, and batches differ from here on")
+        if trainer.state.fn == TrainerFn.FITTING and KEY in checkpoint:
+            self._resumed = checkpoint[KEY]
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self._resumed:
             self._initial_state = InitialState(trainer)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._planned_steps = float(trainer.estimated_stepping_batches)
+        self._planned_steps, self._units = float(trainer.estimated_stepping_batches), _units(trainer)
         if self._resumed:
             self._restore(trainer, pl_module)
         self._resumed = {}
@@ -99,9 +95,18 @@ class ExactResume(L.Callback):
         """Restore schedules, metrics and the position in the epoch, which Lightning does not restore exactly."""
         loop = trainer.fit_loop
         self._saved_step = trainer.global_step
+        old = {**self._units, **self._resumed}  # checkpoints of earlier versions have only the number of processes
+        changes = [f"{old[key]} {key} before, {now} now" for key, now in self._units.items() if old[key] != now]
+        if changes:
+            state = loop.state_dict()
+            _return_to_epoch_start(state)
+            loop.load_state_dict(state)
+            loop.reset()  # it has decided already where to continue
+            effect = "an unfinished epoch starts again, and batches differ from here on"
+            rank_zero_only(print)(f"{', '.join(changes)}: {effect}")
         if self._planned_steps != self._resumed["planned"] or self.has_new_config:
-            epoch_length_changed = self._resumed["processes"] != trainer.world_size
-            self._initial_state.apply(trainer, self.has_new_config, epoch_length_changed)
+            counts_epochs = self._planned_steps != trainer.max_steps
+            self._initial_state.apply(trainer, self.has_new_config, bool(changes) and counts_epochs)
             if any(config.interval == "step" for config in trainer.lr_scheduler_configs):
                 rank_zero_only(print)(f"the schedule is computed again, for {self._planned_steps:,.0f} steps in all")
         _lightning.restore_metrics(trainer, self._resumed["metrics"])
@@ -198,7 +203,7 @@ class ExactResume(L.Callback):
         if self.enabled and trainer.state.fn == TrainerFn.FITTING and self._planned_steps:
             _complete_progress(checkpoint["loops"]["fit_loop"], validating=trainer.validating)
             metrics = dict(trainer.callback_metrics)
-            checkpoint[KEY] = {"processes": trainer.world_size, "planned": self._planned_steps, "metrics": metrics}
+            checkpoint[KEY] = {**self._units, "planned": self._planned_steps, "metrics": metrics}
 
     def _seed(self, trainer: L.Trainer, moment: int) -> None:
         """Seed all random numbers.
@@ -214,6 +219,15 @@ class ExactResume(L.Callback):
             torch.get_device_module(device).manual_seed(number)
         random.seed(number)
         np.random.seed(number % 2**32)
+
+
+def _units(trainer: L.Trainer) -> dict[str, float]:
+    """Return the numbers that decide which samples a step of an epoch has, by a name for messages."""
+    return {
+        "processes": trainer.world_size,
+        "batches per epoch": trainer.num_training_batches,
+        "batches per step": trainer.accumulate_grad_batches,
+    }
 
 
 def _complete_progress(loop: dict[str, Any], validating: bool) -> None:

@@ -31,9 +31,9 @@ class InitialState:
             with_optimizer: whether the optimizers also get their new arguments. If True, earlier scaling of the
                 learning rate, such as the NaN guard's, is lost. If False, the new schedules are scaled by the same
                 factor.
-            epoch_length_changed: whether the number of steps in an epoch has changed. If so, a schedule that steps
-                after each optimizer step is set to the first step of the current epoch, counted in epochs of the new
-                length.
+            epoch_length_changed: whether the number of steps in an epoch has changed, and the run's length is given in
+                epochs. If so, a schedule that steps after each optimizer step is set to the first step of the current
+                epoch, counted in epochs of the new length.
 
         Raises:
             UserError: a schedule has made too many steps.
