@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import zlib
 from collections.abc import Hashable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from torchvision import tv_tensors
 from kit.data import Files, Samples
 from kit.data.decode import UPRIGHT, decode_with_orientation, fitted_size, pad, read_upright_size
 from kit.data.loading import stack
+from kit.data.samples import evenly_spaced_part
 from kit.formats.text import describe_size
 from kit.ground.errors import BrokenFiles, UserError
 from kit.ground.faults import Severity
@@ -29,6 +31,7 @@ UNKNOWN = 254  # the class number of pixels that belong to no class
 MAX_CLASSES = 254
 # The largest relative difference between the aspect ratios of a mask and its image, whose sizes may be rounded.
 ASPECT_TOLERANCE = 0.02
+COMPARED_FILES = 20  # the largest number of files of masks whose contents a resumed run compares
 COUNTED_MASKS = 200  # the largest number of masks, evenly spaced, whose pixels are counted: see `count_pixels`
 Problem = tuple[str, Severity, str]  # the kind, the severity and the message of a fault
 # A mask with one of these kinds of problems is not used.
@@ -113,6 +116,17 @@ class MaskFiles(Files):
     @property
     def settings(self) -> tuple[Any, ...]:
         return *super().settings, repr(self.reader)
+
+    def fingerprint(self) -> dict[str, int]:
+        """Return `Samples.fingerprint`, and `annotations`, which changes if the files of the masks change.
+
+        `annotations` is a checksum of the sizes of all these files, and of the contents of up to `COMPARED_FILES`.
+        """
+        files = [file for file in self.reader.files(self.targets) if file.is_file()]
+        checksum = zlib.crc32(repr([file.stat().st_size for file in files]).encode())
+        for file in evenly_spaced_part(files, COMPARED_FILES):
+            checksum = zlib.crc32(file.read_bytes(), checksum)
+        return {**super().fingerprint(), "annotations": checksum}
 
 
 def turn_mask_upright(mask: np.ndarray, upright: tuple[int, int], orientation: int) -> np.ndarray:
