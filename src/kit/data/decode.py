@@ -77,17 +77,21 @@ def decode_with_orientation(
         return pad(to_tensor(image, channels, target, levels), size or original), original, orientation
 
 
-def verify(path: Path) -> None:
-    """Raise an error if a file cannot be decoded. This is faster than `decode`.
+def verify(path: Path) -> tuple[tuple[int, int], int]:
+    """Return the upright image's height and width, and its EXIF orientation, if a file can be decoded.
+
+    This is faster than `decode`.
 
     Raises:
         BrokenFiles, UnreachableFiles: see `decode`.
     """
     with broken_file_errors(path), open_image(path) as image, require_shades(image):
+        header = upright_size(image), orientation_of(image)
         image.draft("L", (1, 1))  # decodes a JPEG in grey and at an eighth of its size
         image.load()
         if is_deep(image.mode):
             to_eight_bits(image, None)
+    return header
 
 
 @contextmanager

@@ -143,6 +143,7 @@ class Files(Samples):
         Raises:
             BrokenFiles: a file of the sample cannot be decoded.
             UnreachableFiles: the system cannot read a file of the sample.
+            UserError: the sample is wrong, but not broken. This ends the run.
         """
         verify(self.paths[index])
 

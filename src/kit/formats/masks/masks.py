@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from torchvision import tv_tensors
 
 from kit.data import Files, Samples
-from kit.data.decode import UPRIGHT, decode_with_orientation, fitted_size, pad, read_upright_size
+from kit.data.decode import UPRIGHT, decode_with_orientation, fitted_size, pad, read_upright_size, verify
 from kit.data.loading import stack
 from kit.data.samples import evenly_spaced_part
 from kit.formats.text import describe_size
@@ -86,9 +86,7 @@ class MaskFiles(Files):
     def read(self, index: int) -> Tensor:
         path, options = self.paths[index], (self.channels, self.size, self.keep_aspect, self.levels)
         pixels, upright, orientation = decode_with_orientation(path, *options)
-        mask = turn_mask_upright(self.reader.read(self.targets[index]), upright, orientation)
-        if has_other_aspect(mask, upright):
-            raise UserError(f"{path}: its mask is {describe_size(mask.shape)}, the image {describe_size(upright)}")
+        mask = self._upright_mask(index, upright, orientation)
         size = fitted_size(upright, self.size) if self.size and self.keep_aspect else self.size or upright
         # "nearest" would shift the mask by half a pixel.
         plane = F.interpolate(torch.from_numpy(mask)[None, None], size, mode="nearest-exact")[0, 0]
@@ -96,8 +94,24 @@ class MaskFiles(Files):
         return torch.cat([pixels.permute(1, 2, 0), plane[..., None]], 2).permute(2, 0, 1)
 
     def verify(self, index: int) -> None:
-        self.reader.draw(self.targets[index])
-        super().verify(index)
+        self._upright_mask(index, *verify(self.paths[index]))
+
+    def _upright_mask(self, index: int, upright: tuple[int, int], orientation: int) -> np.ndarray:
+        """Return the upright mask of a sample, uint8 [h w].
+
+        Args:
+            upright: the upright image's height and width.
+            orientation: the image's EXIF orientation.
+
+        Raises:
+            BrokenFiles, UserError: see `Reader.read`.
+            UserError: the aspect ratios of mask and image differ.
+        """
+        mask = turn_mask_upright(self.reader.read(self.targets[index]), upright, orientation)
+        if has_other_aspect(mask, upright):
+            sizes = f"{describe_size(mask.shape)}, the image {describe_size(upright)}"
+            raise UserError(f"{self.paths[index]}: its mask is {sizes}")
+        return mask
 
     @property
     def shape(self) -> tuple[int, int, int]:
