@@ -101,12 +101,16 @@ def require_shades(image: Image.Image) -> Iterator[None]:
     Enter this before the image's pixels are decoded, and leave it afterwards.
 
     Raises:
-        ValueError: the upper 8 bits of all pixels are below 16, and not all 0.
+        ValueError: the upper 8 bits of all colours are below 16, and not all 0. Transparency does not count.
     """
     tiles = getattr(image, "tile", ())  # until the pixels are decoded, tiles state the bit depth of the file
     has_sixteen_bits = any(";16" in str(tile.args) for tile in tiles) and not is_deep(image.mode)
     yield
-    if has_sixteen_bits and 0 < (largest := int(np.asarray(image).max())) < 16:
+    if not has_sixteen_bits:
+        return
+    has_alpha = image.getbands()[-1] in ("A", "a")
+    colours = np.asarray(image)[..., :-1] if has_alpha else np.asarray(image)
+    if 0 < (largest := int(colours.max())) < 16:
         raise ValueError(f"only {largest + 1} shades of its 16-bit colours would be left; save it with 8 bits")
 
 
