@@ -59,7 +59,8 @@ def read_table(
         for name in optional:
             spellings = [column for column in reader.fieldnames if column.lower() == name]
             if spellings not in ([], [name]):
-                raise UserError(f"{file}:1: the header has '{separator.join(spellings)}'; write '{name}', and only once")
+                header = separator.join(spellings)
+                raise UserError(f"{file}:1: the header has '{header}'; write '{name}', and only once")
         for cells in reader:
             row = {name: (cell or "").strip() for name, cell in cells.items() if name is not None}
             if any(map(str.strip, cells.get(None, ()))):
