@@ -20,7 +20,8 @@ from kit.ground.errors import BrokenFiles, UnreachableFiles, UserError
 from kit.ground.files import open_image
 from kit.ground.ranges import PositiveInt
 
-EXTENSIONS = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm"}
+EXTENSIONS = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
+EXTENSIONS |= {".ppm", ".pgm", ".pbm"}
 ImageSize = tuple[PositiveInt, PositiveInt]  # height and width
 Channels = Literal[1, 3, 4]  # grey, RGB, RGBA
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # PIL's mode for each number of channels
