@@ -180,7 +180,10 @@ class FaultCollector:
         self.faults.append(fault(kind, file, message, line))
 
     def collect(self, read: Callable[[], object]) -> Iterator[Fault]:
-        """Call `read`, and yield the faults that it reports. An error of `read` is raised after the last fault."""
+        """Call `read`, and yield the faults that it reports. An error of `read` is raised after the last fault.
+
+        Later faults raise no error either: `check` goes on with the data that can be used.
+        """
         self.faults = []
         try:
             read()
