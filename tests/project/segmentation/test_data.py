@@ -34,7 +34,7 @@ def coloured(mask: np.ndarray) -> Image.Image:
 
 def palette(mask: np.ndarray) -> Image.Image:
     image = Image.fromarray(mask, mode="P")
-    image.putpalette([value for i in range(3) for value in COLOURS[2 - i]])  # not what the ids mean
+    image.putpalette([value + 1 for i in range(3) for value in COLOURS[2 - i]])  # the colours mean nothing
     return image
 
 
@@ -68,6 +68,20 @@ def test_all_kinds_of_masks_give_the_same_samples(tiny, kind, table):
     for (image, mask), (picture, ids) in zip(samples(data), wanted, strict=True):
         assert torch.equal(mask, torch.from_numpy(ids))
         assert torch.equal(image, torch.from_numpy(tiny.pixels(picture)).permute(2, 0, 1))
+
+
+def test_palette_with_the_colours_of_other_classes_is_refused(tiny):
+    root = tiny.folders(Path("scenes"), {"train": 2, "val": 1})
+    (root / "classes.txt").write_text(TABLES["classes.txt"])
+    for number, order in enumerate([(0, 1, 2), (2, 0, 1)]):
+        mask = Image.fromarray(tiny.picture(18, 26, number)[1], mode="P")
+        mask.putpalette([value for i in order for value in COLOURS[i]])
+        mask.save(root / "trainannot" / f"{number}.png")
+    with pytest.raises(UserError, match=r"1\.png: id 0 has the colour \[128, 64, 128\], which is another class's"):
+        MaskFolder(root=str(root)).setup("fit")
+    (fault,) = MaskFolder(root=str(root)).annotation_faults()
+    assert fault.kind == "mask-palette"
+    MaskFolder(root=str(root), class_names=["a", "b", "c"]).setup("fit")
 
 
 def test_class_tables():

@@ -35,7 +35,7 @@ COMPARED_FILES = 20  # the largest number of files of masks whose contents a res
 COUNTED_MASKS = 200  # the largest number of masks, evenly spaced, whose pixels are counted: see `count_pixels`
 Problem = tuple[str, Severity, str]  # the kind, the severity and the message of a fault
 # A mask with one of these kinds of problems is not used.
-STOPPING_KINDS = ("annotation-unreadable", "mask-id-unknown", "mask-colour-unknown")
+STOPPING_KINDS = ("annotation-unreadable", "mask-id-unknown", "mask-colour-unknown", "mask-palette")
 
 
 class Reader(Protocol):
