@@ -364,11 +364,13 @@ def small_template(tmp_path) -> Template:
 
 
 def test_files_that_git_does_not_track(small_template):
-    files = ("src/project/owls/task.py", "src/kit/b.py", "photos/a.jpg", "my net.py")
+    files = ("src/project/owls/task.py", "src/kit/b.py", "photos/a.jpg", "my net.py", "not UTF-8 \udce9")
     for file in (*files, "src/kit/__pycache__/a.pyc", "src/kit/.ipynb_checkpoints/a", ".DS_Store"):
         (small_template.root / file).parent.mkdir(parents=True, exist_ok=True)
         (small_template.root / file).touch()
-    assert small_template.untracked_paths() == ["my net.py", "photos/", "src/kit/b.py", "src/project/owls/"]
+    assert small_template.untracked_paths() == [
+        *("my net.py", "not UTF-8 \udce9", "photos/", "src/kit/b.py", "src/project/owls/")
+    ]
 
 
 def test_only_tracked_tasks_are_offered(small_template, monkeypatch, tmp_path):

@@ -73,7 +73,8 @@ class BoxEvaluation(Evaluation):
     def compute(self, by_class: bool = False) -> dict[str, float]:
         max_boxes = max((int(image.labels.bincount().max()) for image in self.rows if len(image.labels)), default=0)
         if max_boxes > self.max_detections:
-            why = f"only {self.max_detections} detections of a class count, since no training image has more boxes"
+            limit = f"{MAX_DETECTIONS}, or the most boxes in a training image"
+            why = f"at most {self.max_detections} detections of a class count in an image (the limit is {limit})"
             rank_zero_warn(f"map cannot reach 1: an image has {max_boxes} boxes of one class, but {why}")
         return compute_metrics(self.once(self._summary), self.class_names, by_class)
 

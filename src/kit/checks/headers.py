@@ -16,7 +16,8 @@ from kit.ground.files import open_image
 from kit.ground.threads import map_files
 
 # Maps extensions and PIL's names of formats to one name for each format. Cameras give MPO files the extension jpg.
-FORMATS = {"JPG": "JPEG", "MPO": "JPEG", "TIF": "TIFF", "PGM": "PPM", "PBM": "PPM", "DIB": "BMP"}
+FORMATS = {"TIF": "TIFF", "PGM": "PPM", "PBM": "PPM", "DIB": "BMP"}
+FORMATS |= dict.fromkeys(("JPG", "JPE", "JFIF", "MPO"), "JPEG")
 GREY_MODES = {"1", "L", "LA", "La", "I", "F"}
 Check = tuple[str, Sequence[bool] | np.ndarray, str]  # a kind of fault, whether each file has it, and its message
 

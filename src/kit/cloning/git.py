@@ -21,7 +21,8 @@ def call(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
         if identity.returncode:
             variables |= {f"GIT_{who}_NAME": "nobody", f"GIT_{who}_EMAIL": "nobody@localhost"}
     variables["LC_ALL"] = "C"
-    return subprocess.run(["git", *words], cwd=folder, env=variables, capture_output=True, text=True)
+    # File names need not be UTF-8.
+    return subprocess.run(["git", *words], cwd=folder, env=variables, capture_output=True, errors="surrogateescape")
 
 
 def output(folder: Path, *words: str) -> str | None:

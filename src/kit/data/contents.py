@@ -146,7 +146,7 @@ class Contents(L.LightningDataModule):
             source: the new `size_source`.
         """
         if self.image_size is None and size is not None:
-            self.input_size, self.size_source = validate_size(size, "the checkpoint's image size"), source
+            self.input_size, self.size_source = validate_size(size, f"the image size {source}"), source
             for samples in self._loaded.values():
                 if isinstance(samples, Files) and self.input_size:
                     samples.size = self.input_size
@@ -213,7 +213,8 @@ class Contents(L.LightningDataModule):
     def missing(self, split: str) -> UserError:
         """Return the error for a split without images. Its message lists the splits that have images."""
         source, splits = self.root or type(self).__name__, " and ".join(self.load_splits())
-        options = f"--data {type(self).__module__}.{type(self).__name__} --data.root {shlex.quote(str(source))}"
+        options = f"--data {type(self).__module__}.{type(self).__name__}"
+        options += f" --data.root {shlex.quote(str(self.root))}" if self.root else ""
         remedy = f"; add some, or measure a trained model: {app.command('test')} RUN {options}" * (split == "train")
         hint = f", only {splits} images{remedy}" if splits else ""
         return UserError(f"{source}: there are no {split} images{hint}")

@@ -20,7 +20,8 @@ from kit.ground.errors import BrokenFiles, UnreachableFiles, UserError
 from kit.ground.files import open_image
 from kit.ground.ranges import PositiveInt
 
-EXTENSIONS = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm"}
+EXTENSIONS = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
+EXTENSIONS |= {".ppm", ".pgm", ".pbm"}
 ImageSize = tuple[PositiveInt, PositiveInt]  # height and width
 Channels = Literal[1, 3, 4]  # grey, RGB, RGBA
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # PIL's mode for each number of channels
@@ -77,17 +78,21 @@ def decode_with_orientation(
         return pad(to_tensor(image, channels, target, levels), size or original), original, orientation
 
 
-def verify(path: Path) -> None:
-    """Raise an error if a file cannot be decoded. This is faster than `decode`.
+def verify(path: Path) -> tuple[tuple[int, int], int]:
+    """Return the upright image's height and width, and its EXIF orientation, if a file can be decoded.
+
+    This is faster than `decode`.
 
     Raises:
         BrokenFiles, UnreachableFiles: see `decode`.
     """
     with broken_file_errors(path), open_image(path) as image, require_shades(image):
+        header = upright_size(image), orientation_of(image)
         image.draft("L", (1, 1))  # decodes a JPEG in grey and at an eighth of its size
         image.load()
         if is_deep(image.mode):
             to_eight_bits(image, None)
+    return header
 
 
 @contextmanager
@@ -97,12 +102,16 @@ def require_shades(image: Image.Image) -> Iterator[None]:
     Enter this before the image's pixels are decoded, and leave it afterwards.
 
     Raises:
-        ValueError: the upper 8 bits of all pixels are below 16, and not all 0.
+        ValueError: the upper 8 bits of all colours are below 16, and not all 0. Transparency does not count.
     """
     tiles = getattr(image, "tile", ())  # until the pixels are decoded, tiles state the bit depth of the file
     has_sixteen_bits = any(";16" in str(tile.args) for tile in tiles) and not is_deep(image.mode)
     yield
-    if has_sixteen_bits and 0 < (largest := int(np.asarray(image).max())) < 16:
+    if not has_sixteen_bits:
+        return
+    has_alpha = image.getbands()[-1] in ("A", "a")
+    colours = np.asarray(image)[..., :-1] if has_alpha else np.asarray(image)
+    if 0 < (largest := int(colours.max())) < 16:
         raise ValueError(f"only {largest + 1} shades of its 16-bit colours would be left; save it with 8 bits")
 
 

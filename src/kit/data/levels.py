@@ -29,8 +29,10 @@ def levels_of_range(low: float, high: float) -> Levels:
 
     They are 0 and the smallest of `WHITES` that is at least `high`. If `low` is negative or `high` is above all
     `WHITES`, they are `low` and `high`. Cameras and scanners write 10, 12 or 14 bits into 16-bit files, and only the
-    highest value shows how many bits.
+    highest value shows how many bits. A fraction above 1, such as 1.02, is white itself.
     """
+    if low >= 0 and high > 1 and high % 1:
+        return 0.0, float(high)
     if low >= 0 and high <= WHITES[-1]:
         return 0.0, float(next(white for white in WHITES if high <= white))
     return float(low), float(high)

@@ -47,10 +47,11 @@ def find_problems(samples: Files, folder: Path, split: str) -> dict[str, str]:
     """Decode every file once, and return the problem of each damaged file.
 
     This takes a third to a half of the time of reading the samples. If it takes more than a second, the result is
-    stored in `folder` and used until one of the files changes.
+    stored in `folder` and used until one of the files or the settings of the samples change.
 
     Raises:
         UnreachableFiles: the system cannot read a file.
+        UserError: see `Files.verify`.
     """
 
     def problem_of(index: int) -> str:
@@ -62,7 +63,7 @@ def find_problems(samples: Files, folder: Path, split: str) -> dict[str, str]:
         except BrokenFiles as error:
             return str(error).removeprefix(f"{samples.file(index)}: ")
 
-    file = folder / f"{samples.files_digest(PIL.__version__)}.broken.json"
+    file = folder / f"{samples.files_digest(PIL.__version__, *samples.settings)}.broken.json"
     with suppress(OSError, ValueError, TypeError, RecursionError):  # no result is stored, or it is damaged
         return dict(json.loads(file.read_text(encoding="utf-8")))
     started, indices = time.monotonic(), range(len(samples))

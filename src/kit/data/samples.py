@@ -79,7 +79,8 @@ class Samples:
 
         `names` is a checksum of each file's name and the name of its folder. It ignores the rest of the path, so that
         the data set may be moved. `sizes` is a checksum of the sizes of fewer than 2,000 files, evenly spaced. `labels`
-        is a checksum of the targets if they are a tensor.
+        is a checksum of the targets if they are a tensor. `annotations` is a checksum of the tensors among the
+        attributes of other targets; it is left out if there are none.
         """
         names = [self.file(index) or "" for index in range(len(self))]
         paths = [Path(name) for name in names[:: max(1, len(names) // 1000)] if name]
@@ -87,7 +88,11 @@ class Samples:
         labels = self.targets.numpy().tobytes() if isinstance(self.targets, Tensor) else b""
         parts = {"names": ["/".join(Path(name).parts[-2:]) for name in names], "sizes": sizes}
         sums = {key: zlib.crc32(repr(value).encode()) for key, value in parts.items()}
-        return {"samples": len(self), **sums, "labels": zlib.crc32(labels)}
+        sums["labels"] = zlib.crc32(labels)
+        attributes = {} if isinstance(self.targets, Tensor) else getattr(self.targets, "__dict__", {})
+        if tensors := [value for value in attributes.values() if isinstance(value, Tensor)]:
+            sums["annotations"] = zlib.crc32(b"".join(tensor.numpy().tobytes() for tensor in tensors))
+        return {"samples": len(self), **sums}
 
     def subset(self, indices: Tensor) -> Self:
         """Return the samples at the given indices, Long[N]."""
@@ -138,6 +143,7 @@ class Files(Samples):
         Raises:
             BrokenFiles: a file of the sample cannot be decoded.
             UnreachableFiles: the system cannot read a file of the sample.
+            UserError: the sample is wrong, but not broken. This ends the run.
         """
         verify(self.paths[index])
 

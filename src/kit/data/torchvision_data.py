@@ -91,14 +91,13 @@ class Indexed(Samples):
 def open_split(dataset: Callable[..., VisionDataset], split: str, root: str, download: bool) -> VisionDataset | None:
     """Create the data set of a split, or return None if the split does not exist.
 
-    Torchvision's data sets take either `split="train"` or `train=True`.
+    Torchvision's data sets take either `split="train"` or `train=True`. "val" may be "valid".
 
     Raises:
         UserError: the data set cannot be read from `root`, or it accepts no argument for the split.
     """
     choices: list[dict[str, Any]] = [{"split": split}]
-    if split != "val":
-        choices.append({"train": split == "train"})
+    choices.append({"split": "valid"} if split == "val" else {"train": split == "train"})  # Country211 has "valid"
     problems: dict[str, str] = {}
     for choice, options in product(choices, ({"download": download}, {})):
         try:

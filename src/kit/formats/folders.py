@@ -17,12 +17,12 @@ SPLIT_NAMES = {"train": ("train", "training"), "val": ("val", "valid", "validati
 # Files and folders that macOS, Windows, Linux and Synology's disk stations add, in lower case.
 SYSTEM_NAMES = {"__macosx", "$recycle.bin", "system volume information", "lost+found", "@eadir", "#recycle"}
 SYSTEM_NAMES |= {"thumbs.db", "ehthumbs.db", "desktop.ini"}
-HEIC = (".heic", ".heif")  # extensions of photos that phones take, which PIL cannot read
-_reported_heic = set[str]()  # the HEIC image that a warning has named since the last call of `data_folder`, if any
+UNREADABLE = (".heic", ".heif", ".avif")  # extensions of photos that PIL cannot read, or only some of its versions
+_reported = set[str]()  # the unreadable image that a warning has named since the last call of `data_folder`, if any
 
 
 def data_folder(root: str) -> Path:
-    """Return the folder of a data set, and reset the warning that names the first HEIC image found.
+    """Return the folder of a data set, and reset the warning that names the first HEIC or AVIF image found.
 
     Raises:
         UserError: `root` is not a folder.
@@ -30,7 +30,7 @@ def data_folder(root: str) -> Path:
     if not Path(root).is_dir():
         problem = f"{root} is a file" if Path(root).is_file() else f"no data folder at {Path(root).absolute()}"
         raise UserError(f"{problem}; give the data's folder with --data.root FOLDER")
-    _reported_heic.clear()
+    _reported.clear()
     return Path(root)
 
 
@@ -131,7 +131,7 @@ def paths_below(folder: Path) -> Iterator[str]:
 def _contents(folder: Path) -> tuple[list[str], list[str]]:
     """Return the paths of the visible folders and files in a folder, unsorted.
 
-    Warn about the first HEIC image of a data set, and about broken links, which are left out.
+    Warn about the first HEIC or AVIF image of a data set, and about broken links, which are left out.
 
     Raises:
         UserError: the folder cannot be listed.
@@ -142,10 +142,10 @@ def _contents(folder: Path) -> tuple[list[str], list[str]]:
             visible = [entry for entry in entries if not is_hidden(entry.name)]
     except OSError as error:
         raise UserError(f"{folder}: the folder cannot be listed ({error.strerror})") from None
-    heic_image = next((entry.path for entry in visible if entry.name.lower().endswith(HEIC)), None)
-    if heic_image and not _reported_heic:
-        _reported_heic.add(heic_image)
-        warnings.warn(f"{heic_image}: HEIC images, such as this one, are not used; convert them to JPEG", stacklevel=3)
+    image = next((entry.path for entry in visible if entry.name.lower().endswith(UNREADABLE)), None)
+    if image and not _reported:
+        _reported.add(image)
+        warnings.warn(f"{image}: HEIC and AVIF images, such as this, are not used; convert them to JPEG", stacklevel=3)
     for entry in visible:
         link = Path(entry) if entry.is_symlink() else None
         if link and not link.exists() and link.suffix.lower() not in EXTENSIONS:  # links to images are reported later
@@ -180,7 +180,10 @@ class FaultCollector:
         self.faults.append(fault(kind, file, message, line))
 
     def collect(self, read: Callable[[], object]) -> Iterator[Fault]:
-        """Call `read`, and yield the faults that it reports. An error of `read` is raised after the last fault."""
+        """Call `read`, and yield the faults that it reports. An error of `read` is raised after the last fault.
+
+        Later faults raise no error either: `check` goes on with the data that can be used.
+        """
         self.faults = []
         try:
             read()

@@ -33,7 +33,9 @@ def column_names(file: Path) -> list[str]:
     return []
 
 
-def read_table(file: Path, needed: Sequence[str], report_fault: FaultCollector) -> Iterator[tuple[int, dict[str, str]]]:
+def read_table(
+    file: Path, needed: Sequence[str], report_fault: FaultCollector, optional: Sequence[str] = ()
+) -> Iterator[tuple[int, dict[str, str]]]:
     """Yield (line number, cells by column name) for each row. Lines count from 1. Missing cells are "".
 
     The separator is a comma, a semicolon or a tab, whichever is most frequent in the header. Blanks around cells are
@@ -41,10 +43,12 @@ def read_table(file: Path, needed: Sequence[str], report_fault: FaultCollector) 
 
     Args:
         needed: the names of the columns that must be in the header.
+        optional: the names of other columns that have a meaning.
 
     Raises:
         BrokenFiles: the file cannot be read (see `read_text`).
-        UserError: a needed column is missing or repeated, or the quotation marks are broken.
+        UserError: a needed column is missing, a column with a meaning is repeated or is not in lower case, or the
+            quotation marks are broken.
     """
     reader, separator = _open(read_text(file, MAX_LIST_BYTES))
     try:
@@ -52,6 +56,11 @@ def read_table(file: Path, needed: Sequence[str], report_fault: FaultCollector) 
         if any(reader.fieldnames.count(name) != 1 for name in needed):
             header, names = separator.join(reader.fieldnames), " and ".join(needed)
             raise UserError(f"{file}:1: the header is '{header}', but must have {names} once each")
+        for name in optional:
+            spellings = [column for column in reader.fieldnames if column.lower() == name]
+            if spellings not in ([], [name]):
+                header = separator.join(spellings)
+                raise UserError(f"{file}:1: the header has '{header}'; write '{name}', and only once")
         for cells in reader:
             row = {name: (cell or "").strip() for name, cell in cells.items() if name is not None}
             if any(map(str.strip, cells.get(None, ()))):
@@ -72,6 +81,7 @@ def _open(text: str) -> tuple[csv.DictReader, str]:
 
 
 COLUMNS = ("path", "label")  # the columns that a table must have
+OPTIONAL_COLUMNS = ("split", "group")
 
 
 class Row(NamedTuple):
@@ -115,7 +125,7 @@ class LabelTable:
         """The rows with a path, a split and, if there is such a column, a group."""
         rows: list[Row] = []
         find_image = Finder(lambda: images(self.root), [self.root])
-        for line, cells in read_table(self.source, COLUMNS, self.report_fault):
+        for line, cells in read_table(self.source, COLUMNS, self.report_fault, OPTIONAL_COLUMNS):
             split, group = split_of(cells.get("split") or "train"), cells.get("group")
             if not cells["path"]:
                 self.report_fault("no-label", self.source, "a row without a path", line)

@@ -33,7 +33,8 @@ ERRORS = (
     *("image-missing", "empty", "not-an-image", "unreadable", "leak", "near-leak", "label-conflict"),
     *("group-straddles", "class-spelled-twice", "class-empty", "class-unknown", "unusable"),
     *("annotation-unreadable", "bad-row", "no-label", "no-group", "unknown-split", "box-wrong-unit", "size-mismatch"),
-    *("mask-missing", "mask-size-mismatch", "mask-id-unknown", "mask-colour-unknown", "mask-wrong-unit"),
+    *("mask-missing", "mask-size-mismatch", "mask-id-unknown", "mask-colour-unknown", "mask-palette"),
+    "mask-wrong-unit",
 )
 WARNINGS = (
     *("wrong-extension", "several-frames", "sixteen-bit", "alpha", "cmyk", "mixed-colour", "odd-size"),

@@ -231,14 +231,15 @@ def test_rare_class_is_not_reported_as_missing(tiny, monkeypatch):
     Image.fromarray(ids(4, 6, value=1, corner=2)).save(root / "trainannot" / "4.png")
     assert MaskFolder(root=str(root)).class_counts == [6, 7 * 23, 1]
     Image.fromarray(np.array([[0, 1, 2, 99]], np.uint8)).resize((6, 4), 0).save(root / "trainannot" / "4.png")
-    assert min(MaskFolder(root=str(root)).class_counts) > 0  # 99 is no class's, the others there count
+    data = MaskFolder(root=str(root))
+    assert min(data.count_classes(data.split("train"))) > 0  # 99 is no class's, the others there count
 
 
 def test_unknown_ids_do_not_make_classes_missing(root):
     for path in root.glob("*annot/*.png"):
         Image.fromarray(ids(value=9, corner=1)).save(path)
     data = MaskFolder(root=str(root), class_names=["a", "b", "c"], mean=[0.5] * 3, std=[1.0] * 3)
-    assert data.class_counts == [-1, 6, -1]
+    assert data.count_classes(data.split("train")) == [-1, 6, -1]
     found = {fault.kind for fault in full_survey(data).faults}
     assert "mask-id-unknown" in found and "class-missing" not in found
     for path in root.glob("*annot/*.png"):
@@ -255,7 +256,12 @@ def test_classes_beside_an_invalid_shape_are_counted():
         content["annotations"][3]["segmentation"] = {"size": [5, 8], "counts": [40]}
 
     assert coco(second) == [("annotation-unreadable", "error", "1.png")]
-    assert MaskFolder(root="root").class_counts == [3 * 36, 24, 12]
+    data = MaskFolder(root="root")
+    assert data.count_classes(data.split("train")) == [3 * 36, 24, 12]
+    assert (
+        data.class_counts == [2 * 36, 24, 0]
+        and "run lengths for an image" in data.left_out["train"]["root/images/1.png"]
+    )
 
 
 TURNED = [  # the stored size, orientation, and the mask's size

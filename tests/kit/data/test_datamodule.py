@@ -206,3 +206,11 @@ def test_missing_training_images_are_named_with_the_splits_that_exist():
             data.train_dataloader()
     with pytest.raises(UserError, match=r"^photos: .*only test"):
         _ = OnlyTest().class_counts
+    OnlyTest.root = ""
+    with pytest.raises(UserError, match=r"^OnlyTest: .* RUN --data [\w.]+\.OnlyTest$"):
+        _ = OnlyTest().class_counts
+
+
+def test_wrong_size_is_named_with_its_source():
+    with pytest.raises(UserError, match=r"the image size for the pretrained weights is \[0, 4\]"):
+        Noise().use_size((0, 4), "for the pretrained weights")

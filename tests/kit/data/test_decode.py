@@ -211,6 +211,7 @@ VALUES = [  # type, values of two images, what becomes black and white
     (np.int32, (0, 70000), (0, 1), (0, 2**32 - 1)),
     (np.float32, (0, 1), (0.25, 0.5), (0, 1)),
     (np.float32, (0, 200), (0.5, 255), (0, 255)),
+    (np.float32, (0, 1.02), (0.25, 0.5), (0, 1.02)),
     (np.float32, (-1.5, 0), (0, 2.5), (-1.5, 2.5)),
 ]
 
@@ -241,10 +242,11 @@ def test_image_with_infinite_pixels_is_broken():
 
 
 def test_dark_sixteen_bit_colours_are_refused():
-    def png(most: int) -> Path:
+    def png(most: int, colours: int = 3, has_alpha: bool = False) -> Path:
         """Of 16 bits a colour, which PIL reads, and does not write."""
-        rows = np.linspace(0, most, 4 * 6 * 3).reshape(4, -1).astype(">u2")
-        parts = {b"IHDR": struct.pack(">IIBBBBB", 6, 4, 16, 2, 0, 0, 0)}
+        pixels = np.linspace(0, most, 4 * 6 * colours).reshape(4, 6, colours)
+        rows = np.concatenate([pixels, np.full((4, 6, int(has_alpha)), 65535)], -1).reshape(4, -1).astype(">u2")
+        parts = {b"IHDR": struct.pack(">IIBBBBB", 6, 4, 16, {1: 0, 3: 2}[colours] + 4 * has_alpha, 0, 0, 0)}
         parts |= {b"IDAT": zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows)), b"IEND": b""}
         chunks = [struct.pack(">I", len(d)) + n + d + struct.pack(">I", zlib.crc32(n + d)) for n, d in parts.items()]
         Path("deep.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunks))
@@ -252,6 +254,10 @@ def test_dark_sixteen_bit_colours_are_refused():
 
     assert decode(png(65535), 3, None).max() == 255
     verify(png(65535))
+    for colours in (1, 3):
+        verify(png(65535, colours, has_alpha=True))
+        with pytest.raises(BrokenFiles, match="only 16 shades"):
+            verify(png(4095, colours, has_alpha=True))
     dark = png(4095)
     kind = Preprocessing(3, (2, 3), False, [0.5] * 3, [0.5] * 3)
     for read in (lambda path: decode(path, 3, None), verify, kind.read, lambda path: kind.read(Image.open(path))):

@@ -15,6 +15,12 @@ class BySplit:
             raise ValueError(f"no {split}")
 
 
+class WithValid:
+    def __init__(self, root, split):
+        if split not in ("train", "valid"):
+            raise ValueError(f"no {split}")
+
+
 class ByTrain:
     def __init__(self, root, train, *, year, download=False):
         self.train = train
@@ -23,6 +29,8 @@ class ByTrain:
 def test_split_is_named_as_the_data_set_names_it():
     assert isinstance(open_split(BySplit, "train", "data", True), BySplit)
     assert open_split(BySplit, "val", "data", True) is open_split(BySplit, "test", "data", True) is None
+    assert isinstance(open_split(WithValid, "val", "data", True), WithValid)
+    assert open_split(WithValid, "test", "data", True) is None
     assert open_split(lambda **kwargs: ByTrain(year=1, **kwargs), "test", "data", True).train is False
 
 

@@ -136,14 +136,14 @@ def test_files_of_operating_systems_are_skipped():
     assert folders(Path("root")) == [Path("root/2.JPG")]
 
 
-def test_heic_images_are_reported_once_for_each_data_set():
-    for root in ("one", "two"):
-        for name in ("a/1.HEIC", "a/2.heif", "b/3.heic", "b/4.jpg"):
+def test_heic_and_avif_images_are_reported_once_for_each_data_set():
+    for root, names in {"one": ("a/1.HEIC", "a/2.heif", "b/3.heic"), "two": ("a/1.avif",)}.items():
+        for name in (*names, "b/4.jfif"):
             Path(root, name).parent.mkdir(parents=True, exist_ok=True)
             Path(root, name).touch()
-        with pytest.warns(UserWarning, match=rf"{root}/.*: HEIC images, such as this one, .* JPEG") as warned:
-            assert images(data_folder(root)) == [Path(root, "b/4.jpg")]
-            assert images(Path(root, "b")) == [Path(root, "b/4.jpg")]
+        with pytest.warns(UserWarning, match=rf"{root}/.*: HEIC and AVIF images, such as this, .* JPEG") as warned:
+            assert images(data_folder(root)) == [Path(root, "b/4.jfif")]
+            assert images(Path(root, "b")) == [Path(root, "b/4.jfif")]
         assert len(warned) == 1
 
 

@@ -5,9 +5,10 @@ import pytest
 from PIL import Image
 
 from kit.formats.masks.classes import Entry, class_number
+from kit.formats.masks.coco import CocoShapes
 from kit.formats.masks.mask_files import MaskPairs
 from kit.formats.masks.mask_images import MaskImages
-from kit.formats.masks.masks import IGNORED, UNKNOWN
+from kit.formats.masks.masks import IGNORED, UNKNOWN, MaskFiles
 from kit.formats.pairs import Pairs
 from kit.ground.errors import UserError
 
@@ -88,3 +89,22 @@ def test_unknown_class_is_named_with_a_similar_one():
 def test_masks_of_ignored_values_are_not_called_coloured(tmp_path):
     with pytest.raises(UserError, match=r"all values in the masks are in --data\.ignore"):
         _ = class_list(tmp_path, ignore=[0, 1, 2, 7, 255]).entries
+
+
+def test_fingerprint_changes_with_mask_files_and_json(tmp_path):
+    masks = [tmp_path / f"{index}.png" for index in range(45)]
+    for mask in masks:
+        Image.fromarray(MASK).save(mask)
+    json_file = tmp_path / "all.json"
+    json_file.write_text("[1]")
+    shapes = CocoShapes(json_file, ())
+
+    def fingerprint(reader, targets) -> dict[str, int]:
+        return MaskFiles(targets, [Path("image.png")] * len(targets), 3, None, reader=reader).fingerprint()
+
+    before = [fingerprint(MaskImages(()), masks), fingerprint(shapes, [None])]
+    assert before == [fingerprint(MaskImages(()), masks), fingerprint(shapes, [None])]
+    Image.fromarray(np.zeros_like(MASK)).save(masks[44])  # another size
+    json_file.write_text("[2]")  # the same size
+    for old, new in zip(before, [fingerprint(MaskImages(()), masks), fingerprint(shapes, [None])], strict=True):
+        assert {key for key in old | new if old.get(key) != new.get(key)} == {"annotations"}

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from kit.data import Tensors
 from kit.formats.boxes.annotation import PackedTargets
 
 SIZES = [(5, 7), (6, 8), (9, 4)]
@@ -49,3 +50,13 @@ def test_changing_a_target_changes_no_other():
     targets = packed()
     targets[0]["boxes"] += 1
     assert as_lists(targets) == EXPECTED
+
+
+@pytest.mark.parametrize("name", ["boxes", "labels", "crowd", "counts", "sizes"])
+def test_fingerprint_changes_with_every_tensor(name):
+    changed = packed()
+    tensor = getattr(changed, name)
+    tensor.copy_(tensor == 0)
+    prints = [Tensors(targets, torch.zeros(3, 1, 2, 2)).fingerprint() for targets in (packed(), packed(), changed)]
+    assert prints[0] == prints[1] and prints[0].keys() == prints[2].keys()
+    assert {key for key in prints[0] if prints[0][key] != prints[2][key]} == {"annotations"}

@@ -13,7 +13,7 @@ ROWS = [(2, {"path": "a b.png", "label": "cat, grey"}), (3, {"path": "c.png", "l
 
 def rows(content: str, report: FaultCollector | None = None) -> list[tuple[int, dict[str, str]]]:
     Path("a.csv").write_bytes(content.encode())
-    return list(read_table(Path("a.csv"), ("path", "label"), report or FaultCollector()))
+    return list(read_table(Path("a.csv"), ("path", "label"), report or FaultCollector(), ("split", "group")))
 
 
 @pytest.mark.parametrize("separator", [",", ";", "\t", ", "])
@@ -48,6 +48,8 @@ BROKEN = [
     ("", "a.csv:1: the header is ''"),
     ("path;class\n", "a.csv:1: the header is 'path;class'"),
     ("path,label,label\n", "a.csv:1: the header is 'path,label,label'"),
+    ("path,label,Split\na.png,cat,val\n", "a.csv:1: the header has 'Split'; write 'split'"),
+    ("path;group;label;group\n", "a.csv:1: the header has 'group;group'; write 'group', and only once"),
     ('path,label\na.png,cat\nb.png,"cat\nc.png,dog\n', "a.csv:3: broken CSV"),
     ('path,label\n"a" b.png,cat\n', "a.csv:2: broken CSV"),
     (f"path,label\na.png,cat\nb.png,{'c' * 10**6}\n", "a.csv:3: broken CSV"),

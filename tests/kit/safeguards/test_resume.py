@@ -9,6 +9,7 @@ import sys
 import time
 from multiprocessing import active_children
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from tiny_task import Judge, Shades
 from kit.cli import process, verbs
 from kit.ground.errors import Stopped, UserError
 from kit.ground.signals import stop_exception
+from kit.safeguards.resume import restarting
 
 PARTS = Path(__file__).resolve().parent.parent / "parts"
 
@@ -284,6 +286,25 @@ def test_other_data_are_refused(killed, monkeypatch):
     monkeypatch.setattr(Shades, "find_class_names", lambda self: ["dark", "grey", "white"])
     with pytest.raises(UserError, match="the names of classes differ"):
         verbs.fit(["--resume", str(run)])
+
+
+def test_changed_annotations_are_refused_unless_an_earlier_version_did_not_store_them(capsys):
+    old, new = {"samples": 3, "labels": 0, "annotations": 1}, {"samples": 3, "labels": 0, "annotations": 2}
+    data = SimpleNamespace(class_names=["a"], fingerprint={"train": new, "val": new})
+
+    def refuse(train: dict[str, int]) -> None:
+        state = {"class_names": ["a"], "fingerprint": {"train": train, "val": new}}
+        restarting.refuse_other_data({"SimpleNamespace": state}, data, force=False)
+
+    refuse(new)
+    assert not capsys.readouterr().out
+    with pytest.raises(UserError, match="the annotations of train differ"):
+        refuse(old)
+    del old["annotations"]
+    refuse(old)
+    assert capsys.readouterr().out.startswith("whether the annotations changed is not checked: the checkpoint is of")
+    with pytest.raises(UserError, match="train had 4 samples and now has 3"):
+        refuse({**old, "samples": 4})
 
 
 def test_disabled_callback_writes_no_last_checkpoint():

@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 
+from kit.data import reading
 from kit.formats.masks.classes import Entry, read_table
 from kit.formats.masks.masks import collate_masks
 from kit.ground.errors import UserError
@@ -33,7 +34,7 @@ def coloured(mask: np.ndarray) -> Image.Image:
 
 def palette(mask: np.ndarray) -> Image.Image:
     image = Image.fromarray(mask, mode="P")
-    image.putpalette([value for i in range(3) for value in COLOURS[2 - i]])  # not what the ids mean
+    image.putpalette([value + 1 for i in range(3) for value in COLOURS[2 - i]])  # the colours mean nothing
     return image
 
 
@@ -67,6 +68,20 @@ def test_all_kinds_of_masks_give_the_same_samples(tiny, kind, table):
     for (image, mask), (picture, ids) in zip(samples(data), wanted, strict=True):
         assert torch.equal(mask, torch.from_numpy(ids))
         assert torch.equal(image, torch.from_numpy(tiny.pixels(picture)).permute(2, 0, 1))
+
+
+def test_palette_with_the_colours_of_other_classes_is_refused(tiny):
+    root = tiny.folders(Path("scenes"), {"train": 2, "val": 1})
+    (root / "classes.txt").write_text(TABLES["classes.txt"])
+    for number, order in enumerate([(0, 1, 2), (2, 0, 1)]):
+        mask = Image.fromarray(tiny.picture(18, 26, number)[1], mode="P")
+        mask.putpalette([value for i in order for value in COLOURS[i]])
+        mask.save(root / "trainannot" / f"{number}.png")
+    with pytest.raises(UserError, match=r"1\.png: id 0 has the colour \[128, 64, 128\], which is another class's"):
+        MaskFolder(root=str(root)).setup("fit")
+    (fault,) = MaskFolder(root=str(root)).annotation_faults()
+    assert fault.kind == "mask-palette"
+    MaskFolder(root=str(root), class_names=["a", "b", "c"]).setup("fit")
 
 
 def test_class_tables():
@@ -191,16 +206,34 @@ def test_images_with_broken_masks_are_left_out(tiny):
     assert file == str(root / "train" / "1.png") and "trainannot/1.png" in why
 
 
-def test_mask_with_another_aspect_is_refused(tiny):
-    root = tiny.folders(Path("scenes"), {"train": 2, "val": 1})
+WRONG_MASKS = [
+    (np.zeros((18, 30), np.uint8), "scenes/test/1.png: its mask is 18 high and 30 wide, the image 18 high and 26 wide"),
+    (np.full((18, 26), 9, np.uint8), "scenes/testannot/1.png: id 9 of no class"),
+]
+
+
+@pytest.mark.parametrize(("mask", "problem"), WRONG_MASKS)
+def test_wrong_test_mask_is_refused_before_training(tiny, mask, problem):
+    root = tiny.folders(Path("scenes"), {"train": 1, "val": 1, "test": 2})
+    Image.fromarray(mask).save(root / "testannot" / "1.png")
+    with pytest.raises(UserError, match=problem):
+        MaskFolder(root=str(root), class_names=["a", "b", "c"]).setup("fit")
+
+
+def test_stored_search_does_not_hide_ids_of_no_class(tiny, monkeypatch):
+    monkeypatch.setattr(reading, "MIN_SECONDS", -1)
+    root = tiny.folders(Path("scenes"), {"train": 1, "val": 1})
+    ready(MaskFolder(root=str(root), class_names=["a", "b", "c"]))
+    with pytest.raises(UserError, match="id 2 of no class"):
+        MaskFolder(root=str(root), class_names=["a", "b"]).setup("fit")
+
+
+def test_mask_of_half_the_size_is_resized(tiny):
+    root = tiny.folders(Path("scenes"), {"train": 1, "val": 1})
     mask = tiny.picture(18, 26)[1]
     Image.fromarray(mask).resize((13, 9), 0).save(root / "trainannot" / "0.png")
-    Image.fromarray(mask).resize((30, 18), 0).save(root / "trainannot" / "1.png")
-    data = ready(MaskFolder(root=str(root), image_size="native", **STATISTICS))
-    half = data.sample(data.samples["train"].read(0), None)[1]
+    half = samples(ready(MaskFolder(root=str(root), image_size="native", **STATISTICS)))[0][1]
     assert half.shape == (18, 26) and (half == torch.from_numpy(mask)).float().mean() > 0.9
-    with pytest.raises(UserError, match="its mask is 18 high and 30 wide, the image 18 high and 26 wide"):
-        data.samples["train"].read(1)
 
 
 # A mask of an image that was turned by 180 degrees could be either, by its size, and is taken for upright.

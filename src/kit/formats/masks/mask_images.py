@@ -27,11 +27,27 @@ class MaskImages(Reader):
     colours: tuple[tuple[int, int], ...] = ()
 
     def draw(self, target: Path) -> tuple[np.ndarray, list[Problem]]:
-        values = read_values(target)
+        values, palette = _read(target)
         if values.ndim == 3 and not self.colours and is_grey(values):
             values = values[..., 0]
         mask = self.classes(values)
-        return mask, [_unknown(values[mask == UNKNOWN])] if (mask == UNKNOWN).any() else []
+        problems = [_unknown(values[mask == UNKNOWN])] if (mask == UNKNOWN).any() else []
+        return mask, problems + self._palette_problems(values, palette)
+
+    def _palette_problems(self, indices: np.ndarray, palette: np.ndarray | None) -> list[Problem]:
+        """Return the problem of a palette image whose colours are all known, but of other classes than its indices."""
+        if palette is None or not self.colours:
+            return []
+        used = np.flatnonzero(np.bincount(indices.ravel()))
+        if used[-1] >= len(palette):
+            return []
+        by_colour, by_index = _look_up(palette[used] @ PACKING, self.colours), self.classes(used)
+        if (by_colour == UNKNOWN).any() or (by_colour == by_index).all():
+            return []
+        index = used[by_colour != by_index][0]
+        problem = f"id {index} has the colour {palette[index].tolist()}, which is another class's"
+        remedy = "save the mask in RGB if its colours are right, or list the classes without colours if its ids are"
+        return [("mask-palette", "error", f"{problem}; {remedy}")]
 
     def files(self, targets: Sequence[Path]) -> list[Path]:
         return list(targets)
@@ -83,16 +99,24 @@ def read_values(path: Path) -> np.ndarray:
     Raises:
         BrokenFiles: the file cannot be read, is a JPEG, or has floating-point numbers.
     """
+    return _read(path)[0]
+
+
+def _read(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return the result of `read_values`, and the colours of the palette, [n 3], or None if there is no palette."""
     with broken_file_errors(path), open_image(path) as image:
         if image.format in JPEGS:
             raise BrokenFiles(f"{path}: a JPEG, which changes the ids near edges; save masks as PNG")
         image = turn_upright(image)
         if image.mode in ("P", "PA", "L", "LA", "1"):
             values = np.asarray(image).astype(np.uint8)
-            return values[..., 0] if values.ndim == 3 else values
+            palette = image.getpalette() if image.mode in ("P", "PA") else None
+            colours = None if palette is None else np.array(palette).reshape(-1, 3)
+            return values[..., 0] if values.ndim == 3 else values, colours
         if image.mode == "F":
             raise BrokenFiles(f"{path}: a mask of floating-point numbers; save ids as whole numbers")
-        return np.asarray(image).astype(np.int32) if image.mode[0] == "I" else np.asarray(image.convert("RGB"))
+        values = np.asarray(image).astype(np.int32) if image.mode[0] == "I" else np.asarray(image.convert("RGB"))
+        return values, None
 
 
 def is_grey(colours: np.ndarray) -> bool:

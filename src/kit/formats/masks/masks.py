@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import zlib
 from collections.abc import Hashable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -17,8 +18,9 @@ from torch.nn import functional as F
 from torchvision import tv_tensors
 
 from kit.data import Files, Samples
-from kit.data.decode import UPRIGHT, decode_with_orientation, fitted_size, pad, read_upright_size
+from kit.data.decode import UPRIGHT, decode_with_orientation, fitted_size, pad, read_upright_size, verify
 from kit.data.loading import stack
+from kit.data.samples import evenly_spaced_part
 from kit.formats.text import describe_size
 from kit.ground.errors import BrokenFiles, UserError
 from kit.ground.faults import Severity
@@ -29,10 +31,11 @@ UNKNOWN = 254  # the class number of pixels that belong to no class
 MAX_CLASSES = 254
 # The largest relative difference between the aspect ratios of a mask and its image, whose sizes may be rounded.
 ASPECT_TOLERANCE = 0.02
+COMPARED_FILES = 20  # the largest number of files of masks whose contents a resumed run compares
 COUNTED_MASKS = 200  # the largest number of masks, evenly spaced, whose pixels are counted: see `count_pixels`
 Problem = tuple[str, Severity, str]  # the kind, the severity and the message of a fault
 # A mask with one of these kinds of problems is not used.
-STOPPING_KINDS = ("annotation-unreadable", "mask-id-unknown", "mask-colour-unknown")
+STOPPING_KINDS = ("annotation-unreadable", "mask-id-unknown", "mask-colour-unknown", "mask-palette")
 
 
 class Reader(Protocol):
@@ -83,9 +86,7 @@ class MaskFiles(Files):
     def read(self, index: int) -> Tensor:
         path, options = self.paths[index], (self.channels, self.size, self.keep_aspect, self.levels)
         pixels, upright, orientation = decode_with_orientation(path, *options)
-        mask = turn_mask_upright(self.reader.read(self.targets[index]), upright, orientation)
-        if has_other_aspect(mask, upright):
-            raise UserError(f"{path}: its mask is {describe_size(mask.shape)}, the image {describe_size(upright)}")
+        mask = self._upright_mask(index, upright, orientation)
         size = fitted_size(upright, self.size) if self.size and self.keep_aspect else self.size or upright
         # "nearest" would shift the mask by half a pixel.
         plane = F.interpolate(torch.from_numpy(mask)[None, None], size, mode="nearest-exact")[0, 0]
@@ -93,8 +94,24 @@ class MaskFiles(Files):
         return torch.cat([pixels.permute(1, 2, 0), plane[..., None]], 2).permute(2, 0, 1)
 
     def verify(self, index: int) -> None:
-        self.reader.draw(self.targets[index])
-        super().verify(index)
+        self._upright_mask(index, *verify(self.paths[index]))
+
+    def _upright_mask(self, index: int, upright: tuple[int, int], orientation: int) -> np.ndarray:
+        """Return the upright mask of a sample, uint8 [h w].
+
+        Args:
+            upright: the upright image's height and width.
+            orientation: the image's EXIF orientation.
+
+        Raises:
+            BrokenFiles, UserError: see `Reader.read`.
+            UserError: the aspect ratios of mask and image differ.
+        """
+        mask = turn_mask_upright(self.reader.read(self.targets[index]), upright, orientation)
+        if has_other_aspect(mask, upright):
+            sizes = f"{describe_size(mask.shape)}, the image {describe_size(upright)}"
+            raise UserError(f"{self.paths[index]}: its mask is {sizes}")
+        return mask
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -113,6 +130,17 @@ class MaskFiles(Files):
     @property
     def settings(self) -> tuple[Any, ...]:
         return *super().settings, repr(self.reader)
+
+    def fingerprint(self) -> dict[str, int]:
+        """Return `Samples.fingerprint`, and `annotations`, which changes if the files of the masks change.
+
+        `annotations` is a checksum of the sizes of all these files, and of the contents of up to `COMPARED_FILES`.
+        """
+        files = [file for file in self.reader.files(self.targets) if file.is_file()]
+        checksum = zlib.crc32(repr([file.stat().st_size for file in files]).encode())
+        for file in evenly_spaced_part(files, COMPARED_FILES):
+            checksum = zlib.crc32(file.read_bytes(), checksum)
+        return {**super().fingerprint(), "annotations": checksum}
 
 
 def turn_mask_upright(mask: np.ndarray, upright: tuple[int, int], orientation: int) -> np.ndarray:
