@@ -1,5 +1,6 @@
 """Find a checkpoint, read it without running its code, and load its weights."""
 
+import os
 import pickle
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from kit.config.annotations import import_path, parameter_annotations
 from kit.ground import app
 from kit.ground.checkpoint_limits import require_uncompressed
 from kit.ground.errors import UserError, did_you_mean, one_line
+from kit.ground.files import is_file
 
 # Arguments that a model gets from the data module.
 FROM_DATA = ("num_classes", "in_channels", "class_names", "class_counts", "most_objects", "several_labels")
@@ -30,10 +32,10 @@ def find(run_or_checkpoint: str) -> Path:
         UserError: there is no such checkpoint.
     """
     path = Path(run_or_checkpoint)
-    file = path if path.is_file() else path / "checkpoints" / "best.ckpt"
-    if file.is_file():
+    file = path if is_file(path) else path / "checkpoints" / "best.ckpt"
+    if is_file(file):
         return file
-    if path.is_dir():
+    if os.path.isdir(path):  # noqa: PTH112 (unlike `Path.is_dir`, it does not raise `OSError` for a long name)
         raise UserError(f"no checkpoint at {file}: is {path} a run folder, and did the run complete an epoch?")
     siblings = [str(p.parent) for p in path.parent.glob("*/checkpoints")]
     raise UserError(f"no run folder or checkpoint at {path.absolute()}{did_you_mean(str(path), siblings)}")
@@ -45,7 +47,7 @@ def require_run(folder: str) -> Path:
     Raises:
         UserError: there is no run at this path.
     """
-    if not Path(folder, "config.yaml").is_file():
+    if not is_file(Path(folder, "config.yaml")):
         find(folder)  # if there is no run, raises an error that names similar ones
         raise UserError(f"{folder} is no run folder: it has no config.yaml")
     return Path(folder)
@@ -56,8 +58,10 @@ def run_folder_of(file: Path) -> Path:
 
     The file may also be in a folder inside of `checkpoints`. Return the path itself if it is no file.
     """
-    if not file.is_file():
+    if not is_file(file):
         return file
+    if len(file.parts) < 3:  # a relative path may not name these folders
+        file = file.absolute()
     runs = [folder.parent for folder in (file.parent, file.parent.parent) if folder.name == "checkpoints"]
     return runs[0] if runs else file.parent
 
@@ -107,7 +111,8 @@ def load(file: Path, trusted: Sequence[str] = ()) -> tuple[dict[str, Any], dict[
             raise UserError(f"{file} does not name its {kind}: it was {why}")
     for part in config.values():
         parameters, arguments = parameter_annotations(import_path(part["class_path"])), part["init_args"]
-        # Lightning stores all arguments of `FROM_DATA`, even those that the model does not have.
+        # The command line links all arguments of `FROM_DATA` to the model, and Lightning stores them even if the model
+        # does not have them.
         part["init_args"] = {key: arguments[key] for key in arguments if key in parameters or key not in FROM_DATA}
         if "download" in parameters:
             part["init_args"]["download"] = False
@@ -118,15 +123,14 @@ def config_of(content: dict[str, Any]) -> dict[str, Any]:
     """Return the config of the model and the data module in a checkpoint, `{"model": ..., "data": ...}`.
 
     Arguments that depend on the machine are left out. In nested arguments, such as `net`, `pretrained` becomes False
-    and `weights` None, since the checkpoint has these weights. `features` is not changed, since the checkpoint
-    lacks the weights of its net, and neither are `pretrained` and `weights` of the model itself.
+    and `weights` None, since the checkpoint has these weights. The model's own `pretrained` and `weights` are not
+    changed. Neither is its argument `features`, the net of style transfer, whose weights are not in the checkpoint.
     """
     config = {}
     for part, key in (("model", "hyper_parameters"), ("data", "datamodule_hyper_parameters")):
         values = dict(content.get(key) or {})
         if class_path := values.pop("_class_path", None):
             arguments = {key: values[key] for key in values if key not in ("_instantiator", *MACHINE_ARGUMENTS)}
-            # The features for style transfer keep `weights`, since the checkpoint lacks the weights of their net.
             nested = {key: _without_pretrained(value) for key, value in arguments.items() if key != "features"}
             config[part] = {"class_path": class_path, "init_args": {**arguments, **nested}}
     return config

@@ -139,7 +139,7 @@ class CLI(LightningCLI):
         # `resume` is not saved, since `--config RUN/config.yaml` would otherwise resume that run.
         resume, self.config.resume = self.config.resume, None
         self.force, self.config.force = self.config.force, False
-        self.saved_config, self.resumed_folder, self.has_new_config = self.config, None, False
+        self.saved_config, self.resumed_folder, self.config_changed = self.config, None, False
         if resume:
             folder = self.resumed_folder = checkpoint.run_folder_of(Path(resume).absolute())
             old, new = parser.read(["--config", str(folder / "config.yaml")]).as_flat(), self.config.as_flat()
@@ -147,7 +147,7 @@ class CLI(LightningCLI):
             restarting.refuse("config", differences, self.force)
             if change := restarting.precision_change(old, new):
                 rank_zero_only(print)(change)
-            self.has_new_config = bool(differences)
+            self.config_changed = bool(differences)
             self.config = set_log_folder(folder, self.config)
             refuse_foreign_paths(self.config.as_dict(), args, folder)
             if self.budget is not None:  # a checkpoint is loaded, so pretrained weights are not needed
@@ -190,7 +190,7 @@ class CLI(LightningCLI):
         check_settings(self.config.trainer)
         trainer = super().instantiate_trainer(enable_progress_bar=has_bar, **root, **kwargs)
         clip_fused(trainer)
-        self.config_init.exact_resume.has_new_config = self.has_new_config
+        self.config_init.exact_resume.config_changed = self.config_changed
         trainer.folder = self.folder
         if self.resumed_folder:
             restarting.limit_file_removal(trainer, self.resumed_folder)

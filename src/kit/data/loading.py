@@ -94,12 +94,12 @@ class SplitDataset(Dataset):
 
     Args:
         augment: transforms of a sample's image and target.
-        sample, collate: the data module's methods: see `kit.data.contents`.
+        make_sample, collate: the data module's methods `sample` and `collate`: see `kit.data.contents`.
     """
 
     samples: Samples
     augment: Sequence[v2.Transform]
-    sample: Callable[[Tensor, Any], tuple[Tensor, Any]]
+    make_sample: Callable[[Tensor, Any], tuple[Tensor, Any]]
     collate: Callable[[Sequence[Tensor], Sequence[Any]], tuple[Tensor, Any]]
 
     def __len__(self) -> int:
@@ -109,7 +109,7 @@ class SplitDataset(Dataset):
         fetched = pairs or [(0, 0)]  # an empty batch gets its shape from a sample
         indices = [index for index, _ in fetched]
         pixels = self.samples.fetch(indices)
-        samples = [self.sample(p, self.samples.targets[i]) for p, i in zip(pixels, indices, strict=True)]
+        samples = [self.make_sample(p, self.samples.targets[i]) for p, i in zip(pixels, indices, strict=True)]
         if self.augment:
             with torch.random.fork_rng(devices=[]):
                 samples = [self._augment(*sample, seed) for sample, (_, seed) in zip(samples, fetched, strict=True)]

@@ -62,8 +62,8 @@ def export(args: list[str]) -> None:
         exported = model.task.exported()
     model = reference_model(model, exported)
     if model.takes_images:
-        images = agreement.read_images(source, model.preprocessing, NUM_IMAGES, options.trust)
-        cases = agreement.image_cases(model, *images)
+        images, description = agreement.read_images(source, model.preprocessing, NUM_IMAGES, options.trust)
+        cases = agreement.image_cases(model, images, description)
     else:
         cases = agreement.generation_cases(model, exported, NUM_IMAGES)
     with replacing(out) as part, doing(f"exporting {source} as ONNX"):

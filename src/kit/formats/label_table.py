@@ -28,7 +28,8 @@ SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}  # the separators 
 def column_names(file: Path) -> list[str]:
     """Return the names in the header of a table, or [] if it cannot be read. Broken rows do not matter."""
     with suppress(csv.Error):
-        reader, _ = _open(read_ends(file, MAX_HEADER_BYTES).decode("utf-8-sig", "ignore"))  # ignores UTF-16's mark
+        # `read_ends` removes the zeros of UTF-16, and "ignore" drops its byte order mark.
+        reader, _ = _open(read_ends(file, MAX_HEADER_BYTES).decode("utf-8-sig", "ignore"))
         return [name.strip() for name in reader.fieldnames or ()]
     return []
 
@@ -107,7 +108,7 @@ class LabelTable:
     Args:
         root: the folder of the data set, to which the paths in the table are relative.
         file: the CSV file.
-        separator: the text between two labels in a cell; None if each cell is one label.
+        label_separator: the text between two labels in a cell; None if each cell is one label.
 
     Attributes:
         source: `file`, for error messages.
@@ -115,8 +116,8 @@ class LabelTable:
         listed_images: the images of all rows; set by `rows`.
     """
 
-    def __init__(self, root: Path, file: Path, separator: str | None) -> None:
-        self.source, self.root, self.separator = file, root, separator or None
+    def __init__(self, root: Path, file: Path, label_separator: str | None) -> None:
+        self.source, self.root, self.label_separator = file, root, label_separator or None
         self.report_fault = FaultCollector()
         self.listed_images: set[Path] = set()
 
@@ -128,7 +129,7 @@ class LabelTable:
         for line, cells in read_table(self.source, COLUMNS, self.report_fault, OPTIONAL_COLUMNS):
             split, group = split_of(cells.get("split") or "train"), cells.get("group")
             if not cells["path"]:
-                self.report_fault("no-label", self.source, "a row without a path", line)
+                self.report_fault("bad-row", self.source, "a row without a path", line)
                 continue
             image = find_image(cells["path"]) or self.root / cells["path"]
             self.listed_images.add(image.resolve())
@@ -148,7 +149,7 @@ class LabelTable:
         return [row for row in self.rows if row.split == "train"] or self.rows
 
     def has_several_labels(self) -> bool:
-        return self.separator is not None and any(self.separator in row.label for row in self.class_rows)
+        return self.label_separator is not None and any(self.label_separator in row.label for row in self.class_rows)
 
     def names(self, several_labels: bool) -> list[str]:
         """Return the labels in `class_rows`, sorted.
@@ -166,8 +167,8 @@ class LabelTable:
 
     def labels(self, row: Row, several_labels: bool) -> list[str] | None:
         """Return the labels of a row. If a label is required and missing, report this, and return None."""
-        if several_labels and self.separator is not None:
-            return [label for part in row.label.split(self.separator) if (label := part.strip())]
+        if several_labels and self.label_separator is not None:
+            return [label for part in row.label.split(self.label_separator) if (label := part.strip())]
         if row.label or several_labels:
             return [row.label] if row.label else []
         self.report_fault("no-label", self.source, "a row without a label; data.several_labels allows it", row.line)
@@ -190,7 +191,7 @@ class LabelTable:
             the paths; Long[N] class numbers or, with `several_labels`, Float[N K] of 0 and 1; and the groups, or None.
 
         Raises:
-            UserError: a label is unknown or missing, and `report_fault` does not collect faults.
+            UserError: a label is unknown or missing. While `check` runs, `report_fault` stores this as a fault instead.
         """
         numbers = {name: number for number, name in enumerate(class_names)}
         rows, classes = list[Row](), list[list[int]]()

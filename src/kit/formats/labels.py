@@ -16,7 +16,7 @@ SEPARATOR = ";"  # the default for the text between two labels in a cell
 
 
 def open_labels(
-    root: Path, format: Format | None, file: str | None, separator: str | None, group: str | None
+    root: Path, format: Format | None, file: str | None, label_separator: str | None, group: str | None
 ) -> ClassFolders | LabelTable:
     """Return the reader of a data set's labels.
 
@@ -26,7 +26,7 @@ def open_labels(
             is recognised from the files in `root`.
         file: the path of the table, relative to `root`. By default, it is `labels.csv`, or the only table with the
             columns path and label.
-        separator: see `LabelTable`.
+        label_separator: see `LabelTable`.
         group: see `ClassFolders`.
 
     Raises:
@@ -36,7 +36,7 @@ def open_labels(
     tables = [root / file] if file is not None else _find_tables(root)
     if format is None:
         format = "table" if file is not None else _recognise(root, ClassFolders(root), tables)
-    table_options = {"file": file, "label_separator": None if separator == SEPARATOR else separator}
+    table_options = {"file": file, "label_separator": None if label_separator == SEPARATOR else label_separator}
     refuse_other_options(format, {("table",): table_options, ("folders",): {"group": group}})
     if format == "folders":
         folders = ClassFolders(root, group)
@@ -49,7 +49,7 @@ def open_labels(
     if not tables[0].is_file():
         remedy = "give its folder with --data.root and its name with --data.file"
         raise UserError(f"no table at {tables[0].absolute()}; {remedy}")
-    return LabelTable(root, tables[0], separator)
+    return LabelTable(root, tables[0], label_separator)
 
 
 def _find_tables(root: Path) -> list[Path]:

@@ -21,10 +21,10 @@ CREATION = {  # functions that create a tensor
     *(torch.empty, torch.empty_strided, torch.zeros, torch.ones, torch.full, torch.eye, torch.rand, torch.randn),
     *(torch.randint, torch.randperm, torch.arange, torch.linspace, torch.logspace),
 }
-EXTRA_ELEMENTS = 32_000_000  # further tensor elements, for metrics and for a head that is replaced
-EXTRA_CALLS = 20_000  # further calls of torch functions
-# One more call is allowed for every 4 bytes of the file. A tensor takes at least 200 bytes, and about ten calls.
-BYTES_PER_CALL = 4
+# The limits grow with the size of the file: see `Budget`.
+EXTRA_ELEMENTS = 32_000_000  # are allowed in any case: for metrics, and for a head that is replaced
+EXTRA_CALLS = 20_000  # of torch functions are allowed in any case
+BYTES_PER_CALL = 4  # each tensor takes at least 200 bytes of the file, and about ten calls to create it
 
 
 class Budget(TorchFunctionMode):

@@ -117,7 +117,7 @@ def decode_text(file: Path, content: bytes, encoding: str = "utf-8") -> str:
     try:
         text = content.decode(encoding)
     except UnicodeDecodeError as error:
-        # The NUL stands for the first bytes that cannot be decoded, so that the next branch finds their line.
+        # Put a NUL in place of the bytes that cannot be decoded. The check below then reports their line.
         text = error.object[: error.start].decode(encoding, "ignore") + "\0"
     except (LookupError, UnicodeError):
         raise BrokenFiles(f"{file}:1: unknown encoding '{encoding}'; save the file as UTF-8") from None
@@ -189,10 +189,12 @@ def allowing_pixels(limit: int) -> Iterator[None]:
 
 def require_writable(file: Path) -> None:
     """Raise `UserError` if a file cannot be written. Call this before a long computation of the content."""
-    parent = next(folder for folder in file.absolute().parents if folder.exists())
-    if file.is_dir() or not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
-        why = "it is a folder" if file.is_dir() else f"{parent} is not a writable folder"
-        raise UserError(f"{file} cannot be written: {why}; give a file's name")
+    # Unlike the methods of `Path`, these functions do not raise `OSError` for an unreadable folder or a long name.
+    parent = next(folder for folder in file.absolute().parents if os.path.exists(folder))  # noqa: PTH110
+    if os.path.isdir(file):  # noqa: PTH112
+        raise UserError(f"{file} cannot be written: it is a folder; give a file's name")
+    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+        raise UserError(f"{file} cannot be written: {parent} is not a writable folder; choose another one")
 
 
 @contextmanager

@@ -21,7 +21,8 @@ class FeatureEvaluation(Evaluation):
     is the only one. `knn_accuracy` is computed if the targets are class numbers, Long[B], of at least two classes. It
     leaves out images with a negative target.
 
-    `outputs` are the D features of each image and the projections of its V views, Float[B D + V*P].
+    `outputs`, Float[B D+V*P], are the D features of each image, and then the P numbers of each of its V views'
+    projections.
 
     Args:
         class_names: the names of the classes.

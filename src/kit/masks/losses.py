@@ -40,6 +40,7 @@ class CrossEntropy(AdditiveLoss):
         self.weight, self.label_smoothing = weight, label_smoothing
 
     def terms(self, logits: Tensor, targets: Tensor, class_weights: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        logits, class_weights = _promote(logits), None if class_weights is None else _promote(class_weights)
         options = {"ignore_index": IGNORED, "label_smoothing": self.label_smoothing, "reduction": "sum"}
         total = F.cross_entropy(logits, targets, class_weights, **options)
         return self.weight * total, _pixel_weights(targets, class_weights).sum()
@@ -59,6 +60,7 @@ class Focal(AdditiveLoss):
         self.weight, self.gamma = weight, gamma
 
     def terms(self, logits: Tensor, targets: Tensor, class_weights: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        logits, class_weights = _promote(logits), None if class_weights is None else _promote(class_weights)
         losses = F.cross_entropy(logits, targets, ignore_index=IGNORED, reduction="none")  # [B H W]
         # Clamp 1 - p, since a power with an exponent below 1 has an infinite gradient at 0.
         losses = losses * (-torch.expm1(-losses)).clamp(min=1e-6) ** self.gamma
@@ -84,15 +86,19 @@ class Dice(AdditiveLoss):
 
     def terms(self, logits: Tensor, targets: Tensor, class_weights: Tensor | None = None) -> tuple[Tensor, Tensor]:
         is_counted = (targets != IGNORED)[:, None]
-        dtype = torch.promote_types(logits.dtype, torch.float)  # 16 bits are not enough for sums over pixels
-        probs = logits.to(dtype).softmax(1) * is_counted
+        probs = _promote(logits).softmax(1) * is_counted
         one_hot = torch.zeros_like(probs).scatter_(1, targets.where(is_counted[:, 0], 0)[:, None], 1.0) * is_counted
         products, sums = (probs * one_hot).sum((2, 3)), (probs + one_hot).sum((2, 3))  # [B K]
         losses = 1 - (2 * products + self.smooth) / (sums + self.smooth)
-        weights = (one_hot.sum((2, 3)) > 0).to(dtype) * (1 if class_weights is None else class_weights)
+        weights = (one_hot.sum((2, 3)) > 0).to(probs) * (1 if class_weights is None else class_weights)
         totals = weights.sum(1)
         means = (losses * weights).sum(1) / totals.clamp(min=torch.finfo(totals.dtype).tiny)
         return self.weight * means.sum(), (totals > 0).sum()
+
+
+def _promote(values: Tensor) -> Tensor:
+    """Return values in at least 32 bits. 16 bits are not enough for sums over pixels."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def _pixel_weights(targets: Tensor, class_weights: Tensor | None) -> Tensor:

@@ -47,12 +47,12 @@ def predict_in_windows(net: Callable[[Tensor], Tensor], images: Tensor, window: 
     total, counts = images.new_zeros(()), images.new_zeros(height, width)
     for top in tops:
         for left in lefts:
-            pixels = (..., slice(top, top + window[0]), slice(left, left + window[1]))
-            logits = net(images[pixels])
+            region = (..., slice(top, top + window[0]), slice(left, left + window[1]))
+            logits = net(images[region])
             if not total.ndim:
                 total = logits.new_zeros(*logits.shape[:2], height, width)
-            total[pixels] += logits
-            counts[pixels] += 1
+            total[region] += logits
+            counts[region] += 1
     return total / counts
 
 

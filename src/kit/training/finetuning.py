@@ -39,7 +39,8 @@ class FineTuning(L.Callback):
 
     A net without pretrained weights is trained as usual. The head is fitted only if `net.head` (or `head` of a module
     without `net`) is one linear layer, or a convolution after global pooling, and if the data module is an
-    `ImageDataModule`. The learning rates need `kit.training.optimizer_and_schedule`.
+    `ImageDataModule`. The lower learning rates take effect only if the module's optimizer comes from
+    `kit.training.optimizer_and_schedule`.
 
     Args:
         fit_head: whether to fit the head before training.
@@ -175,7 +176,7 @@ def find_head(module: Any) -> Any:
 
     The head must be a linear layer or a convolution, with a bias, and the module must define `forward`.
     """
-    net = getattr(module, "net", module)  # a plain LightningModule may have neither
+    net = getattr(module, "net", module)  # a plain LightningModule may have no `net`
     head = getattr(net, "head", None)
     is_linear = isinstance(head, (nn.Linear, nn.Conv2d)) and head.bias is not None
     return head if is_linear and type(module).forward is not L.LightningModule.forward else None

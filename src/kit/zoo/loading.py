@@ -17,7 +17,7 @@ from torchvision import models
 from kit.ground.errors import UserError, did_you_mean
 from kit.training.weights import Weights, downloading, hash_tensors, load_weights, read_weights, swap_first_convolution
 
-Pretrained = bool | Literal["auto"]  # `auto` and True start from pretrained weights
+Pretrained = bool | Literal["auto"]  # `auto` means the same as True
 HUB_SECONDS = 3  # the longest wait for a connection to the Hugging Face hub
 
 
@@ -76,7 +76,7 @@ def load_pretrained(
             # Build the net, since torchvision renames some tensors of the file as it loads them.
             tensors = models.get_model(name, weights=default).state_dict()
         loaded = Weights(tensors, f"torchvision's {name} ({default.name})", default.meta.get("license", ""))
-    if hasattr(net, "transform"):  # a detector, which would normalise the images itself
+    if hasattr(net, "transform"):  # a detector, which has the mean and the std of its weights
         loaded = loaded.trained_with(net.transform.image_mean, net.transform.image_std)
     else:
         transform = default.transforms()

@@ -21,6 +21,13 @@ def test_find_returns_the_best_checkpoint_or_the_file():
     assert checkpoint.find(str(last)) == last
 
 
+def test_run_folder_of_a_checkpoint(monkeypatch):
+    run = saved("run/checkpoints/best.ckpt").parents[1].absolute()
+    assert checkpoint.run_folder_of(run / "checkpoints" / "best.ckpt") == run
+    monkeypatch.chdir(run / "checkpoints")
+    assert checkpoint.run_folder_of(Path("best.ckpt")) == run
+
+
 def test_missing_checkpoint_is_refused():
     Path("run").mkdir()
     with pytest.raises(UserError, match=r"run/checkpoints/best\.ckpt"):
@@ -28,8 +35,9 @@ def test_missing_checkpoint_is_refused():
     Path("run/checkpoints").mkdir()
     with pytest.raises(UserError, match=r"rum; did you mean 'run'"):
         checkpoint.find("rum")
-    with pytest.raises(UserError, match="no run folder"):
-        checkpoint.find("deep/down/run")
+    for name in ("deep/down/run", "long" * 100):
+        with pytest.raises(UserError, match="no run folder"):
+            checkpoint.find(name)
 
 
 class Evil:

@@ -80,3 +80,12 @@ def test_loss_of_perfect_logits_is_small_and_finite(loss):
     value = loss(logits, targets, None)
     value.backward()
     assert value < (0.2 * 60 if getattr(loss, "label_smoothing", 0) else 0.01)
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=repr)
+def test_sums_over_pixels_do_not_overflow_in_float16(loss):
+    logits, targets = torch.zeros(1, 3, 256, 300), torch.zeros(1, 256, 300, dtype=torch.long)
+    weights = torch.tensor([2.0, 1.0, 1.0])
+    half = loss.terms(logits.half(), targets, weights.half())
+    for value, expected in zip(half, loss.terms(logits, targets, weights), strict=True):
+        assert float(value) == pytest.approx(float(expected), rel=1e-3)

@@ -98,6 +98,7 @@ def test_class_tables():
         Entry(0, "ground", None),
         Entry(4, "cell", None),
     ]
+    assert table("id,name,r,g,b\n3,a cell,1,2,3\n") == [Entry(3, "a cell", (1, 2, 3))]
     assert table("ground:::\nx:1,2,3:part:act\n") == [Entry(0, "ground", None), Entry(1, "x", (1, 2, 3))]
     with pytest.raises(UserError, match=r"classes\.txt:2: a colour is three numbers from 0 to 255"):
         table("a 1 2 3\nb 1 2 300\n")
@@ -153,6 +154,26 @@ def test_ids_are_class_names_by_default(tiny):
     data = ready(MaskFolder(root=str(root), image_size="native", **STATISTICS))  # black and white
     assert data.class_names == ["background", "foreground"]
     assert set(samples(data)[0][1].unique().tolist()) == {0, 1}
+
+
+@pytest.mark.parametrize(
+    ("table", "names"),
+    [
+        ("ground\nwater\n", ["ground", "water"]),
+        ("255, water\n0, ground\n", ["ground", "water"]),
+        ("water 255 255 255\nground 0 0 0\n", ["ground", "water"]),
+        ("1, water, 9, 9, 9\n0, ground, 8, 8, 8\n", ["ground", "water"]),
+    ],
+)
+def test_classes_of_black_and_white_masks(tiny, table, names):
+    root = tiny.folders(Path("scenes"), {"train": 1, "val": 1})
+    (root / "classes.txt").write_text(table)
+    mask = np.array([[0, 255], [0, 0]], np.uint8)
+    for split in ("train", "val"):
+        Image.fromarray(mask).resize((26, 18), 0).save(root / f"{split}annot" / "0.png")
+    data = ready(MaskFolder(root=str(root), image_size="native", **STATISTICS))
+    numbers = samples(data)[0][1]
+    assert [data.class_names[number] for number in numbers[[0, 0], [0, -1]].tolist()] == names
 
 
 MISTAKES = [

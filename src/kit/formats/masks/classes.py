@@ -29,6 +29,7 @@ _COLOUR = r"(?P<red>\d+)[\s,;]+(?P<green>\d+)[\s,;]+(?P<blue>\d+)"
 _LINES = (  # the formats of a line in a class table, in the order in which they are tried
     re.compile(rf"(?P<name>[^:]+):(?:{_COLOUR})?:.*"),  # CVAT
     re.compile(rf"{_COLOUR}[\s,;]+(?P<name>\S.*)"),  # CamVid
+    re.compile(rf"(?P<id>\d+)\s*[,;\t]\s*(?P<name>.*\S)\s*[,;\t]\s*{_COLOUR}"),
     re.compile(rf"(?P<name>.*\S)[\s,;]+{_COLOUR}"),
     re.compile(r"(?P<id>\d+)\s*[,;\t]\s*(?P<name>\S.*)"),  # Roboflow
     re.compile(r"(?P<name>.*)"),
@@ -47,8 +48,8 @@ class Entry(NamedTuple):
 def read_table(file: Path) -> list[Entry]:
     """Read a class table.
 
-    Each line is a class: `NAME`, `NAME R G B`, `R G B NAME`, `NAME:R,G,B::` or `ID, NAME`. Without ids, the ids are
-    counted from 0. A header and lines that begin with `#` are left out.
+    Each line is a class: `NAME`, `NAME R G B`, `R G B NAME`, `NAME:R,G,B::`, `ID, NAME` or `ID, NAME, R, G, B`. Without
+    ids, the ids are counted from 0. A header and lines that begin with `#` are left out.
 
     Raises:
         BrokenFiles: the file cannot be read.
@@ -75,10 +76,11 @@ def read_table(file: Path) -> list[Entry]:
 
 
 def class_number(name: str, class_names: Sequence[str], root: Path) -> int:
-    """Return the number of a class: its index in `class_names`, which a checkpoint may have set.
+    """Return the number of a class: its index in `class_names`.
 
     Raises:
-        UserError: the class is unknown. The message names `root`, the folder of the data set.
+        UserError: `class_names` are a checkpoint's, and do not have this class. The message names `root`, the folder of
+            the data set.
     """
     if name not in class_names:
         raise UserError(f"{root}: the model has no class '{name}'{did_you_mean(name, class_names)}")
@@ -118,8 +120,9 @@ def infer_entries(
 ) -> list[Entry]:
     """Return the classes and their pixel values.
 
-    If 0 and 255 are the only values in all masks, they are the ids of two classes, unless another number of classes is
-    named. Otherwise, 255 is ignored, named classes keep their ids, and without names each id is a class.
+    If no classes or two are named, and 0 and 255 are the only values in all masks, these are the ids of two classes. In
+    a table, black or the lower id is then 0. In all other cases, 255 is ignored, named classes keep their ids, and
+    without names each id is a class.
 
     Args:
         named: the classes that a table or the user has named, or None.
@@ -136,15 +139,22 @@ def infer_entries(
     values = frozenset().union(*files) - set(ignored)
     if values == {0, IGNORED}:
         classes = named or (Entry(0, "background", None), Entry(1, "foreground", None))
-        return [entry._replace(id=id) for entry, id in zip(classes, (0, IGNORED), strict=True)]
-    with_ids = [content for content in files if any(0 < value < IGNORED for value in content)]
+        black = min(classes, key=_brightness)
+        return [entry._replace(id=0 if entry is black else IGNORED) for entry in classes]
+    sets_with_other_ids = [values_of_mask for values_of_mask in files if values_of_mask - {0, IGNORED}]
     black_and_white_file = files.get(frozenset({0, IGNORED}))
-    if black_and_white_file and with_ids and IGNORED in values - frozenset().union(*with_ids):
-        both = f"{black_and_white_file} has only 0 and 255, but {files[with_ids[0]]} has other ids and no 255"
+    if black_and_white_file and sets_with_other_ids and IGNORED in values - frozenset().union(*sets_with_other_ids):
+        other_file = files[sets_with_other_ids[0]]
+        both = f"{black_and_white_file} has only 0 and 255, but {other_file} has other ids and no 255"
         raise UserError(f"{root}: {both}; use the same values in all masks, or list the classes' ids with --data.ids")
     if values == {IGNORED}:
         raise UserError(f"{root}: all pixels of the masks are 255, which is ignored; if it is a class, give --data.ids")
     return list(named) if named is not None else _classes_of_ids(files, values - {IGNORED}, root)
+
+
+def _brightness(entry: Entry) -> int:
+    """Return the grey value of a class whose colour is black or white, else its id."""
+    return entry.colour[0] if entry.colour in ((0, 0, 0), (IGNORED, IGNORED, IGNORED)) else entry.id
 
 
 def _classes_of_ids(files: dict[frozenset[int], Path], ids: frozenset[int], root: Path) -> list[Entry]:

@@ -23,7 +23,8 @@ from kit.training.weights import hash_tensors, read_weights
 
 NET = "model.init_args.net.init_args"
 # Config keys that may change when a run is resumed: the run's length, the hardware, what is shown, and where files are.
-# If the length or the number of processes changes, `ExactResume` prints what else changes; see also `precision_change`.
+# If the length or the number of processes changes, `ExactResume` prints the effect on the run. `precision_change` does
+# the same for the precision.
 CHANGEABLE = (
     *(f"trainer.{key}" for key in ("max_epochs", "min_epochs", "max_steps", "min_steps", "max_time", "accelerator")),
     *(f"trainer.{key}" for key in ("devices", "num_nodes", "strategy", "profiler", "logger", "default_root_dir")),
@@ -33,12 +34,12 @@ CHANGEABLE = (
     "auto_precision",  # a resumed run does not choose its precision by measuring
 )
 
-FINDER = "it trains before the run is set up; compare short runs, such as with --trainer.max_epochs 1"
+FINDER_MESSAGE = "it trains before the run is set up; instead, try some values in short runs (--trainer.max_epochs 1)"
 # Callbacks of Lightning that change a run before it starts, and what to do instead.
 REFUSED_CALLBACKS = {
     OnExceptionCheckpoint: "the next run would start from its file; --resume RUN continues after an exception",
-    BatchSizeFinder: FINDER,
-    LearningRateFinder: FINDER,
+    BatchSizeFinder: FINDER_MESSAGE,
+    LearningRateFinder: FINDER_MESSAGE,
 }
 
 
@@ -98,10 +99,10 @@ def config_differences(old_config: Namespace, new_config: Namespace) -> list[str
     """
     old, new = vars(old_config), vars(new_config)
     weights = f"{NET}.weights"
-    has_moved = old.get(weights) and new.get(weights) and old[weights] != new[weights]
-    if has_moved and old.get("weights_sha256"):
-        has_moved = hash_tensors(read_weights(new[weights]).tensors) == old["weights_sha256"]
-    changeable = (*CHANGEABLE, weights) if has_moved else CHANGEABLE
+    path_may_differ = old.get(weights) and new.get(weights) and old[weights] != new[weights]
+    if path_may_differ and old.get("weights_sha256"):
+        path_may_differ = hash_tensors(read_weights(new[weights]).tensors) == old["weights_sha256"]
+    changeable = (*CHANGEABLE, weights) if path_may_differ else CHANGEABLE
     return [
         f"{key.replace('.init_args', '')} was {old.get(key)!r} and is now {new.get(key)!r}"
         for key in old | new
@@ -127,17 +128,18 @@ def refuse_other_data(content: dict[str, Any], datamodule: Any, force: bool) -> 
     state = content.get(type(datamodule).__qualname__) or {}
     if "fingerprint" not in state:  # there is no checkpoint yet, or the data module is not an `ImageDataModule`
         return
-    new_splits = {"classes": {"names": datamodule.class_names}, **datamodule.fingerprint}
-    old_splits = {"classes": {"names": state["class_names"]}, **state["fingerprint"]}
+    # The class names are compared like a split.
+    new_parts = {"classes": {"names": datamodule.class_names}, **datamodule.fingerprint}
+    old_parts = {"classes": {"names": state["class_names"]}, **state["fingerprint"]}
     differences, unknown = [], dict[str, None]()
-    for split in new_splits | old_splits:
-        old, new = old_splits.get(split, {"samples": 0}), new_splits.get(split, {"samples": 0})
+    for part in new_parts | old_parts:
+        old, new = old_parts.get(part, {"samples": 0}), new_parts.get(part, {"samples": 0})
         changed = [key for key in old if old[key] != new.get(key)]
         unknown |= dict.fromkeys(new.keys() - old.keys() if not changed else ())
         if "samples" in changed:
-            differences.append(f"{split} had {old['samples']} samples and now has {new['samples']}")
+            differences.append(f"{part} had {old['samples']} samples and now has {new['samples']}")
         elif changed:
-            differences.append(f"the {' and '.join(changed)} of {split} differ")
+            differences.append(f"the {' and '.join(changed)} of {part} differ")
     if unknown:
         why = "the checkpoint is of an earlier version, which did not store them"
         rank_zero_only(print)(f"whether the {' and '.join(unknown)} changed is not checked: {why}")
@@ -161,16 +163,16 @@ def check(trainer: L.Trainer, datamodule: Any, file: Path | None, force: bool) -
     if file and KEY not in content:  # `ExactResume` writes this entry
         raise UserError(f"{file} was written without exact_resume: it can be tested, but not resumed")
     refuse_other_data(content, datamodule, force)
-    if isinstance(datamodule, ImageDataModule):  # Lightning loads the data's state after images are resized
+    if isinstance(datamodule, ImageDataModule):  # set the size now, since Lightning restores it only after `setup`
         datamodule.use_size((content.get(type(datamodule).__qualname__) or {}).get("size"))
     if any(isinstance(count, float) for count in tree_leaves(content.get("loops"))):
-        raise UserError(f"{file} cannot be resumed: its numbers of steps are not whole numbers")
+        raise UserError(f"{file} cannot be resumed: it is broken, since its counts of steps are not integers")
     if file and ((run := checkpoint.run_folder_of(file.absolute())) / "results.json").is_file():
         loop = content["loops"]["fit_loop"]
         epochs = loop["epoch_progress"]["current"]["processed"] + loop["epoch_loop.batch_progress"]["is_last_batch"]
         for key, count in {"max_epochs": epochs, "max_steps": content["global_step"]}.items():
             if 0 < (getattr(trainer, key) or 0) <= count:
-                options = f"`--trainer.{key} N` trains on, `{app.command('test')} {run}` measures it again"
+                options = f"raise --trainer.{key} to continue, or measure it with `{app.command('test')} {run}`"
                 raise UserError(f"{run} is complete ({epochs} epoch{'s' * (epochs != 1)}): {options}")
 
 

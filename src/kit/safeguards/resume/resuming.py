@@ -44,10 +44,11 @@ class ExactResume(L.Callback):
 
     def __init__(self, enabled: bool = True, every_minutes: NonNegativeFloat = 10.0) -> None:
         self.enabled, self.every_seconds = enabled, 60 * every_minutes
-        self.has_new_config = False  # if True, the optimizer gets its new arguments
+        # Whether the config differs from the stopped run's. The optimizer then gets its new arguments.
+        self.config_changed = False
         self.writer, self.signals = Writer(), Signals()
         self._resumed: dict[str, Any] = {}
-        self._has_config = False  # whether the run's folder had a `config.yaml` at the latest check
+        self._config_exists = False  # whether the run's folder had a `config.yaml` at the latest check
         # `_just_validated`: whether a validation has started since the last training batch.
         self._saved_at, self._saved_step, self._just_validated = 0.0, -1, False
         self._planned_steps = 0.0  # the optimizer steps of the whole run; 0 before training starts
@@ -92,7 +93,7 @@ class ExactResume(L.Callback):
             self._saved_at = time.monotonic()
 
     def _restore(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Restore schedules, metrics and the position in the epoch, which Lightning does not restore exactly."""
+        """Restore what Lightning does not restore exactly: schedules, the latest metrics, the position in the epoch."""
         loop = trainer.fit_loop
         self._saved_step = trainer.global_step
         old = {**self._units, **self._resumed}  # checkpoints of earlier versions have only the number of processes
@@ -104,9 +105,9 @@ class ExactResume(L.Callback):
             loop.reset()  # it has decided already where to continue
             effect = "an unfinished epoch starts again, and batches differ from here on"
             rank_zero_only(print)(f"{', '.join(changes)}: {effect}")
-        if self._planned_steps != self._resumed["planned"] or self.has_new_config:
+        if self._planned_steps != self._resumed["planned"] or self.config_changed:
             counts_epochs = self._planned_steps != trainer.max_steps
-            self._initial_state.apply(trainer, self.has_new_config, bool(changes) and counts_epochs)
+            self._initial_state.apply(trainer, self.config_changed, bool(changes) and counts_epochs)
             if any(config.interval == "step" for config in trainer.lr_scheduler_configs):
                 rank_zero_only(print)(f"the schedule is computed again, for {self._planned_steps:,.0f} steps in all")
         _lightning.restore_metrics(trainer, self._resumed["metrics"])
@@ -135,7 +136,8 @@ class ExactResume(L.Callback):
     def on_train_batch_start(self, trainer: L.Trainer, _: Any, batch: Any, batch_idx: int) -> None:
         if self.enabled:
             due, idle, stop = self._ask_processes(trainer)
-            # Do not save while gradients are accumulated, or just after a validation, which Lightning would repeat.
+            # Do not save while gradients are accumulated. Do not save just after a validation, since a checkpoint of this
+            # step was saved before it.
             if batch_idx and batch_idx % trainer.accumulate_grad_batches == 0 and not self._just_validated:
                 self._save_or_stop(trainer, (due and idle) or stop, stop)
             self._just_validated = False
@@ -153,7 +155,7 @@ class ExactResume(L.Callback):
 
     def on_validation_batch_start(self, trainer: L.Trainer, *_: Any) -> None:
         if self.enabled and self.signals.received is not None and trainer.state.fn == TrainerFn.FITTING:
-            raise self.stop_exception()  # the checkpoint was saved before the first batch
+            raise self.stop_exception()  # `on_validation_start` has saved a checkpoint, if it could
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self.enabled:
@@ -162,9 +164,9 @@ class ExactResume(L.Callback):
             self.writer.teardown()
             trainer.strategy.barrier()  # all processes read the best checkpoint next
             self.signals.restore()
-            # With several processes, the second call answers the first.
+            # With several processes, a call returns the answers to the previous call, so ask twice.
             if any(self._ask_processes(trainer)[-1] for _ in range(2)):
-                raise self.stop_exception()  # the resumed run does the test
+                raise self.stop_exception()  # the test split is measured next; the resumed run will do this
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         self.signals.restore()  # without training, `on_train_end` is not called
@@ -174,8 +176,8 @@ class ExactResume(L.Callback):
 
     def _require_folder(self, trainer: L.Trainer) -> None:
         """Raise `RunFailed` if the run's folder was removed. A checkpoint would create a folder without a config."""
-        had_config, self._has_config = self._has_config, (self.folder / "config.yaml").is_file()
-        if trainer.is_global_zero and had_config and not self._has_config:
+        config_existed, self._config_exists = self._config_exists, (self.folder / "config.yaml").is_file()
+        if trainer.is_global_zero and config_existed and not self._config_exists:
             raise RunFailed(f"{self.folder} was removed or renamed during the run: there is no config.yaml any more")
 
     def _ask_processes(self, trainer: L.Trainer) -> list[bool]:
@@ -201,7 +203,7 @@ class ExactResume(L.Callback):
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         if self.enabled and trainer.state.fn == TrainerFn.FITTING and self._planned_steps:
-            _complete_progress(checkpoint["loops"]["fit_loop"], validating=trainer.validating)
+            _correct_progress(checkpoint["loops"]["fit_loop"], validating=trainer.validating)
             metrics = dict(trainer.callback_metrics)
             checkpoint[KEY] = {**self._units, "planned": self._planned_steps, "metrics": metrics}
 
@@ -230,7 +232,7 @@ def _units(trainer: L.Trainer) -> dict[str, float]:
     }
 
 
-def _complete_progress(loop: dict[str, Any], validating: bool) -> None:
+def _correct_progress(loop: dict[str, Any], validating: bool) -> None:
     """Change the progress of Lightning's loops so that a resumed run repeats no batch and skips none."""
     epochs, batches = loop["epoch_progress"], loop["epoch_loop.batch_progress"]
     validation = loop["epoch_loop.val_loop.batch_progress"]
