@@ -187,5 +187,8 @@ def _merge(views: Sequence[dict[str, Tensor]], max_detections: int, any_class: b
     groups = torch.zeros_like(labels) if any_class else labels
     best = batched_nms(boxes, scores, groups, SAME_OBJECT)[:max_detections]  # sorted by score
     is_same_object = (box_iou(boxes[best], boxes) > SAME_OBJECT) & (labels[best, None] == labels)
-    votes = is_same_object * scores.clamp(min=torch.finfo(scores.dtype).tiny)  # the sum of the votes must not be 0
-    return {"boxes": votes @ boxes / votes.sum(1, keepdim=True), "scores": scores[best], "labels": labels[best]}
+    tiny = torch.finfo(torch.float).tiny  # the sum of the votes must not be 0
+    votes = is_same_object * scores.float().clamp(min=tiny)
+    with torch.autocast(boxes.device.type, enabled=False):  # 16 bits would round the coordinates
+        means = votes @ boxes.float() / votes.sum(1, keepdim=True)
+    return {"boxes": means, "scores": scores[best], "labels": labels[best]}

@@ -1,6 +1,7 @@
 """The metrics of segmentation."""
 
 import itertools
+import math
 from typing import NamedTuple
 
 import torch
@@ -32,7 +33,8 @@ class MaskEvaluation(Evaluation):
     """Mean intersection over union (`miou`), `pixel_accuracy` and cross-entropy (`loss`) over all pixels of a split.
 
     Ignored pixels are left out. A class that is neither in the targets nor in the predictions has no IoU and is left
-    out of the mean. `outputs` are logits, Float[B K H W], and `targets` class numbers or `IGNORED`, Long[B H W].
+    out of the mean. All metrics are NaN if the loss is NaN, since predictions from NaN are meaningless. `outputs` are
+    logits, Float[B K H W], and `targets` class numbers or `IGNORED`, Long[B H W].
     """
 
     score_name = "miou"
@@ -58,7 +60,8 @@ class MaskEvaluation(Evaluation):
             "pixel_accuracy": float(intersection.sum() / pixels),
         }
         pairs = zip(self.class_names, ious.tolist(), strict=True) if by_class else ()
-        return values | {f"iou/{name}": value for name, value in pairs if value == value}  # not NaN
+        values |= {f"iou/{name}": value for name, value in pairs if value == value}  # not NaN
+        return dict.fromkeys(values, math.nan) if math.isnan(values["loss"]) else values
 
     def shares(self) -> Tensor:
         return self.once(self._overlaps)[:, :2].double()

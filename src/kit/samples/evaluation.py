@@ -25,7 +25,7 @@ class FlowEvaluation(Evaluation):
         if not len(self):
             return {}
         square, error = self.rows.double().mean(0).tolist()
-        return {"loss": error, "explained": max(0.0, 1 - error / square)}
+        return {"loss": error, "explained": max(1 - error / square, 0.0)}  # in this order, NaN stays NaN
 
     def shares(self) -> Tensor:
         square, error = self.rows.double().unbind(1)

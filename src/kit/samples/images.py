@@ -19,7 +19,7 @@ SMALL_SIDE, LARGE_SIDE = 32, 64
 class SignedImages(ImageDataModule):
     """The base class of data modules whose images are normalised to values from -1 to 1.
 
-    `setup` loads the training images even for a test, because the report compares generated images with them.
+    The training images are loaded even for a test, because the report compares generated images with them.
     """
 
     def __init__(self, **kwargs: Any) -> None:
@@ -27,10 +27,10 @@ class SignedImages(ImageDataModule):
         if any(value != 0.5 for value in [*(self.mean or []), *(self.std or [])]):
             raise UserError("this task needs images from -1 to 1: leave out data.mean and data.std")
 
-    def setup(self, stage: str) -> None:
+    def _set_up(self, stage: str) -> None:
         if self.mean is None:
             self.mean = self.std = [0.5] * self.in_channels
-        super().setup("fit")
+        super()._set_up("fit")
 
 
 def noise(seeds: Sequence[int], shape: Sequence[int]) -> Tensor:

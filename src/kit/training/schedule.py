@@ -77,7 +77,7 @@ def optimizer_and_schedule(
     Raises:
         UserError: the optimizer or the schedule cannot be made with these arguments; the schedule needs the run's
             length and the run has no limit; `OneCycleLR` ends before the run; or `ReduceLROnPlateau` has an `interval`
-            or no validation to follow.
+            or no validation after an epoch to follow.
     """
     groups = parameter_groups(task)
     new_optimizer = _call("model.optimizer", optimizer, [group for _, group in groups])
@@ -94,9 +94,11 @@ def optimizer_and_schedule(
             raise UserError("ReduceLROnPlateau steps after each validated epoch: leave out --model.schedule_interval")
         if not task.trainer.enable_validation:
             raise UserError("ReduceLROnPlateau follows a validation metric, but the run has no validation")
+        if (epochs := task.trainer.check_val_every_n_epoch) is None:
+            remedy = "give --trainer.check_val_every_n_epoch 1 --trainer.val_check_interval 1.0"
+            raise UserError(f"ReduceLROnPlateau needs validations after epochs, not after steps: {remedy}")
         monitor, keywords["mode"] = resolve_monitor(task, None, None)
-        epochs = task.trainer.check_val_every_n_epoch  # None if validations do not follow the epochs
-        monitoring = {"monitor": monitor, "frequency": epochs or 1, "strict": epochs is not None}
+        monitoring = {"monitor": monitor, "frequency": epochs}
     given_names = {name for name, value in arguments.items() if value is not None}
     length_name = next((name for name in RUN_LENGTHS if name in parameters), "")
     has_length = length_name in given_names or given_names >= {"epochs", "steps_per_epoch"}  # `OneCycleLR` has these

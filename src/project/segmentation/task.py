@@ -1,6 +1,7 @@
 """Train a net to predict the class of each pixel."""
 
 import copy
+import inspect
 from collections.abc import Callable
 from typing import Self
 
@@ -60,6 +61,8 @@ class Segmenter(Task):
         self.class_names = class_names or [str(k) for k in range(num_classes)]
         self.optimizer, self.schedule, self.schedule_interval = optimizer, schedule, schedule_interval
         self.losses = nn.ModuleList(losses or [CrossEntropy()])
+        for loss in self.losses:
+            _check_arguments(loss)
         self.window = validate_size(window, "model.window")
         self.compiled = compile
         self.register_buffer("class_weights", _class_weights(class_counts) if weighted else None, persistent=False)
@@ -82,7 +85,7 @@ class Segmenter(Task):
         for loss in self.losses:
             if isinstance(loss, AdditiveLoss):
                 terms.append(loss.terms(*arguments))
-            else:  # a mean, as torch's losses return
+            else:  # a mean over the batch
                 mean = loss(*arguments)
                 terms.append((mean * count, mean.new_full((), count)))
         sums, divisors = zip(*terms, strict=True)
@@ -121,6 +124,15 @@ class Segmenter(Task):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         return optimizer_and_schedule(self, self.optimizer, self.schedule, self.schedule_interval)
+
+
+def _check_arguments(loss: nn.Module) -> None:
+    """Raise `UserError` if a loss cannot be called with logits, targets and class weights, as torch's losses cannot."""
+    try:
+        inspect.signature(loss.forward).bind("logits", "targets", "class weights")
+    except TypeError:
+        why = "cannot be called with logits, targets and class weights"
+        raise UserError(f"model.losses: {type(loss).__name__} {why}; use a class of kit.masks or your own") from None
 
 
 def predicted_classes(logits: Tensor, size: tuple[int, int]) -> Tensor:

@@ -85,6 +85,14 @@ def test_boxes_without_area_are_dropped_and_scores_of_zero_give_a_mean():
     assert found["scores"].tolist() == [0] and found["labels"].tolist() == [2]
 
 
+def test_mean_of_equal_boxes_is_exact_under_autocast():
+    boxes = torch.tensor([[589.3, 391.6, 612.7, 409.7]])  # its mirror image is at the same place
+    detected = {"boxes": boxes, "scores": torch.tensor([0.9]), "labels": torch.tensor([1])}
+    with torch.autocast("cpu", torch.bfloat16):
+        (found,) = predict_with_flips(lambda _: [detected], torch.zeros(1, 3, 500, 1202), ["horizontal"], 100)
+    assert torch.allclose(found["boxes"], boxes, atol=1e-3)
+
+
 def painted(boxes, crowd=False):
     """An image whose objects are white, and its target. Object i has the label i + 1."""
     image = torch.zeros(3, HEIGHT, WIDTH)

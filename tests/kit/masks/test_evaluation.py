@@ -46,3 +46,13 @@ def test_bars_by_class_and_by_size():
     assert charts["iou"].values["cat"] == pytest.approx(6 / 11) and charts["iou"].values["dog"] == 1
     assert charts["iou_by_size"].values == {"1 - 3 %": pytest.approx((4 / 5 + 1 / 3) / 2), "30 - 100 %": 1}
     assert charts["iou_by_size"].texts["1 - 3 %"].endswith("(2)")
+
+
+def test_no_metric_looks_good_if_a_logit_is_nan():
+    logits, targets = torch.full((1, 3, 4, 5), torch.nan), torch.zeros(1, 4, 5, dtype=torch.long)  # argmax is 0
+    one = MaskEvaluation([*"abc"])
+    one.update(torch.tensor([0]), logits, targets)
+    assert all(value != value for value in one.compute(by_class=True).values())
+    logits[:, :, 0], targets[:, 1:] = 1.0, 255  # a NaN only where pixels are ignored
+    one.update(torch.tensor([0]), logits, targets)
+    assert one.compute()["miou"] == 1

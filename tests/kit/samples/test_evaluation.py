@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from kit.samples.evaluation import frechet_distance, nearest_images
+from kit.samples.evaluation import FlowEvaluation, frechet_distance, nearest_images
 
 
 def exactly(mean: torch.Tensor, spread: torch.Tensor, count: int) -> torch.Tensor:
@@ -36,3 +36,11 @@ def test_nearest_images():
     assert indices.tolist() == [7, 3]
     off = abs(int(wanted[1, 0, 0, 0]) - int(known[3, 0, 0, 0])) / 255
     assert distances.tolist() == pytest.approx([0, (off**2 / 24) ** 0.5], rel=1e-4)
+
+
+def test_explained_is_nan_if_an_error_is_nan():
+    one = FlowEvaluation(["a"])
+    one.update(torch.tensor([0, 1]), torch.tensor([[1.0, 3.0], [1.0, 1.0]]), None)
+    assert one.compute() == {"loss": 2, "explained": 0}
+    one.update(torch.tensor([2]), torch.tensor([[1.0, torch.nan]]), None)
+    assert all(value != value for value in one.compute().values())

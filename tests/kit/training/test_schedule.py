@@ -130,10 +130,13 @@ def test_accumulated_batches_give_fewer_steps():
 def test_plateau_follows_the_monitor_of_the_task(capsys):
     found = made("--schedule", f"{TORCH}.ReduceLROnPlateau", "--schedule.patience", "1", "--schedule.factor", "0.5")
     assert (found["monitor"], found["scheduler"].mode, found["scheduler"].patience) == ("val/score", "max", 1)
-    assert (found["frequency"], found["strict"]) == (2, True)
+    assert found["frequency"] == 2
     assert "stepped after each validated epoch" in capsys.readouterr().out
-    found = made("--schedule", f"{TORCH}.ReduceLROnPlateau", check_val_every_n_epoch=None)
-    assert (found["frequency"], found["strict"]) == (1, False)
+
+
+def test_plateau_does_not_count_epochs_without_a_validation():
+    with pytest.raises(UserError, match=r"trainer\.check_val_every_n_epoch 1"):
+        made("--schedule", f"{TORCH}.ReduceLROnPlateau", check_val_every_n_epoch=None)
 
 
 def test_function_can_make_any_schedule():

@@ -24,6 +24,13 @@ def test_digits_are_from_minus_one_to_one_in_disjoint_splits():
     assert not parts[0] & parts[1] and not parts[0] & parts[2] and not parts[1] & parts[2]
 
 
+def test_images_cached_on_disk_are_from_minus_one_to_one():
+    data = Digits(batch_size=500, cache="disk", cache_dir="cache")
+    data.prepare_data()  # Lightning calls this before `setup`
+    data.setup("fit")
+    assert (data.mean, data.std) == ([0.5], [0.5])
+
+
 def test_test_also_has_the_training_images():
     data = Digits(batch_size=500)
     data.setup("test")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from PIL import Image
 from shares import score_of
 from torch.nn import functional as F
@@ -283,3 +284,20 @@ def test_custom_loss_is_a_mean_over_images():
     logits = task(batch.images)
     assert torch.allclose(task.training_step(batch, 0), F.cross_entropy(logits, batch.targets) + logits.mean())
     assert not task.additive
+
+
+CONFIGS = sorted((Path(__file__).resolve().parents[3] / "configs").glob("segmentation*.yaml"))
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
+def test_loss_on_the_command_line_is_added_to_those_of_the_config(config, capsys):
+    with pytest.raises(SystemExit):
+        verbs.fit(["--config", str(config), "--model.losses+=kit.masks.Focal", "--print_config"])
+    losses = yaml.safe_load(capsys.readouterr().out)["model"]["init_args"]["losses"]
+    assert losses[0]["class_path"] == "kit.masks.CrossEntropy" and losses[-1]["class_path"] == "kit.masks.Focal"
+
+
+@pytest.mark.parametrize("loss", [torch.nn.CrossEntropyLoss, torch.nn.Identity])
+def test_loss_without_class_weights_is_refused(loss):
+    with pytest.raises(UserError, match=rf"model\.losses: {loss.__name__} cannot be called with"):
+        segmenter(losses=[CrossEntropy(), loss()])
