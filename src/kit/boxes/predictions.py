@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,6 +13,7 @@ from torchvision.ops import box_convert, box_iou
 from kit.boxes.pictures import draw_boxes
 from kit.data.decode import decode
 from kit.ground import drawing
+from kit.ground.files import replacing
 from kit.ground.ranges import Share
 from kit.task import ExportedModule
 
@@ -60,9 +62,10 @@ class BoxPredictions:
     def __init__(self, folder: Path, class_names: Sequence[str], pictures: bool = True, score: Share = 0.5) -> None:
         self.class_names, self.score = class_names, score
         self.pictures = folder / "pictures" if pictures else None
-        self.path, self.part = folder / "predictions.json", folder / "predictions.json.part"
+        self.path, self.stack = folder / "predictions.json", ExitStack()
+        part = self.stack.enter_context(replacing(self.path))
         # Bytes of file names that are not UTF-8 become escapes such as `\udce9`, which are valid in JSON.
-        self.file = self.part.open("w", encoding="utf-8", errors="backslashreplace")
+        self.file = part.open("w", encoding="utf-8", errors="backslashreplace")
         self.names_by_number: dict[int, str] = {}
         self.separator = "["  # the text to write before the next result
 
@@ -90,7 +93,7 @@ class BoxPredictions:
     def finish(self) -> list[Path]:
         self.file.write("[]\n" if self.separator == "[" else "\n]\n")
         self.file.close()
-        self.part.replace(self.path)
+        self.stack.close()
         return [self.path, *([self.pictures] if self.pictures and self.pictures.is_dir() else [])]
 
 

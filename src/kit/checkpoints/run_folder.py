@@ -112,7 +112,11 @@ def refuse_foreign_paths(config: dict[str, Any], args: list[str], run: Path) -> 
     Raises:
         UserError: the config names such a path.
     """
-    given = {(name.strip("-+").replace(".init_args", ""), value) for name, value, _ in scan(args)}
+    given = {
+        (name.strip("-+").replace(".init_args", ""), text)
+        for name, value, _ in scan(args)
+        for text in (value, os.path.expanduser(value or ""))  # noqa: PTH111 the value need not be a path
+    }
     for key, value, takes_path in _texts(config, ""):
         option = re.sub(r"\[\d+\]", "", key)
         may_be_written = not option.startswith(("data.", "model.")) and "." in option and option not in UNUSED_KEYS

@@ -62,6 +62,8 @@ class PlainParser(ArgumentParser):
     def read(self, args: list[str]) -> Namespace:
         """Parse a command line. Its keys override all configs that it names, even configs that come after the keys.
 
+        In a value that begins with `~/`, the home folder replaces `~`.
+
         Raises:
             UserError: the command line, or a config that it names, has a mistake.
         """
@@ -82,6 +84,9 @@ class PlainParser(ArgumentParser):
             raise UserError(explain(str(error), self, configs, others)) from None
         self._refuse_null(config)
         values = vars(config.as_flat())
+        for key, value in values.items():
+            if isinstance(value, str | Path) and str(value).startswith("~/"):  # in a config, no shell has expanded it
+                config[key] = type(value)(Path(value).expanduser())
         for key in [key for key in values if key.endswith(".class_path") and values[key] in kept_rates]:
             old, rate = kept_rates[values[key]]
             if values.get(key.replace("class_path", "init_args.lr")) == rate:

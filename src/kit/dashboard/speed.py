@@ -19,7 +19,8 @@ WARM_UP_STEPS = 3
 class Speed(L.Callback):
     """Measure `train_seconds`, the duration of the training with its validations, and `images_per_second`.
 
-    `images_per_second` is the sum over all processes. It excludes validations and the first steps.
+    The seconds of a resumed run include those up to the checkpoint. `images_per_second` is the sum over all processes
+    since the resume. It excludes validations and the first steps.
 
     After each validation, log three values. `speed/images_per_second` and `speed/waiting_share` (the share of the time
     that training waited for images) are measured since the previous validation, `speed/peak_memory_gb` since the start.
@@ -33,6 +34,14 @@ class Speed(L.Callback):
         # The sums of images, seconds, and seconds of waiting: for the warm-up steps, in total, and at the last log.
         self._warm_up = self._total = self._logged = np.zeros(3)
         self._train_start = self._step_start = self._step_wait = 0.0  # seconds
+
+    def state_dict(self) -> dict[str, Any]:
+        running_seconds = time.perf_counter() - self._train_start if self._train_start else 0.0
+        return {"train_seconds": self.train_seconds + running_seconds}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        if not self.train_seconds:  # the test after training loads the best checkpoint, which is older
+            self.train_seconds = float(state_dict["train_seconds"])
 
     @property
     def images_per_second(self) -> float:
@@ -99,6 +108,7 @@ class Speed(L.Callback):
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self.train_seconds += time.perf_counter() - self._train_start
+        self._train_start = 0.0
 
     def run_values(self, trainer: L.Trainer) -> dict[str, float]:
         """Return the values of the run for `results.json`: see `kit.dashboard.report.report`."""

@@ -2,12 +2,14 @@
 
 import csv
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor, nn
 
 from kit.ground.drawing import GREEN, GREY, RED, WHITE, add_caption, to_rgb, zoom_factor, zoomed
+from kit.ground.files import replacing
 from kit.ground.ranges import PositiveInt
 from kit.task import ExportedModule
 
@@ -49,8 +51,9 @@ class PredictionTable:
     FOLDERS = ()  # no image has files of its own
 
     def __init__(self, folder: Path, columns: Sequence[str]) -> None:
-        self.path, self.part = folder / "predictions.csv", folder / "predictions.csv.part"
-        self.file = self.part.open("w", newline="", encoding="utf-8", errors="backslashreplace")
+        self.path, self.stack = folder / "predictions.csv", ExitStack()
+        part = self.stack.enter_context(replacing(self.path))
+        self.file = part.open("w", newline="", encoding="utf-8", errors="backslashreplace")
         self.writer = csv.writer(self.file)
         self.writer.writerow(columns)
 
@@ -59,7 +62,7 @@ class PredictionTable:
 
     def finish(self) -> list[Path]:
         self.file.close()
-        self.part.replace(self.path)
+        self.stack.close()
         return [self.path]
 
 

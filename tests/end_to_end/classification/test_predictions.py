@@ -39,7 +39,7 @@ def test_table_of_predictions(run):
     for row in rows:
         one, other = float(row["probability"]), float(row["probability_2"])
         assert one >= other and one + other == pytest.approx(1, abs=2e-6)
-    assert not list(Path("out").glob("*.part"))
+    assert not list(Path("out").glob("*.part*"))
 
 
 def test_top_limits_the_number_of_classes(run):

@@ -109,6 +109,17 @@ def test_mistake_is_one_line(args, words):
     assert words in str(caught.value) and "\n" not in str(caught.value)
 
 
+def test_home_folder_in_paths(monkeypatch):
+    home = Path("home").absolute()
+    monkeypatch.setenv("HOME", str(home))
+    verbs.fit(["--config", "tiny.yaml", "--trainer.default_root_dir=~/runs"])
+    run = home / "runs/tiny/version_0"
+    verbs.fit(["--resume", str(run), "--data.cache_dir=~/cache", "--trainer.max_epochs=2"])
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    assert config["data"]["init_args"]["cache_dir"] == f"{home}/cache"
+    assert config["trainer"]["default_root_dir"] == f"{home}/runs" and not Path("~").exists()
+
+
 def test_ntasks_of_slurm_is_one_line(monkeypatch):
     for name, value in (("NTASKS", "4"), ("JOB_NAME", "train"), ("JOB_ID", "3")):
         monkeypatch.setenv(f"SLURM_{name}", value)

@@ -28,6 +28,24 @@ def test_images_per_second_exclude_first_steps_and_validation(world, monkeypatch
     assert meter.train_seconds == pytest.approx(now[0] - 100)
 
 
+def test_train_seconds_of_a_resumed_run(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(speed.time, "perf_counter", lambda: now[0])
+    trainer, stopped, resumed = SimpleNamespace(global_step=0), Speed(), Speed()
+    assert stopped.state_dict() == {"train_seconds": 0}
+    stopped.on_train_start(trainer, None)
+    now[0] += 30
+    resumed.load_state_dict(stopped.state_dict())
+    now[0] += 1000
+    resumed.on_train_start(trainer, None)
+    now[0] += 5
+    best = resumed.state_dict()
+    now[0] += 7
+    resumed.on_train_end(trainer, None)
+    resumed.load_state_dict(best)
+    assert resumed.state_dict() == {"train_seconds": 42}
+
+
 def test_images_per_second_of_a_run_with_two_steps(monkeypatch):
     now = [0.0]
     monkeypatch.setattr(speed.time, "perf_counter", lambda: now[0])

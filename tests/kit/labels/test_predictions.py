@@ -1,8 +1,13 @@
+import gc
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
 import pytest
 import torch
 
+from kit.boxes.predictions import BoxPredictions
 from kit.ground.drawing import GREEN, GREY, RED, WHITE
-from kit.labels.predictions import Classification, draw_labels
+from kit.labels.predictions import Classification, LabelPredictions, draw_labels
 
 NAMES = ["cat", "dog", "owl"]
 
@@ -29,3 +34,24 @@ def test_large_image_is_not_resized():
 
 def test_image_without_caption():
     assert draw_labels(torch.zeros(1, 8, 8, dtype=torch.uint8), NAMES).shape == (3, 224, 224)
+
+
+BOXES = {"boxes": torch.ones(1, 4), "scores": torch.ones(1), "labels": torch.ones(1, dtype=torch.long)}
+LABEL = Classification("cat", 0.5, torch.tensor([0.5, 0.3, 0.2]))
+
+
+@pytest.mark.parametrize(("kind", "prediction"), [(LabelPredictions, LABEL), (BoxPredictions, BOXES)])
+def test_two_commands_that_write_the_same_table(kind, prediction):
+    """The table is that of the command which ends last. A command that fails leaves none."""
+    with ThreadPoolExecutor(1) as other:  # the name of a temporary file has the thread, as it has the process
+        first, second = kind(Path(), NAMES), other.submit(kind, Path(), NAMES).result()
+        for count, results in ((3, first), (1, second)):
+            for number in range(count):
+                results.add(Path(f"{number}.png"), str(number), prediction)
+        failed = kind(Path(), NAMES)
+        (file,) = second.finish()
+        assert file.read_text().count(".png") == 1
+        assert first.finish() == [file] and file.read_text().count(".png") == 3
+    del failed
+    gc.collect()
+    assert list(Path().iterdir()) == [file]

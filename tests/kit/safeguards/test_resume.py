@@ -43,6 +43,9 @@ RUN = {
 }
 
 
+VARYING = ("dirpath", "best_k_models", "train_seconds")  # keys of the callbacks' states
+
+
 class Killed(BaseException):
     """Stands for SIGKILL: no handler runs, and what was handed to the writer may be on the disk already."""
 
@@ -98,10 +101,10 @@ def killed(monkeypatch):
 
 
 def contents(run: Path, name: str) -> dict[str, Any]:
-    """Return a checkpoint without what may differ: the run's folder."""
+    """Return a checkpoint without what may differ: the run's folder and its duration."""
     content = torch.load(run / "checkpoints" / f"{name}.ckpt", weights_only=True)
     for state in content["callbacks"].values():
-        for key in [key for key in state if "path" in key or key in ("dirpath", "best_k_models")]:
+        for key in [key for key in state if "path" in key or key in VARYING]:
             del state[key]
     return content
 
