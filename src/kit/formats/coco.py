@@ -86,7 +86,9 @@ def read_document(file: Path, root: Path, images_folder: str | None = None) -> D
     candidates = [folder for parent in (root, root / "images") if parent.is_dir() for folder in folders(parent)]
     split_folders = [folder for folder in candidates if split and split_in(folder.name) == split]
     image_folders = [root / images_folder] if images_folder else split_folders or [file.parent, root / "images", root]
-    find_image = Finder(lambda: images(image_folders[0] if len(image_folders) == 1 else root), image_folders)
+    searched = image_folders[0] if len(image_folders) == 1 else root
+    file_names = [entry["file_name"] for entry in content["images"]]
+    find_image = Finder(lambda: images(searched), image_folders, file_names)
     listed_images = []
     for entry in content["images"]:
         name, size = entry["file_name"], (entry["height"], entry["width"])

@@ -125,8 +125,9 @@ class LabelTable:
     def rows(self) -> list[Row]:
         """The rows with a path, a split and, if there is such a column, a group."""
         rows: list[Row] = []
-        find_image = Finder(lambda: images(self.root), [self.root])
-        for line, cells in read_table(self.source, COLUMNS, self.report_fault, OPTIONAL_COLUMNS):
+        table = list(read_table(self.source, COLUMNS, self.report_fault, OPTIONAL_COLUMNS))
+        find_image = Finder(lambda: images(self.root), [self.root], [cells["path"] for _, cells in table])
+        for line, cells in table:
             split, group = split_of(cells.get("split") or "train"), cells.get("group")
             if not cells["path"]:
                 self.report_fault("bad-row", self.source, "a row without a path", line)

@@ -29,15 +29,20 @@ class Finder:
     4. The shortest end of the path that only one of `files` has. For `/home/me/cam0/1.png`, this may be `cam0/1.png`.
     5. The shortest such end without regard to upper and lower case.
 
-    In 4 and 5, a name without an image's extension matches files with any extension.
+    In 4 and 5, a name without an image's extension matches files with any extension. A file that another path names as
+    in 1 does not match: the image is missing.
 
     Args:
         files: returns all files that a path may mean. It is called only if a path is in none of `folders`.
         folders: the folders that paths may be relative to.
+        written_paths: all paths in the annotation file or list.
     """
 
-    def __init__(self, files: Callable[[], Sequence[Path]], folders: Sequence[Path] = ()) -> None:
+    def __init__(
+        self, files: Callable[[], Sequence[Path]], folders: Sequence[Path] = (), written_paths: Sequence[str] = ()
+    ) -> None:
         self.files, self.folders, self._by_end = cache(files), folders, cache(self._files_by_end)
+        self._exact_paths = cache(lambda: {folder / path for folder in folders for path in written_paths})
         self._other_paths: dict[str, Path] = {}  # from a written path to the file that was found at another path
 
     def __call__(self, written_path: str) -> Path | None:
@@ -53,7 +58,9 @@ class Finder:
         names = dict.fromkeys(form(name) for form in (str, compose, decompose) for name in spellings)
         in_folders = (folder / name for name in names for folder in self.folders)
         by_end = (self._find_by_end(name, form) for form in (compose, fold_case) for name in spellings)
-        file = next(filter(is_file, in_folders), None) or next(filter(None, by_end), None)
+        file = next(filter(is_file, in_folders), None)
+        if file is None and (file := next(filter(None, by_end), None)) in self._exact_paths():
+            return None
         if file and not any(str(path).endswith(written_path) for path in (file, file.with_suffix(""))):
             self._other_paths[written_path] = file
         return file

@@ -57,6 +57,12 @@ def test_file_is_found_in_a_folder_before_all_files_are_listed(root, written, fi
     assert find(written) == (root / file)
 
 
+def test_file_that_another_path_names_does_not_replace_a_missing_one(root):
+    written = ["cat/1.png", "other/1.png"]
+    assert Finder(lambda: images(root), [root])("cat/1.png") == root / "other/1.png"
+    assert [Finder(lambda: images(root), [root], written)(path) for path in written] == [None, root / "other/1.png"]
+
+
 def test_other_paths_are_counted_once(root, capsys):
     find = Finder(lambda: images(root), [root])
     for written in ("images/cam0/0.png", "./images/cam1/0.png", "a b (1)", "cam0/0.png", "gone.png"):

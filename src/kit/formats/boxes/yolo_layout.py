@@ -144,8 +144,9 @@ def _images_at(entry: str, bases: list[Path]) -> list[Path] | None:
         rank_zero_only(print)(escape(f"{bases[-1]}: '{entry}' was found at another path, {path}"))
     if path.is_dir():
         return images(path)
-    find_image = Finder(lambda: images(bases[-1]), [path.parent, *bases])
-    listed = [find_image(line) or path.parent / line for _, line in read_lines(path)]
+    lines = [line for _, line in read_lines(path)]
+    find_image = Finder(lambda: images(bases[-1]), [path.parent, *bases], lines)
+    listed = [find_image(line) or path.parent / line for line in lines]
     find_image.report_other_paths(path)
     return listed
 
