@@ -136,8 +136,8 @@ class ExactResume(L.Callback):
     def on_train_batch_start(self, trainer: L.Trainer, _: Any, batch: Any, batch_idx: int) -> None:
         if self.enabled:
             due, idle, stop = self._ask_processes(trainer)
-            # Do not save while gradients are accumulated. Do not save just after a validation, before which a checkpoint
-            # was saved.
+            # Do not save while gradients are accumulated. `on_validation_start` saves before a validation, so it is not
+            # needed just after it.
             if batch_idx and batch_idx % trainer.accumulate_grad_batches == 0 and not self._just_validated:
                 self._save_or_stop(trainer, (due and idle) or stop, stop)
             self._just_validated = False
