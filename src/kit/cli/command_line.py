@@ -164,7 +164,7 @@ class CLI(LightningCLI):
         try:
             with unexpected.doing("building the trainer, the model and the data"):
                 super().instantiate_classes()
-                check_net(self.model)
+                check_net(self.model, self.trainer.precision)
         except BaseException as error:
             if self.folder:
                 remove_if_empty(self.folder)

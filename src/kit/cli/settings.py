@@ -71,14 +71,16 @@ def check_settings(settings: Namespace) -> None:
             raise UserError(f"trainer.{key} is {value}, {why}")
 
 
-def check_net(model: L.LightningModule) -> None:
-    """Raise `UserError` if the model has a net of `kit.zoo` for another task than the model's `Predictions`."""
+def check_net(model: L.LightningModule, precision: str) -> None:
+    """Raise `UserError` if a net of `kit.zoo` or the run's precision does not suit the model's `Predictions`."""
     net, predictions = type(getattr(model, "net", None)), getattr(model, "Predictions", None)
     purpose = re.split(r"[._]", net.__module__)[-1]  # such as `detection` for `kit.zoo.timm_detection`
     needed = NETS.get(getattr(predictions, "__module__", ""))
     if needed and net.__module__.startswith("kit.zoo.") and purpose != needed:
         why = f"{net.__name__} is a net for {purpose}, but {type(model).__name__} needs one for {needed}"
         raise UserError(f"{why}; give another one with --model.net CLASS")
+    if needed == "detection" and precision in ("bf16-true", "16-true"):  # Lightning also converts the annotated boxes
+        raise UserError(f"trainer.precision {precision} rounds the coordinates of boxes: use bf16-mixed or 32-true")
 
 
 def explain(error: Exception) -> str | None:

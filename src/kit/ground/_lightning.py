@@ -1,7 +1,8 @@
 """Use Lightning's private names, and attributes that are not always set. Tested with lightning 2.6.6.
 
 tests/kit/ground/test_private_names.py fails if a name is missing. The test also covers the private names in these
-subclasses: `kit.safeguards.EarlyStopping`, `kit.safeguards.Checkpoint` and the logger in `kit.dashboard.tensorboard`.
+subclasses: `kit.safeguards.EarlyStopping`, `kit.safeguards.Checkpoint`, `kit.training.EMA` and the logger in
+`kit.dashboard.tensorboard`.
 """
 
 from collections.abc import Iterator

@@ -27,6 +27,10 @@ class EMA(WeightAveraging):
         super().__init__(multi_avg_fn=partial(average, decay))
         self.decay = decay
 
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        self._device = trainer.strategy.root_device  # the strategy moves the module to it after this method
+        super().setup(trainer, pl_module, stage)
+
     def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.state.fn == "fit":  # in a test, the checkpoint's weights are averaged already
             super().on_validation_epoch_start(trainer, pl_module)

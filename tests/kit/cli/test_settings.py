@@ -13,6 +13,7 @@ from kit.cli import verbs
 from kit.cli.pretrained import save_arguments
 from kit.cli.settings import check_net, check_settings, explain
 from kit.ground.errors import UserError
+from kit.training.precision import FULL
 
 RUN = {
     "trainer": {"max_epochs": 1, "accelerator": "cpu"},
@@ -69,10 +70,18 @@ def test_net_for_another_task_is_refused(purpose):
         "Classifier", (), {"net": net, "Predictions": type("Rows", (), {"__module__": "kit.labels.predictions"})}
     )()
     if purpose == "classification":
-        check_net(model)
+        check_net(model, FULL)
         return
     with pytest.raises(UserError, match="Net is a net for detection, but Classifier needs one for classification"):
-        check_net(model)
+        check_net(model, FULL)
+
+
+@pytest.mark.parametrize("precision", ["bf16-true", "16-true"])
+def test_precision_that_rounds_boxes_is_refused(precision):
+    model = type("Detector", (), {"Predictions": type("Rows", (), {"__module__": "kit.boxes.predictions"})})()
+    with pytest.raises(UserError, match=f"{precision} rounds the coordinates of boxes"):
+        check_net(model, precision)
+    check_net(model, "bf16-mixed")
 
 
 ERRORS = [  # an error of a library, and words of its explanation; None if it is not about a setting

@@ -29,7 +29,7 @@ NAMES = {
     SequentialLR: ["_schedulers"],
     RegionProposalNetwork: ["_pre_nms_top_n", "_post_nms_top_n"],
     LightningModule: ["_on_before_batch_transfer"],
-    WeightAveraging: ["_average_model"],
+    WeightAveraging: ["_average_model", "_device"],
     EarlyStopping: ["_run_early_stopping_check", "_validate_condition_metric"],
     ModelCheckpoint: ["_save_topk_checkpoint", "_save_none_monitor_checkpoint", "_monitor_candidates"],
     _EvaluationLoop: ["_has_run"],

@@ -1,9 +1,12 @@
-"""The decay of averaged weights is smaller at the start of a run."""
+"""The decay of averaged weights is smaller at the start of a run, and they are on the device of the run."""
 
+from types import SimpleNamespace
+
+import lightning as L
 import pytest
 import torch
 
-from kit.training.averaging import average
+from kit.training.averaging import EMA, average
 
 
 def averages(decay: float, steps: int) -> list[float]:
@@ -26,3 +29,12 @@ def test_short_run_forgets_its_first_weights():
 def test_long_run_has_the_given_decay():
     found = averages(0.5, 20)
     assert found[-1] == pytest.approx(found[-2] + 0.5 * (19 - found[-2]))
+
+
+def test_averages_are_on_the_device_to_which_the_module_will_be_moved():
+    module = L.LightningModule()
+    module.weight = torch.nn.Parameter(torch.ones(2))
+    trainer, callback = SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device("meta"))), EMA()
+    callback.setup(trainer, module, "fit")
+    devices = {tensor.device.type for tensor in callback._average_model.state_dict().values()}
+    assert devices == {"meta"} and module.weight.device.type == "cpu"
