@@ -82,8 +82,8 @@ class Task(L.LightningModule):
     def evaluate(self, batch: Batch) -> Any:
         """Return the outputs for a batch: a tensor or a list with one entry for each sample.
 
-        The library calls this in evaluation mode and without gradients: for validation, for test, and at the end of a
-        run for some training images, whose metrics are compared with the validation metrics. If a batch does not fit
+        The library calls this in evaluation mode and without gradients: for validation, for test, and at each
+        validation for some training images, whose score is compared with the validation score. If a batch does not fit
         into memory, the memory guard calls this method for parts of the batch.
         """
         raise NotImplementedError(f"{type(self).__name__} does not define evaluate(batch)")
@@ -91,7 +91,7 @@ class Task(L.LightningModule):
     def evaluation(self, split: str) -> Evaluation:
         """Return a new `Evaluation` for the split `val`, `test` or `train`.
 
-        `train` is for some training images at the end of a run: a comparison with `val` shows overfitting.
+        `train` is for some training images at each validation: a comparison with `val` shows overfitting.
         """
         raise NotImplementedError(f"{type(self).__name__} does not define evaluation(split)")
 

@@ -51,7 +51,8 @@ def read_images(
 ) -> tuple[list[Tensor], str]:
     """Return up to `count` evenly spaced images of the test split or, if there is none, of val.
 
-    If the data or one of these images cannot be read, return noise, and print a warning.
+    If `UserError` or `OSError` says that the data or one of these images cannot be read, return noise, and print a
+    warning. Other exceptions, such as those of a bug in the data module, are raised.
 
     Args:
         file: the checkpoint.
@@ -83,10 +84,7 @@ def read_images(
 
 
 def noise(preprocessing: Preprocessing) -> list[Tensor]:
-    """Return images of smooth noise, which resembles photographs, uint8 [C H W], twice as large as the net's input.
-
-    When they are resized to the net's input, no pixel value is near a half, which libraries round differently.
-    """
+    """Return images of smooth noise, which resembles photographs, uint8 [C H W], twice as large as the net's input."""
     height, width = (2 * side for side in preprocessing.size or (96, 128))
     shape = NUM_NOISE, preprocessing.channels, height // 8 + 1, width // 8 + 1
     coarse = torch.randn(shape, generator=torch.Generator().manual_seed(0))

@@ -26,6 +26,10 @@ OTHER_PROCESS = re.compile(r'.*^ *File "[^\n]*\n(?: {4}[^\n]*\n)*', re.MULTILINE
 run_folder: Path | None = None  # the folder of the current run, into which tracebacks are written
 
 
+class Activity(str):
+    """A note of `doing`. Other libraries add notes of their own."""
+
+
 @contextmanager
 def doing(activity: str) -> Iterator[None]:
     """Add what the program was doing, such as "training", to unexpected exceptions that this context raises."""
@@ -33,7 +37,7 @@ def doing(activity: str) -> Iterator[None]:
         yield
     except Exception as error:
         if not isinstance(error, UserError):
-            error.add_note(f"while {activity}")
+            error.add_note(Activity(f"while {activity}"))
         raise
 
 
@@ -67,8 +71,9 @@ def _is_installed(file: Path) -> bool:
 def message_prefix(error: BaseException) -> str:
     """Return the beginning of an error's message, such as "process 1: while training: ". Process 0 is not named."""
     process = [f"process {_rank()}"] if _rank() else []
-    doing_what = getattr(error, "__notes__", [])[:1]  # only exceptions with notes have this attribute
-    return "".join(f"{part}: " for part in (*process, *doing_what))
+    notes = getattr(error, "__notes__", [])  # only exceptions with notes have this attribute
+    activities = [note for note in notes if isinstance(note, Activity)]
+    return "".join(f"{part}: " for part in (*process, *activities[:1]))
 
 
 def _rank() -> int:

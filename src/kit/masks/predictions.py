@@ -14,6 +14,7 @@ from kit.formats.masks.data_sets import BACKGROUND
 from kit.formats.masks.masks import IGNORED
 from kit.ground import drawing
 from kit.ground.drawing import BLACK
+from kit.ground.errors import UserError
 from kit.ground.files import replacing, write_text
 from kit.task import ExportedModule
 
@@ -73,6 +74,9 @@ class MaskPredictions:
         folder: the folder of the results.
         class_names: the names of the model's classes.
         pictures: whether to write pictures, which show the masks over the images.
+
+    Raises:
+        UserError: `masks` has masks or classes of another origin, such as annotations.
     """
 
     FOLDERS = ("masks", "pictures")
@@ -83,7 +87,12 @@ class MaskPredictions:
         colours = mask_colours(class_names)
         self.palette = [value for colour in colours for value in colour]
         lines = [f"{name} {r} {g} {b}\n" for name, (r, g, b) in zip(class_names, colours, strict=True)]
-        write_text(self.masks / "classes.txt", "".join(lines))
+        file, text = self.masks / "classes.txt", "".join(lines)
+        old_text = file.read_text("utf-8", "replace") if file.is_file() else ""
+        if old_text != text and (old_text or any(self.masks.rglob("*.png"))):
+            why = "has masks or classes that `predict` has not written for this model"
+            raise UserError(f"{self.masks} {why}; choose another folder with --out")
+        write_text(file, text)
 
     def write_files(self, file: Path, name: str, prediction: Tensor) -> None:
         mask = Image.fromarray(prediction.numpy(), "P")

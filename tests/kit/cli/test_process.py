@@ -123,6 +123,14 @@ def test_any_other_error_is_one_line_and_its_traceback_is_in_the_runs_folder(cod
     assert "part_of_kit.py" in Path("traceback.txt").read_text()
 
 
+def test_note_of_another_library_is_not_what_the_program_was_doing():
+    error = ValueError("broken")
+    error.add_note("see https://example.org")
+    with pytest.raises(ValueError, match="broken"), unexpected.doing("testing"), unexpected.doing("training"):
+        raise error
+    assert unexpected.message_prefix(error) == "while training: "
+
+
 def test_traceback_without_a_run_is_in_a_temporary_file(ended, monkeypatch, tmp_path):
     failing = kits_error(monkeypatch)
     (tmp_path / "tmp").mkdir()

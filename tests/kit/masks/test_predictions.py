@@ -1,9 +1,12 @@
+from pathlib import Path
+
 import pytest
 import torch
 from PIL import Image
 from torchvision.utils import draw_segmentation_masks
 
 from kit.ground.drawing import BLACK, class_colour
+from kit.ground.errors import UserError
 from kit.masks.predictions import ALPHA, STRIP, WRONG, MaskPredictions, background_class, draw_masks
 
 NAMES = ["sky", "road", "car"]
@@ -102,3 +105,21 @@ def test_pictures_equal_those_of_torchvision():
     masks = torch.stack([classes == k for k in (0, 1, 2, 255)])
     expected = draw_segmentation_masks(image, masks, alpha=ALPHA, colors=colours)
     assert torch.equal(draw_masks(image, NAMES, classes)[:, : STRIP + 44], expected)
+
+
+@pytest.mark.parametrize("name", ["masks/0.png", "masks/val/0.png", "masks/classes.txt"])
+def test_annotated_masks_are_not_overwritten(name):
+    file = Path("data", name)
+    file.parent.mkdir(parents=True)
+    file.write_text("sky\nroad\ncar\n")
+    with pytest.raises(UserError, match=r"data/masks has masks or classes that .*; choose another folder with --out"):
+        MaskPredictions(Path("data"), NAMES)
+    assert file.read_text() == "sky\nroad\ncar\n" and len(list(Path("data").rglob("*.*"))) == 1
+
+
+def test_predicted_masks_are_overwritten():
+    for value in (1, 2):
+        MaskPredictions(Path(), NAMES, pictures=False).write_files(Path("0.jpg"), "0", mask(value))
+    assert Image.open("masks/0.png").getextrema() == (0, 2)
+    with pytest.raises(UserError, match="choose another folder"):
+        MaskPredictions(Path(), [*NAMES, "tree"])

@@ -137,7 +137,9 @@ def margin_of_error(shares: Tensor, seed: int = 0) -> float:
     return (high - low) / 2
 
 
-MAX_CHANGES = 3  # with more changes at a time, it would be unclear which one helped
+# The largest number of suggested changes to the config or the net. More images may be suggested, too. With more changes
+# at a time, it would be unclear which one helped.
+MAX_CHANGES = 3
 # Arguments of tasks and nets that reduce overfitting, with a common value for each.
 REGULARIZERS = {"net.dropout": 0.3, "net.drop_rate": 0.3, "net.drop_path_rate": 0.1, "label_smoothing": 0.1}
 
