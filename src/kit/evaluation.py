@@ -23,8 +23,8 @@ NUM_SHOWN = 10  # a metric is shown for this many classes with the lowest values
 class Evaluation(ABC):
     """Store an entry of a few numbers for each sample of a split, and compute all metrics from the entries.
 
-    A subclass defines `entries` and `compute`. A verdict also needs `score_name` and `shares`. The other methods have
-    defaults.
+    A subclass defines `entries` and `compute`. A verdict also needs `score_name` and `score_terms`. The other methods
+    have defaults.
 
     Args:
         class_names: the names of the classes.
@@ -115,14 +115,14 @@ class Evaluation(ABC):
         """Return the metric that `score_name` names, or NaN if it has no value."""
         return self.compute().get(self.score_name or "", float("nan"))
 
-    def shares(self) -> Tensor:
+    def score_terms(self) -> Tensor:
         """Return the contribution of each sample to the score, Float[N 2 K]: K numerators and K denominators.
 
         The score is the mean of K ratios: the summed numerators divided by the summed denominators. For accuracy, K is
         1, a numerator is 1 if the sample is right (else 0), and a denominator is 1. For mean IoU, K is the number of
         classes, a numerator is an intersection, and a denominator is a union.
         """
-        raise NotImplementedError(f"{type(self).__name__} does not define shares()")
+        raise NotImplementedError(f"{type(self).__name__} does not define score_terms()")
 
     def badness(self) -> tuple[str, Tensor] | None:
         """Return the name of a measure and its value for each sample, Float[N] in the order of `keys`; higher is worse.

@@ -31,7 +31,7 @@ class Task(L.LightningModule):
             `underfits` only if almost nothing was learned.
         Predictions: the class that writes predictions to files, see `kit.prediction.command.Predictions`.
         prediction_options: defaults for arguments of `Predictions` that depend on the model, such as a threshold.
-        measured: the evaluation of the latest validation or test.
+        latest_evaluation: the evaluation of the latest validation or test.
         rates: the learning rates of some parameters, by the parameter's name, as fractions of the optimizer's learning
             rate. `FineTuning` sets them.
     """
@@ -43,7 +43,7 @@ class Task(L.LightningModule):
     has_known_maximum: bool = True
     Predictions: ClassVar[type | None] = None
     prediction_options: Mapping[str, Any] = MappingProxyType({})
-    measured: Evaluation | None = None
+    latest_evaluation: Evaluation | None = None
     rates: Mapping[str, float] = MappingProxyType({})
 
     def has(self, method: str) -> bool:
@@ -96,10 +96,10 @@ class Task(L.LightningModule):
         raise NotImplementedError(f"{type(self).__name__} does not define evaluation(split)")
 
     def on_validation_epoch_start(self) -> None:
-        self.measured = self.evaluation("val")
+        self.latest_evaluation = self.evaluation("val")
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        self.measure(self.measured, batch)
+        self.measure(self.latest_evaluation, batch)
 
     test_step = validation_step
 
@@ -107,7 +107,7 @@ class Task(L.LightningModule):
         self.report("val")
 
     def on_test_epoch_start(self) -> None:
-        self.measured = self.evaluation("test")
+        self.latest_evaluation = self.evaluation("test")
 
     def on_test_epoch_end(self) -> None:
         self.report("test")
@@ -118,8 +118,8 @@ class Task(L.LightningModule):
             evaluation.update(batch.keys, self.evaluate(batch), batch.targets)
 
     def report(self, split: str) -> None:
-        """Log the metrics of `measured`. Validations during training leave out the metrics of each class."""
-        evaluation: Any = self.measured
+        """Log the metrics of `latest_evaluation`. Validations during training leave out the metrics of each class."""
+        evaluation: Any = self.latest_evaluation
         evaluation.gather()
         is_fit = split == "val" and self.trainer.state.fn == "fit"
         values = evaluation.compute(by_class=not is_fit)
@@ -132,13 +132,13 @@ class Task(L.LightningModule):
 
     # Using the trained model
 
-    def predict(self, images: Tensor, sizes: Sizes, content_sizes: Sizes) -> list[Any]:
+    def predict(self, images: Tensor, sizes: Sizes, unpadded_sizes: Sizes) -> list[Any]:
         """Return the prediction for each image, on the CPU and in the coordinates of the original image.
 
         Args:
             images: Float[B C H W], normalised.
             sizes: (height, width) of each original image.
-            content_sizes: (height, width) of the top left part of each padded image that the original fills.
+            unpadded_sizes: (height, width) of the top left part of each padded image that the original fills.
         """
         raise NotImplementedError(f"{type(self).__name__} takes no images")
 
@@ -175,7 +175,7 @@ class ExportedModule(nn.Module):
 
     - `images`, Float[B C H W], normalised,
     - `size`, (height, width) of the original images, and
-    - `content_size`, (height, width) of the top left part of `images` that the originals fill.
+    - `unpadded_size`, (height, width) of the top left part of `images` that the originals fill.
 
     If the task generates images, the subclass also defines `inputs`, `example` and `expected`. `forward` then takes the
     tensors that `inputs` names, and no images.
@@ -233,7 +233,7 @@ class _Adapter:
     There is no `Evaluation`, since the module has its own validation and test steps.
     """
 
-    measured = None  # even if the module has an attribute of this name
+    latest_evaluation = None  # even if the module has an attribute of this name
 
     def __init__(self, module: L.LightningModule) -> None:
         self.module = module

@@ -56,7 +56,7 @@ def all_results(evaluation: Evaluation) -> dict:
     return {
         "keys": evaluation.keys.tolist(),
         "metrics": evaluation.compute(by_class=True),
-        "shares": evaluation.shares().tolist(),
+        "shares": evaluation.score_terms().tolist(),
         name: badness.tolist(),
         "charts": repr(evaluation.charts()),
     }

@@ -78,7 +78,7 @@ class BoxEvaluation(Evaluation):
             rank_zero_warn(f"map cannot reach 1: an image has {max_boxes} boxes of one class, but {why}")
         return compute_metrics(self.once(self._summary), self.class_names, by_class)
 
-    def shares(self) -> Tensor:
+    def score_terms(self) -> Tensor:
         """Return the average precision of each image as numerator and 1 as denominator, Float[N 2 1].
 
         Both are 0 for an image without boxes. `margin_of_error` draws resamples of them. Their mean is not exactly

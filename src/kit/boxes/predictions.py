@@ -20,18 +20,18 @@ from kit.task import ExportedModule
 SCORE_MARGIN = 0.01  # a box may be missing in one output if its score is this close to the net's threshold
 
 
-def to_original(detected: Mapping[str, Tensor], size: Sequence[Any], content_size: Sequence[Any]) -> dict[str, Tensor]:
+def to_original(detected: Mapping[str, Tensor], size: Sequence[Any], unpadded_size: Sequence[Any]) -> dict[str, Tensor]:
     """Convert detections to pixels of the original image, clip them to it, and drop detections in the padding.
 
     Args:
         detected: `boxes` Float[N 4] XYXY, `scores` Float[N] and `labels` Long[N].
         size: the height and width of the original image: numbers, or scalar tensors while a graph is recorded.
-        content_size: the height and width of the top left part of the net's input that the original fills.
+        unpadded_size: the height and width of the top left part of the net's input that the original fills.
 
     Returns:
         the remaining detections, in the form of `detected`.
     """
-    original, content = (torch.stack([*map(torch.as_tensor, sides)]).double() for sides in (size, content_size))
+    original, content = (torch.stack([*map(torch.as_tensor, sides)]).double() for sides in (size, unpadded_size))
     boxes = detected["boxes"].float()
     factor, limit = (original / content).flip(0).to(boxes), original.flip(0).to(boxes)  # x and y
     corners = boxes.view(-1, 2, 2) * factor  # [N, top left and bottom right, x and y]
@@ -115,10 +115,12 @@ class ExportedDetector(ExportedModule):
     )
     counted = "boxes"
 
-    def forward(self, images: Tensor, size: Sequence[Any], content_size: Sequence[Any]) -> tuple[Tensor, ...]:
+    def forward(self, images: Tensor, size: Sequence[Any], unpadded_size: Sequence[Any]) -> tuple[Tensor, ...]:
         (detected,) = self.net(images)
         order = detected["scores"].argsort(descending=True)
-        detected = to_original({key: detected[key][order] for key in ("boxes", "scores", "labels")}, size, content_size)
+        detected = to_original(
+            {key: detected[key][order] for key in ("boxes", "scores", "labels")}, size, unpadded_size
+        )
         return detected["boxes"], detected["scores"], detected["labels"]
 
     def count(self, predicted: Mapping[str, Tensor]) -> int:

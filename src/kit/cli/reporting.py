@@ -60,7 +60,7 @@ def _report_again(folder: Path, options: list[str]) -> None:
         return
     with doing("writing the report"):
         notes = reading.summary(data.left_out) if isinstance(data, ImageDataModule) else []
-        metrics_report.report(metrics, {}, None, notes, evaluation=as_task(cli.model).measured)
+        metrics_report.report(metrics, {}, None, notes, evaluation=as_task(cli.model).latest_evaluation)
         run_values = {key: value for key, value in run.results.items() if value is not None}
         if cli.reads_other_root:
             notes = [*notes, f"measured on {data.root}, and not on the run's own data"]

@@ -126,7 +126,7 @@ def _train(cli: CLI, ckpt_path: Path | None, args: list[str]) -> None:
         if notes := reading.summary(left_out):
             run_values["left_out_images"] = sum(map(len, left_out.values()))
         conclusion = overfitting.conclusion(trainer, model)
-        text = report(metrics or {}, run_values, folder, notes, conclusion, as_task(model).measured)
+        text = report(metrics or {}, run_values, folder, notes, conclusion, as_task(model).latest_evaluation)
         cli.report_page.write(folder, metrics or {}, run_values, conclusion, notes)
         if cli.config_init.dashboard.enabled:
             log_report(text, conclusion, trainer)
@@ -171,7 +171,7 @@ def test(args: list[str]) -> None:
         metrics = evaluate(cli)
     if cli.trainer.is_global_zero and metrics is not None:
         notes = reading.summary(_left_out_files(cli.datamodule))
-        report(metrics, {}, None, notes, evaluation=as_task(cli.model).measured)
+        report(metrics, {}, None, notes, evaluation=as_task(cli.model).latest_evaluation)
         require_measured(metrics)
 
 

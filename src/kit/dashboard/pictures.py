@@ -108,21 +108,21 @@ def sample_pictures(task: Any, data: ImageDataModule, max_count: int, split: str
 
 def chart_pictures(task: Any) -> Iterator[tuple[str, Tensor]]:
     """Yield the name and the picture of each chart of the latest evaluation, uint8 [3 H W]."""
-    for name, chart in task.measured.charts().items() if task.measured else ():
+    for name, chart in task.latest_evaluation.charts().items() if task.latest_evaluation else ():
         yield name, draw_chart(chart)
 
 
 def worst_samples(task: Any, data: ImageDataModule, max_count: int, split: str = "val") -> list[Sample]:
-    """Return the worst samples of the evaluation `task.measured`, worst first, by `Evaluation.badness`.
+    """Return the worst samples of the evaluation `task.latest_evaluation`, worst first, by `Evaluation.badness`.
 
     The caption of a sample is its file, and the name and the value of the measure.
     """
-    badness = task.measured.badness() if task.measured else None
+    badness = task.latest_evaluation.badness() if task.latest_evaluation else None
     if not badness:
         return []
     name, values = badness
     worst = values.argsort(descending=True, stable=True)[:max_count]
-    keys = task.measured.keys[worst]
+    keys = task.latest_evaluation.keys[worst]
     files = ["/".join(Path(file).parts[-2:]) for file in data.files(keys, split)]
     samples = zip(predict_samples(task, data, keys.tolist(), split), files, values[worst], strict=True)
     return [sample._replace(caption=(file, f"{name} {value:.2f}")) for sample, file, value in samples]

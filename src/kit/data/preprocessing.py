@@ -84,7 +84,7 @@ class Preprocessing:
                 raise UserError(f"an image is {image.dtype} {list(image.shape)}, but must be {expected}")
             size = int(image.shape[1]), int(image.shape[2])
             if len(image) == self.channels:
-                return decode.pad(decode.resize(image.cpu(), self.content_size(size)), self.size or size), size
+                return decode.pad(decode.resize(image.cpu(), self.unpadded_size(size)), self.size or size), size
             image = to_pil_image(image.cpu(), decode.MODES[len(image)])
         if self.channels not in decode.MODES:
             raise UserError(f"images of {self.channels} channels must be given as tensors, uint8 [C, H, W]")
@@ -98,10 +98,10 @@ class Preprocessing:
         name = Path(getattr(image, "filename", "") or "a PIL image")
         with decode.broken_file_errors(name), decode.require_shades(image):
             size = decode.upright_size(image)
-            pixels = decode.to_tensor(image, self.channels, self.content_size(size), self.levels)
+            pixels = decode.to_tensor(image, self.channels, self.unpadded_size(size), self.levels)
             return decode.pad(pixels, self.size or size), size
 
-    def content_size(self, size: tuple[int, int]) -> tuple[int, int]:
+    def unpadded_size(self, size: tuple[int, int]) -> tuple[int, int]:
         """Return the height and width that an image of height and width `size` is resized to, before it is padded."""
         return decode.fitted_size(size, self.size) if self.size and self.keep_aspect else self.size or size
 

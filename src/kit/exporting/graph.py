@@ -110,12 +110,12 @@ class Graph(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         pixels = images.permute(0, 3, 1, 2)
         size: Size = (images.shape[1], images.shape[2])
-        content_size = size  # the size of the resized image, before padding
+        unpadded_size = size  # the size of the resized image, before padding
         if self.canvas is not None:
-            content_size = traced_fitted_size(size, self.canvas) if self.keep_aspect else self.canvas
-            sides = torch.stack([torch.as_tensor(side) for side in content_size])
+            unpadded_size = traced_fitted_size(size, self.canvas) if self.keep_aspect else self.canvas
+            sides = torch.stack([torch.as_tensor(side) for side in unpadded_size])
             pixels = ResizeAndPad.apply(pixels, sides, self.canvas)
-        return self.exported(pixels.float() * self.scale + self.shift, size, content_size)
+        return self.exported(pixels.float() * self.scale + self.shift, size, unpadded_size)
 
 
 def traced_fitted_size(size: Size, canvas: tuple[int, int]) -> Size:
@@ -129,25 +129,25 @@ def traced_fitted_size(size: Size, canvas: tuple[int, int]) -> Size:
 class ResizeAndPad(torch.autograd.Function):
     """Resize images, uint8 [B C H W], and pad them at the right and bottom.
 
-    `content_size`, Long[2], is the height and width before padding, and `canvas` the height and width after padding.
+    `unpadded_size`, Long[2], is the height and width before padding, and `canvas` the height and width after padding.
     ONNX's antialiased `Resize` on uint8, with `exclude_outside`, resizes as PIL and torch do. Rounding in onnxruntime
     changes pixels by at most 2.
     """
 
     @staticmethod
-    def forward(ctx: Any, pixels: Tensor, content_size: Tensor, canvas: tuple[int, int]) -> Tensor:
-        height, width = content_size.tolist()
+    def forward(ctx: Any, pixels: Tensor, unpadded_size: Tensor, canvas: tuple[int, int]) -> Tensor:
+        height, width = unpadded_size.tolist()
         return torch.stack([pad(resize(image, (height, width)), canvas) for image in pixels])
 
     @staticmethod
-    def symbolic(g: Any, pixels: Any, content_size: Any, canvas: tuple[int, int]) -> Any:
+    def symbolic(g: Any, pixels: Any, unpadded_size: Any, canvas: tuple[int, int]) -> Any:
         def constant(values: Any, dtype: torch.dtype = torch.long) -> Any:
             return g.op("Constant", value_t=torch.tensor(values, dtype=dtype))
 
-        size = g.op("Concat", g.op("Shape", pixels, start_i=0, end_i=2), content_size, axis_i=0)
+        size = g.op("Concat", g.op("Shape", pixels, start_i=0, end_i=2), unpadded_size, axis_i=0)
         none = constant([], torch.float)
         resized = g.op("Resize", pixels, none, none, size, mode_s="linear", antialias_i=1, exclude_outside_i=1)
-        padding = g.op("Concat", constant([0] * 6), g.op("Sub", constant(canvas), content_size), axis_i=0)
+        padding = g.op("Concat", constant([0] * 6), g.op("Sub", constant(canvas), unpadded_size), axis_i=0)
         return g.op("Pad", resized, padding, constant(PADDING, torch.uint8))
 
 

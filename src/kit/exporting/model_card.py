@@ -111,7 +111,7 @@ def write_card(
         metrics=worst_and_best(metrics),
         split=split,
         max_box_images=MAX_BOX_IMAGES,
-        intervals=_interval(task.measured, split, metrics),
+        intervals=_interval(task.latest_evaluation, split, metrics),
         verdict=conclusion.partition("\n")[0],
     )
     write_text(folder / "README.md", page)
@@ -173,5 +173,5 @@ def _interval(measured: Evaluation | None, split: str, metrics: Metrics) -> dict
         return {}
     if measured.score_name == "map" and len(measured) > MAX_BOX_IMAGES:
         return {key: ""}
-    margin = margin_of_error(measured.shares())
+    margin = margin_of_error(measured.score_terms())
     return {key: f"{max(0.0, value - margin):.4f} to {min(1.0, value + margin):.4f}"}

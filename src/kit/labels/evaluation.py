@@ -59,7 +59,7 @@ class LabelEvaluation(Evaluation):
         has_nan = bool(self.rows[:, 4].isnan().any())
         return dict.fromkeys(values, float("nan")) if has_nan else values
 
-    def shares(self) -> Tensor:
+    def score_terms(self) -> Tensor:
         predicted, targets = self._classes()
         correct = (predicted == targets).double()
         return torch.stack([correct, torch.ones_like(correct)], 1)[..., None]
@@ -146,7 +146,7 @@ class MultiLabelEvaluation(Evaluation):
             return {}
         values = {"loss": float(self._losses().double().mean())}
         precision = average_precision(self.once(self._ranking))
-        f1 = torch.div(*self.shares().sum(0))  # NaN for a class without positive samples
+        f1 = torch.div(*self.score_terms().sum(0))  # NaN for a class without positive samples
         if precision.isfinite().any():
             values |= {"map": float(precision.nanmean()), "f1": float(f1.nanmean())}
         if by_class:
@@ -159,7 +159,7 @@ class MultiLabelEvaluation(Evaluation):
         has_nan = bool(self.rows.isnan().any())
         return dict.fromkeys(values, float("nan")) if has_nan else values
 
-    def shares(self) -> Tensor:
+    def score_terms(self) -> Tensor:
         """Return 2 TP and 2 TP + FP + FN of each sample and class, Float[N 2 K]; 0 for a class that no sample has."""
         logits, targets = self._logits_and_targets()
         predicted, targets = logits.double().sigmoid() >= self.thresholds, targets > 0.5

@@ -112,7 +112,7 @@ class ExportedClassifier(ExportedModule):
     difference_name = "largest difference of a probability"
     tolerance = 0.005
 
-    def forward(self, images: Tensor, size: tuple[Any, Any], content_size: tuple[Any, Any]) -> tuple[Tensor]:
+    def forward(self, images: Tensor, size: tuple[Any, Any], unpadded_size: tuple[Any, Any]) -> tuple[Tensor]:
         return (self.net(images).float().softmax(1),)
 
     def difference(self, outputs: Mapping[str, Tensor], predicted: Classification | MultiLabelClassification) -> float:
@@ -128,7 +128,7 @@ class ExportedMultiLabelClassifier(ExportedClassifier):
         super().__init__(net)
         self.metadata = {"thresholds": list(thresholds)}
 
-    def forward(self, images: Tensor, size: tuple[Any, Any], content_size: tuple[Any, Any]) -> tuple[Tensor]:
+    def forward(self, images: Tensor, size: tuple[Any, Any], unpadded_size: tuple[Any, Any]) -> tuple[Tensor]:
         return (self.net(images).float().sigmoid(),)
 
 

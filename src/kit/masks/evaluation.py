@@ -63,7 +63,7 @@ class MaskEvaluation(Evaluation):
         values |= {f"iou/{name}": value for name, value in pairs if value == value}  # not NaN
         return dict.fromkeys(values, math.nan) if math.isnan(values["loss"]) else values
 
-    def shares(self) -> Tensor:
+    def score_terms(self) -> Tensor:
         return self.once(self._overlaps)[:, :2].double()
 
     def class_counts(self) -> tuple[str, Tensor]:

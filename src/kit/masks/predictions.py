@@ -121,8 +121,8 @@ class ExportedSegmenter(ExportedModule):
     difference_name = "largest share of an image's pixels whose class differs"
     tolerance = 0.001
 
-    def forward(self, images: Tensor, size: tuple[Any, Any], content_size: tuple[Any, Any]) -> tuple[Tensor]:
-        logits = self.net(images)[:, :, : content_size[0], : content_size[1]].float()
+    def forward(self, images: Tensor, size: tuple[Any, Any], unpadded_size: tuple[Any, Any]) -> tuple[Tensor]:
+        logits = self.net(images)[:, :, : unpadded_size[0], : unpadded_size[1]].float()
         # Resize even if the sizes are equal: the recorded graph must also fit images with other sizes.
         return (F.interpolate(logits, size, mode="bilinear", align_corners=False).argmax(1).to(torch.uint8),)
 

@@ -143,4 +143,4 @@ class Predictor:
     @torch.inference_mode()
     def _predict_at_once(self, pixels: Tensor, sizes: list[tuple[int, int]]) -> list[Any]:
         images = self.preprocessing.normalise(pixels.to(self.task.device))
-        return self.task.predict(images, sizes, [self.preprocessing.content_size(size) for size in sizes])
+        return self.task.predict(images, sizes, [self.preprocessing.unpadded_size(size) for size in sizes])

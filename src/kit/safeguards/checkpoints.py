@@ -126,10 +126,10 @@ def head_tolerance(pl_module: L.LightningModule, monitor: str) -> float:
 
     Return 0 if the monitored metric is not the score of the evaluation.
     """
-    measured = as_task(pl_module).measured
+    measured = as_task(pl_module).latest_evaluation
     if measured is None or measured.score_name is None or monitor != f"val/{measured.score_name}":
         return 0.0
-    standard_error = margin_of_error(measured.shares()) / 1.96
+    standard_error = margin_of_error(measured.score_terms()) / 1.96
     return min(standard_error, HEAD_TOLERANCE)
 
 

@@ -44,7 +44,7 @@ def report_samples(task: Any, split: str) -> None:
         return
     results_and_picture = None
     if task.trainer.is_global_zero:  # only one process trains the judge
-        images = data.images(split, task.measured.keys.tolist())
+        images = data.images(split, task.latest_evaluation.keys.tolist())
         results_and_picture = compare(task, *images, *data.images("train", range(len(data.samples["train"]))))
     results, picture = task.trainer.strategy.broadcast(results_and_picture)
     task.log_dict({f"{split}/{key}": value for key, value in results.items()})

@@ -27,7 +27,7 @@ class FlowEvaluation(Evaluation):
         square, error = self.rows.double().mean(0).tolist()
         return {"loss": error, "explained": max(1 - error / square, 0.0)}  # in this order, NaN stays NaN
 
-    def shares(self) -> Tensor:
+    def score_terms(self) -> Tensor:
         square, error = self.rows.double().unbind(1)
         return torch.stack([square - error, square], 1)[..., None]
 

@@ -192,5 +192,5 @@ class ExportedStylizer(ExportedImages):
     task = "style"
     outputs: ClassVar = {"pictures": {0: "batch", 1: "height", 2: "width"}}
 
-    def forward(self, images: Tensor, size: tuple[Any, Any], content_size: tuple[Any, Any]) -> tuple[Tensor]:
+    def forward(self, images: Tensor, size: tuple[Any, Any], unpadded_size: tuple[Any, Any]) -> tuple[Tensor]:
         return (to_uint8(self.net(images).float()).permute(0, 2, 3, 1),)

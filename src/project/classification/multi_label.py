@@ -51,14 +51,14 @@ class MultiLabelClassifier(Classifier):
 
     def on_validation_epoch_end(self) -> None:
         super().on_validation_epoch_end()
-        self.thresholds.copy_(self.measured.thresholds)
+        self.thresholds.copy_(self.latest_evaluation.thresholds)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         # Save the thresholds that the latest validation has chosen. `EMA` would save an average of this buffer.
-        thresholds = self.measured.thresholds if self.measured else self.thresholds
+        thresholds = self.latest_evaluation.thresholds if self.latest_evaluation else self.thresholds
         checkpoint["state_dict"]["thresholds"] = thresholds.to(self.thresholds)
 
-    def predict(self, images: Tensor, sizes: Sizes, content_sizes: Sizes) -> list[MultiLabelClassification]:
+    def predict(self, images: Tensor, sizes: Sizes, unpadded_sizes: Sizes) -> list[MultiLabelClassification]:
         """Find the labels of images, Float[B C H W]. The sizes are not used."""
         probabilities = self(images).float().sigmoid()
         is_predicted = (probabilities >= self.thresholds).cpu()

@@ -117,7 +117,7 @@ class Classifier(Task):
     def evaluation(self, split: str) -> LabelEvaluation:
         return LabelEvaluation(self.class_names)
 
-    def predict(self, images: Tensor, sizes: Sizes, content_sizes: Sizes) -> list[Classification]:
+    def predict(self, images: Tensor, sizes: Sizes, unpadded_sizes: Sizes) -> list[Classification]:
         """Classify images, Float[B C H W]. The sizes are not used."""
         probabilities = self(images).float().softmax(1).cpu()
         highest, classes = probabilities.max(1)

@@ -120,27 +120,27 @@ class Detector(Task):
 
     def on_validation_epoch_end(self) -> None:
         super().on_validation_epoch_end()
-        self.threshold.fill_(self.measured.threshold)
+        self.threshold.fill_(self.latest_evaluation.threshold)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         # Save the threshold that the latest validation has chosen. `EMA` would save an average of this buffer.
-        threshold = self.measured.threshold if self.measured else self.threshold
+        threshold = self.latest_evaluation.threshold if self.latest_evaluation else self.threshold
         checkpoint["state_dict"]["threshold"] = torch.as_tensor(threshold).to(self.threshold)
 
     @property
     def prediction_options(self) -> dict[str, Any]:
         return {"score": float(self.threshold)}
 
-    def predict(self, images: Tensor, sizes: Sizes, content_sizes: Sizes) -> list[dict[str, Tensor]]:
+    def predict(self, images: Tensor, sizes: Sizes, unpadded_sizes: Sizes) -> list[dict[str, Tensor]]:
         """Detect objects, highest score first. Boxes are in pixels of the original images. See `Task.predict`.
 
         Returns:
             a dict for each image, on the CPU: `boxes` Float[N 4] XYXY, `scores` Float[N], `labels` Long[N] from 1 to K.
         """
         predictions = []
-        for detected, size, content_size in zip(self(images), sizes, content_sizes, strict=True):
+        for detected, size, unpadded_size in zip(self(images), sizes, unpadded_sizes, strict=True):
             order = detected["scores"].argsort(descending=True, stable=True)
-            original = to_original({key: value[order] for key, value in detected.items()}, size, content_size)
+            original = to_original({key: value[order] for key, value in detected.items()}, size, unpadded_size)
             predictions.append({key: value.cpu() for key, value in original.items()})
         return predictions
 
@@ -158,7 +158,7 @@ class Detector(Task):
     def draw(
         self, image: Tensor, predicted: dict[str, Tensor] | None = None, target: dict[str, Tensor] | None = None
     ) -> Tensor:
-        threshold = self.measured.threshold if self.measured else float(self.threshold)
+        threshold = self.latest_evaluation.threshold if self.latest_evaluation else float(self.threshold)
         return draw_boxes(image, self.class_names, predicted, target, threshold)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:

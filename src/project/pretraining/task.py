@@ -155,8 +155,8 @@ class Pretrainer(Task):
 
     def report(self, split: str) -> None:
         super().report(split)
-        rank = self.measured.compute().get("effective_rank")
-        if rank is None or math.isnan(rank) or len(self.measured) < MIN_IMAGES or self.trainer.sanity_checking:
+        rank = self.latest_evaluation.compute().get("effective_rank")
+        if rank is None or math.isnan(rank) or len(self.latest_evaluation) < MIN_IMAGES or self.trainer.sanity_checking:
             return
         if message := collapse_message(rank, self.highest_rank):
             rank_zero_only(print)(f"pretraining: {message}", flush=True)

@@ -103,9 +103,9 @@ class Segmenter(Task):
     def evaluation(self, split: str) -> MaskEvaluation:
         return MaskEvaluation(self.class_names)
 
-    def predict(self, images: Tensor, sizes: Sizes, content_sizes: Sizes) -> list[Tensor]:
+    def predict(self, images: Tensor, sizes: Sizes, unpadded_sizes: Sizes) -> list[Tensor]:
         """Return the class of each pixel of the original images, uint8 [H W] each, on the CPU."""
-        rows = zip(self(images), sizes, content_sizes, strict=True)
+        rows = zip(self(images), sizes, unpadded_sizes, strict=True)
         return [predicted_classes(logits[:, :height, :width], size).cpu() for logits, size, (height, width) in rows]
 
     def exported(self) -> ExportedSegmenter:

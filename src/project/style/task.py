@@ -126,7 +126,7 @@ class Stylizer(Task):
     def evaluation(self, split: str) -> StyleEvaluation:
         return StyleEvaluation(dict(zip(LOSSES, self.weights, strict=True)))
 
-    def predict(self, images: Tensor, sizes: Sizes, content_sizes: Sizes) -> list[Tensor]:
+    def predict(self, images: Tensor, sizes: Sizes, unpadded_sizes: Sizes) -> list[Tensor]:
         """Paint images, Float[B C H W], as uint8 [C H W] each, on the CPU. The sizes are not used."""
         return list(to_uint8(self(images).float()).cpu())
 

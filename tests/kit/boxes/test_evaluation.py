@@ -103,7 +103,7 @@ def test_metrics_equal_those_of_coco_in_any_order():
 def test_to_original_undoes_fitting():
     """100x200 was fitted into 40x60 as 30x60; what lies below row 30 is padding."""
     found = detected([[3, 6, 33, 30], [50, 20, 80, 38], [0, 31, 9, 40]], [0.9, 0.8, 0.7], [1, 2, 3])
-    back = to_original(found, (100, 200), content_size=(30, 60))
+    back = to_original(found, (100, 200), unpadded_size=(30, 60))
     assert torch.allclose(back["boxes"], torch.tensor([[10.0, 20, 110, 100], [500 / 3, 200 / 3, 200, 100]]))
     assert back["labels"].tolist() == [1, 2] and len(back["scores"]) == 2
 
@@ -146,7 +146,9 @@ def test_perfect_detections_of_many_objects_score_1():
     values = evaluated.compute(by_class=True)
     assert values["map"] == values["map_50"] == values["map/a"] == evaluated.score() == 1
     assert (
-        precision_by_image([ImageBoxes(found, truth)], 3, 200).tolist() == [1] == evaluated.shares()[:, 0, 0].tolist()
+        precision_by_image([ImageBoxes(found, truth)], 3, 200).tolist()
+        == [1]
+        == evaluated.score_terms()[:, 0, 0].tolist()
     )
 
 

@@ -180,8 +180,8 @@ def test_captions_of_worst_samples_have_files_and_badness(monkeypatch):
     monkeypatch.setattr(pictures, "predict_samples", lambda *args: [pictures.Sample(key, None) for key in args[2]])
     task = SimpleNamespace(measured=tiny_task.Rightness(["dark", "grey", "light"]))
     logits, targets = torch.eye(3)[[0, 2, 2]], torch.tensor([1, 2, 0])
-    task.measured.update(torch.tensor([4, 7]), logits[:2], targets[:2])
-    task.measured.update(torch.tensor([9]), logits[2:], targets[2:])
+    task.latest_evaluation.update(torch.tensor([4, 7]), logits[:2], targets[:2])
+    task.latest_evaluation.update(torch.tensor([9]), logits[2:], targets[2:])
     worst = pictures.worst_samples(task, data, 2)
     assert [(key, caption) for key, *_, caption in worst] == [
         (9, ("cat/9.png", "off by 2.00")),

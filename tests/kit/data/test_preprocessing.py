@@ -43,10 +43,10 @@ def test_image_keeps_its_size_without_image_size():
 
 def test_area_and_padding_of_a_fitted_image():
     kind = preprocessing(keep_aspect=True)
-    assert kind.content_size((40, 40)) == (20, 20) and kind.content_size((10, 60)) == (5, 30)
+    assert kind.unpadded_size((40, 40)) == (20, 20) and kind.unpadded_size((10, 60)) == (5, 30)
     pixels, _ = kind.read(Image.new("RGB", (40, 40)))
     assert pixels[:, :, :20].eq(0).all() and pixels[:, :, 20:].eq(PADDING).all()
-    assert preprocessing().content_size((40, 40)) == (20, 30)
+    assert preprocessing().unpadded_size((40, 40)) == (20, 30)
 
 
 def test_size_is_that_of_the_upright_image():

@@ -88,7 +88,7 @@ def test_interval_is_that_of_a_bootstrap(monkeypatch):
     right = torch.tensor([1.0] * 9 + [0.0] * 2, dtype=torch.double)
     shares = torch.stack([right, torch.ones_like(right)], 1)[..., None]
     monkeypatch.setattr(tiny_task.Rightness, "compute", lambda *_, **__: {"accuracy": 9 / 11})
-    monkeypatch.setattr(tiny_task.Rightness, "shares", lambda self: shares)
+    monkeypatch.setattr(tiny_task.Rightness, "score_terms", lambda self: shares)
     value, interval = tables(card())["test/accuracy"]
     low, high = (float(text) for text in interval.split(" to "))
     margin = margin_of_error(shares)

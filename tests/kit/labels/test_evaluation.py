@@ -1,6 +1,6 @@
 import pytest
 import torch
-from shares import score_of
+from score_terms import score_of
 from torch.nn import functional as F
 from torchmetrics.functional.classification import (
     multiclass_average_precision,
@@ -26,7 +26,7 @@ def evaluation(*batches: list[int]) -> LabelEvaluation:
 def test_metrics_score_and_shares_equal_manual_results():
     one = evaluation([0, 1, 2, 3, 4], [5, 6, 7])
     values = one.compute(by_class=True)
-    assert values["accuracy"] == 6 / 8 == one.score() == score_of(one.shares())
+    assert values["accuracy"] == 6 / 8 == one.score() == score_of(one.score_terms())
     assert values["accuracy/a"] == values["accuracy/b"] == 0.5 and values["accuracy/c"] == 1
     assert values["f1"] == pytest.approx((2 / 3 + 1 / 2 + 1 + 1 + 1 + 2 / 3) / 6)  # 2 TP / (2 TP + FP + FN)
     assert values["loss"] == pytest.approx(float(F.cross_entropy(LOGITS, TARGETS)))

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from shares import score_of
+from score_terms import score_of
 from torch.nn import functional as F
 from torchmetrics.functional.classification import multilabel_average_precision, multilabel_f1_score
 
@@ -30,7 +30,7 @@ def test_metrics_equal_manual_results():
     assert one.thresholds.tolist() == pytest.approx([(0.7 + 0.3) / 2, (0.4 + 0.2) / 2, 0.5])
     assert values["loss"] == pytest.approx(float(F.binary_cross_entropy(PROBABILITIES, TARGETS)))
     assert not {"map/c", "f1/c", "threshold/c"} & set(values) and values["threshold/b"] == pytest.approx(0.3)
-    assert score_of(one.shares()) == pytest.approx(one.score()) == pytest.approx(values["f1"])
+    assert score_of(one.score_terms()) == pytest.approx(one.score()) == pytest.approx(values["f1"])
     name, losses = one.badness()
     assert name == "loss" and losses.mean() == pytest.approx(values["loss"])
 

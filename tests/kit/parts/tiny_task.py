@@ -91,7 +91,7 @@ class Rightness(Evaluation):
         predicted, targets = self.rows.unbind(1)
         return {"accuracy": float((predicted == targets).double().mean())}
 
-    def shares(self):
+    def score_terms(self):
         predicted, targets = self.rows.unbind(1)
         right = (predicted == targets).double()
         return torch.stack([right, torch.ones_like(right)], 1)[..., None]
@@ -167,7 +167,7 @@ class Used(Judge):
 
     Predictions = Table
 
-    def predict(self, images, sizes, content_sizes):
+    def predict(self, images, sizes, unpadded_sizes):
         return [self.hparams.class_names[k] for k in self.net(images.flatten(1)).argmax(1)]
 
     @property
@@ -182,7 +182,7 @@ class Drawn(Judged):
         super().__init__(num_classes, in_channels, class_names, lr=lr)
         self.net = nn.Sequential(nn.BatchNorm1d(in_channels * 6 * 8), nn.Dropout(0.3), self.net)
 
-    def predict(self, images, sizes, content_sizes):
+    def predict(self, images, sizes, unpadded_sizes):
         return self.net(images.flatten(1)).argmax(1).tolist()
 
     def draw(self, image, predicted=None, target=None):
@@ -196,7 +196,7 @@ class Answer(ExportedModule):
     outputs: ClassVar = {"probabilities": {0: "batch"}}
     difference_name, tolerance = "difference of a probability", 1e-4
 
-    def forward(self, images, size, content_size):
+    def forward(self, images, size, unpadded_size):
         return (self.net(images.flatten(1)).softmax(1),)
 
     def difference(self, found, predicted):
@@ -209,7 +209,7 @@ class Answer(ExportedModule):
 class Carried(Used):
     """The same with what the verb `export` needs."""
 
-    def predict(self, images, sizes, content_sizes):
+    def predict(self, images, sizes, unpadded_sizes):
         return list(self.net(images.flatten(1)).softmax(1))
 
     def exported(self):

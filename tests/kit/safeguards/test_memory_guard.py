@@ -166,8 +166,8 @@ def test_evaluation_in_parts_has_the_outputs_of_the_whole_batch(capsys):
         task, guard = Short(evaluation, **DATA), MemoryGuard()
         _, _, trainer = trained(task, guard)
         trainer.test(task, datamodule=Doubles(batch_size=8, test=11), verbose=False)
-        assert task.measured.keys.tolist() == list(range(11))
-        found.append((float(trainer.callback_metrics["test/accuracy"]), task.measured.rows.tolist()))
+        assert task.latest_evaluation.keys.tolist() == list(range(11))
+        found.append((float(trainer.callback_metrics["test/accuracy"]), task.latest_evaluation.rows.tolist()))
     assert found[0] == found[1]
     assert limits(guard) == {"training": None, "evaluation": 2} and task.ceiling.failures == 2
     said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("memory_guard")]

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from shares import score_of
+from score_terms import score_of
 
 from kit.safeguards.overfitting.verdict import Scores, Verdict, advice, decide, margin_of_error
 

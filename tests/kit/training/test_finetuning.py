@@ -239,12 +239,12 @@ def test_later_checkpoint_replaces_the_head_unless_it_is_clearly_worse(images, a
     measured = SimpleNamespace(score_name="accuracy")
     trainer = SimpleNamespace(strategy=SimpleNamespace(reduce_boolean_decision=bool), global_step=0)
     trainer.lightning_module = Task()
-    trainer.lightning_module.measured = measured
+    trainer.lightning_module.latest_evaluation = measured
     checkpoint.mode = checkpoint._arguments[1]
     checkpoint.monitor = "val/accuracy"
     for step, accuracy in enumerate(accuracies):
         right = (torch.arange(images) < round(accuracy * images)).double()
-        measured.shares = lambda right=right: torch.stack([right, torch.ones_like(right)], 1)[..., None]
+        measured.score_terms = lambda right=right: torch.stack([right, torch.ones_like(right)], 1)[..., None]
         trainer.global_step = step
         if checkpoint.check_monitor_top_k(trainer, torch.tensor(accuracy)):
             kept = step

@@ -66,8 +66,8 @@ def test_score_is_the_average_precision():
     for some in (one, empty):
         task.test_step(some, 0)
     task.on_test_epoch_end()
-    assert task.measured.score() == values["test/map"]
-    assert task.measured.shares().shape == (6, 2, 1)
+    assert task.latest_evaluation.score() == values["test/map"]
+    assert task.latest_evaluation.score_terms().shape == (6, 2, 1)
     assert math.isnan(task.evaluation("val").score())
 
 
@@ -140,7 +140,7 @@ def test_best_threshold_is_kept_and_is_the_default_of_pictures(tiny_run, monkeyp
     truth = {"annotated": torch.tensor([[0.0, 0, 9, 9]]), "labels": torch.tensor([1]), "crowd": torch.tensor([False])}
     found = {"boxes": truth["annotated"], "scores": torch.tensor([0.75]), "labels": truth["labels"]}
     evaluation.update(torch.tensor([0]), [found], [truth])
-    task.measured = evaluation
+    task.latest_evaluation = evaluation
     task.draw(torch.zeros(3, 8, 9, dtype=torch.uint8))
     assert drawn == [0.25, 0.75]
     checkpoint = {"state_dict": {}}

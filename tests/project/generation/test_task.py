@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from refused import assert_refused
-from shares import score_of
+from score_terms import score_of
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from kit.cli import verbs
@@ -101,7 +101,7 @@ def test_score_is_the_explained_share():
     there, missed = torch.tensor([2.0, 1.0, 3.0]), torch.tensor([0.5, 0.25, 0.75])
     evaluation = generator().evaluation("val")
     evaluation.update(torch.arange(3), torch.stack([there, missed], 1), None)
-    assert evaluation.score() == pytest.approx(0.75) == score_of(evaluation.shares())
+    assert evaluation.score() == pytest.approx(0.75) == score_of(evaluation.score_terms())
 
 
 def test_samples_are_the_end_of_the_path():

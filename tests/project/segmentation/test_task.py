@@ -8,7 +8,7 @@ import pytest
 import torch
 import yaml
 from PIL import Image
-from shares import score_of
+from score_terms import score_of
 from torch.nn import functional as F
 
 from kit.cli import verbs
@@ -79,7 +79,7 @@ def test_score_is_the_mean_iou():
     for batch in batches:
         task.measure(evaluation, batch)
     wanted = logged(logits, targets, cut=4)["test/miou"]
-    assert len(evaluation) == 6 and evaluation.score() == pytest.approx(wanted) == score_of(evaluation.shares())
+    assert len(evaluation) == 6 and evaluation.score() == pytest.approx(wanted) == score_of(evaluation.score_terms())
 
 
 def test_nothing_is_measured_if_all_pixels_are_ignored():

@@ -73,7 +73,7 @@ class Overfitting(L.Callback):
         if not self._is_active(trainer):
             return
         epoch = trainer.current_epoch + bool(trainer.global_step)  # 0 before the first step
-        scores = Scores(epoch, *_score_and_margin(self._task.measured), *self._train_score)
+        scores = Scores(epoch, *_score_and_margin(self._task.latest_evaluation), *self._train_score)
         if math.isnan(scores.val):
             return
         self.history.append(scores)
@@ -144,4 +144,4 @@ def _score_and_margin(evaluation: Evaluation) -> tuple[float, float]:
     Both are NaN if the score is not finite.
     """
     score = evaluation.score()
-    return (score, margin_of_error(evaluation.shares())) if math.isfinite(score) else (math.nan, math.nan)
+    return (score, margin_of_error(evaluation.score_terms())) if math.isfinite(score) else (math.nan, math.nan)

@@ -110,28 +110,28 @@ def decide(history: Sequence[Scores], best: int, has_known_maximum: bool = True)
     return Verdict("too small to tell" if scores.gap_margin > GAP_THAT_MATTERS else "fits well", scores, scores)
 
 
-def margin_of_error(shares: Tensor, seed: int = 0) -> float:
+def margin_of_error(score_terms: Tensor, seed: int = 0) -> float:
     """Return a score's margin of error: half of the width of its 95 % interval, by a bootstrap (Efron 1979).
 
     If all of a few samples are predicted correctly, the bootstrap alone would give 0. Therefore, `PSEUDO_SAMPLES`
     correct samples and as many incorrect ones are added (Agresti and Coull 1998, "plus four").
 
     Args:
-        shares: the contribution of each sample to the score, Float[N 2 K], see `kit.evaluation.Evaluation.shares`.
+        score_terms: the contribution of each sample to the score, Float[N 2 K], see `kit.evaluation.Evaluation`.
         seed: the seed of the bootstrap.
 
     Returns:
         the margin of error, or NaN if no sample counts.
     """
-    shares = shares.double()
+    score_terms = score_terms.double()
     # A pseudo-sample has the mean of the denominators that are not 0: [PSEUDO_SAMPLES K].
-    mean = (shares[:, 1].sum(0) / (shares[:, 1] > 0).sum(0).clamp(min=1)).repeat(PSEUDO_SAMPLES, 1)
+    mean = (score_terms[:, 1].sum(0) / (score_terms[:, 1] > 0).sum(0).clamp(min=1)).repeat(PSEUDO_SAMPLES, 1)
     right, wrong = torch.stack([mean, mean], 1), torch.stack([torch.zeros_like(mean), mean], 1)
-    rows, counts = torch.cat([shares, right, wrong]).flatten(1).unique(dim=0, return_counts=True)  # [M 2*K], [M]
+    rows, counts = torch.cat([score_terms, right, wrong]).flatten(1).unique(dim=0, return_counts=True)  # [M 2*K], [M]
     # For each of R resamples, draw how often each of the M distinct rows occurs. This has the same distribution as
     # drawing the samples one by one, and is faster.
     draws = np.random.default_rng(seed).multinomial(int(counts.sum()), counts / counts.sum(), RESAMPLES)  # [R M]
-    sums = (torch.from_numpy(draws).double() @ rows).view(RESAMPLES, *shares.shape[1:])  # [R 2 K]
+    sums = (torch.from_numpy(draws).double() @ rows).view(RESAMPLES, *score_terms.shape[1:])  # [R 2 K]
     numerators, denominators = sums.unbind(1)
     low, high = (numerators / denominators).nanmean(1).nanquantile(torch.tensor([0.025, 0.975]).double()).tolist()
     return (high - low) / 2
