@@ -86,7 +86,7 @@ def test_wrong_task_is_refused_in_one_line(fit, repository, root):
     assert "\n" not in str(raised.value)
     rows = [f"{number}.png,{'ab'[number % 2]}" for number in range(8)]
     Path("photos/labels.csv").write_text("\n".join(["path,label", *rows]))
-    with pytest.raises(UserError, match=r"images have one label.*data\.several_labels"):
+    with pytest.raises(UserError, match=r"each image has one label.*data\.several_labels"):
         fit(*given(repository, root))
     Path("photos/labels.csv").write_text("\n".join(["path,label", *rows, "8.png,"]))
     run = fit(*given(repository, root), "--data.several_labels", "true", "--trainer.max_epochs", "1")

@@ -128,9 +128,9 @@ def test_each_layout_is_found(name):
     if name == "coco":
         (root / "annotations" / "captions_train2017.json").write_text("{}")
     data = MaskFolder(root=str(root), image_size="native")
-    assert len(data.source.files) == len(LAYOUTS[name])
-    assert next(iter(data.source.files)) == "train"
-    for split in data.source.files:
+    assert len(data.reader.files) == len(LAYOUTS[name])
+    assert next(iter(data.reader.files)) == "train"
+    for split in data.reader.files:
         samples = data.load_split(split)
         assert samples.read(0).shape == (4, 6, 8)
     assert list(data.annotation_faults()) == []
@@ -141,7 +141,7 @@ def test_ambiguous_layouts_are_refused():
     write([], "root/b.json")
     with pytest.raises(UserError, match=r"which of a\.json, b\.json is for train\?.* --data\.train FILE"):
         MaskFolder(root=str(root))
-    assert MaskFolder(root=str(root), train="b.json").source.files == {"train": root / "b.json"}
+    assert MaskFolder(root=str(root), train="b.json").reader.files == {"train": root / "b.json"}
     Path("empty").mkdir()
     with pytest.raises(UserError, match=r"no images with masks in empty.*_annotations\.coco\.json"):
         MaskFolder(root="empty")

@@ -213,7 +213,7 @@ def test_copies_with_different_masks_are_a_conflict(root):
 def test_invalid_size_in_coco_is_replaced_by_that_of_the_image(height):
     coco(change("images", height=height))
     data = MaskFolder(root="root", image_size="native")
-    assert data.load_split("train").read(1).shape == (4, 6, 8) and len(data.source.document("train").faults) <= 1
+    assert data.load_split("train").read(1).shape == (4, 6, 8) and len(data.reader.document("train").faults) <= 1
 
 
 def test_invalid_shape_is_reported():

@@ -234,7 +234,7 @@ def test_validation_images_without_boxes_cannot_choose_a_checkpoint(fit, reposit
     tiny.coco_parts(Path("d"), {"train": 4, "val": 2})
     tiny.coco(Path("d/annotations/instances_val2017.json"), [tiny.Picture("0.jpg", (22, 30), [], [])])
     config = str(repository / "configs" / "detection_bccd.yaml")
-    with pytest.raises(UserError, match="no validation image that was used has a box"):
+    with pytest.raises(UserError, match="none of the evaluated validation images has a box"):
         fit(
             "--config",
             config,
