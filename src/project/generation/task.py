@@ -75,6 +75,8 @@ class Generator(Task):
         self.num_samples, self.compiled = samples, compile
 
     def setup(self, stage: str) -> None:
+        if stage == "fit":
+            self.make_sampler()  # raises an error if `guidance` cannot be used
         if self.compiled:
             self.net.compile()
 
@@ -149,8 +151,15 @@ class Generator(Task):
         )
 
     def make_sampler(self, guidance: float | None = None, solver: Solver | None = None) -> Sampler:
-        """Return a sampler. By default, it has the guidance and the solver of this task."""
+        """Return a sampler. By default, it has the guidance and the solver of this task.
+
+        Raises:
+            UserError: there is guidance, but the net is not trained without classes.
+        """
         guidance = self.guidance if guidance is None else guidance
+        if guidance != 1 and not self.unlabelled:
+            remedy = "train with model.unlabelled above 0, or use guidance 1"
+            raise UserError(f"guidance {guidance} needs training images without their class: {remedy}")
         return Sampler(self, self.num_classes, solver or self.solver, guidance)
 
     def exported(self) -> ExportedGenerator:

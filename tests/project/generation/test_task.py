@@ -157,6 +157,15 @@ def test_invalid_arguments_are_refused():
         generator(samples=1)
 
 
+def test_guidance_of_a_net_that_always_sees_the_class_is_refused():
+    task = generator(unlabelled=0.0)
+    task.setup("fit")
+    with pytest.raises(UserError, match=r"guidance 2 needs .* model\.unlabelled above 0"):
+        task.make_sampler(2)
+    with pytest.raises(UserError, match=r"guidance 2 needs .* model\.unlabelled above 0"):
+        generator(unlabelled=0.0, guidance=2).setup("fit")  # before training
+
+
 def test_report_equals_a_later_test(fit, capsys):
     run = fit(*SHORT, "--trainer.max_epochs", "2")
     said = capsys.readouterr().out
