@@ -6,7 +6,7 @@ Otherwise a config of unknown origin could make the run write or delete any file
 import os
 import re
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
@@ -66,6 +66,29 @@ def remove_if_empty(folder: Path) -> None:
             if file.stat().st_size <= EVENTS_HEADER_BYTES:
                 file.unlink()
         folder.rmdir()
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold a lock on a run's folder, unless the system or the file system has no locks.
+
+    The lock ends with this process. Its child processes do not inherit it.
+
+    Raises:
+        UserError: another process holds the lock.
+    """
+    with ExitStack() as stack:
+        with suppress(ImportError, OSError):  # Windows has no `fcntl`
+            import fcntl
+
+            file = folder / ".lock"
+            stream = stack.enter_context(file.open("a"))
+            try:
+                fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except (BlockingIOError, PermissionError):
+                raise UserError(f"{folder} is being trained by another process; wait for its end, or stop it") from None
+            stack.callback(file.unlink, missing_ok=True)
+        yield
 
 
 def is_inside(path: Path | str, folder: Path | str) -> bool:

@@ -385,6 +385,20 @@ def test_signal_while_the_data_are_read_leaves_no_folder(monkeypatch):
     assert not list(Path("runs/stopped").iterdir())
 
 
+def test_run_that_another_process_trains_is_not_resumed(killed, whole):
+    run = killed("killed", 12, "training_step")
+    code = "import fcntl; file = open('.lock', 'a'); fcntl.lockf(file, fcntl.LOCK_EX); print(flush=True); input()"
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", code], cwd=run, **pipes) as other:
+        other.stdout.readline()
+        with pytest.raises(UserError, match="is being trained by another process"):
+            verbs.fit(["--resume", str(run)])
+        other.kill()
+    verbs.fit(["--resume", str(run)])
+    assert_same(whole, run)
+    assert not (run / ".lock").exists()
+
+
 def test_removed_folder_stops_the_run(monkeypatch):
     step = Restless.training_step
 
