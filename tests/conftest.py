@@ -12,13 +12,17 @@ from subprocess import CompletedProcess
 import numpy as np
 import pytest
 from filelock import FileLock
+from hypothesis import settings
 from PIL import Image
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.append(str(REPOSITORY / "tests" / "kit" / "parts"))
 RANKS = pytest.StashKey[Callable[..., CompletedProcess]]()
 os.environ["OMP_NUM_THREADS"] = "1"
+settings.register_profile("slow machines", deadline=None)
+settings.load_profile("slow machines")
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has what it starts in the background ignore Ctrl-C
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # `nohup` has its commands ignore it
 
 
 @pytest.fixture(autouse=True)
@@ -28,7 +32,7 @@ def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def parts_are_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As if whoever loads a run of theirs said `--trust`; in a process of its own he has to."""
+    """Trust the packages of the tests, as `--trust` does. A process that a test starts needs the option."""
     from kit.checkpoints import trust
 
     monkeypatch.setattr(trust, "PACKAGES", (*trust.PACKAGES, "tiny_task", "restless_task", "poison", "small_memory"))

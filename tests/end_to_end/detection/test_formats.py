@@ -78,7 +78,7 @@ def scenes(draw):
     return {"size": (height, width), "boxes": boxes, "names": names, "orientation": draw(st.integers(1, 8))}
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.lists(scenes(), min_size=1, max_size=3))
 def test_all_formats_give_the_same_samples(tiny, drawn):
     some = [tiny.Picture(name=f"{number}.jpg", **scene) for number, scene in enumerate(drawn)]

@@ -38,7 +38,7 @@ def flipped(value: int, bits: set[int]) -> int:
     return value ^ sum(1 << bit for bit in bits)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=4).flatmap(
         lambda seeds: st.lists(

@@ -51,7 +51,7 @@ def test_mask_is_not_shifted_by_half_a_pixel():
     assert inner.abs().max() <= 0.34 and abs(inner.mean()) < 0.1  # half a pixel would be 0.25
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 40), st.integers(1, 40), st.integers(0, 99))
 def test_result_has_the_given_size(height, width, to_height, to_width, seed):
     torch.manual_seed(seed)

@@ -78,7 +78,7 @@ def test_wrong_names_are_refused(net, options, meant):
 side = st.integers(1, 23)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(side, side, side, side)
 def test_windows_do_not_change_a_pointwise_net(height, width, window_height, window_width):
     images = torch.rand(2, 3, height, width, generator=torch.Generator().manual_seed(height))
