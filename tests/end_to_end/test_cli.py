@@ -189,7 +189,8 @@ def test_complete_run_is_not_resumed(limit):
     verbs.fit(["--trainer.max_epochs", "-1", f"--trainer.{limit}", "2"])
     before = {file: file.read_bytes() for file in Path("runs").rglob("*") if file.is_file()}
     run = Path("runs/tiny/version_0").absolute()
-    with pytest.raises(UserError, match=rf"{run} is complete \(\d epochs?\): `--trainer.{limit} N` .*test {run}`"):
+    message = rf"{run} is complete \(\d epochs?\): raise --trainer.{limit} to continue, .*test {run}`"
+    with pytest.raises(UserError, match=message):
         verbs.fit(["--resume", "runs/tiny/version_0"])
     assert before == {file: file.read_bytes() for file in Path("runs").rglob("*") if file.is_file()}
 

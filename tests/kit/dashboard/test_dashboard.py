@@ -178,7 +178,7 @@ def test_captions_of_worst_samples_have_files_and_badness(monkeypatch):
     data.setup("fit")
     monkeypatch.setattr(data.samples["val"], "file", lambda key: f"folder/cat/{key}.png")
     monkeypatch.setattr(pictures, "predict_samples", lambda *args: [pictures.Sample(key, None) for key in args[2]])
-    task = SimpleNamespace(measured=tiny_task.Rightness(["dark", "grey", "light"]))
+    task = SimpleNamespace(latest_evaluation=tiny_task.Rightness(["dark", "grey", "light"]))
     logits, targets = torch.eye(3)[[0, 2, 2]], torch.tensor([1, 2, 0])
     task.latest_evaluation.update(torch.tensor([4, 7]), logits[:2], targets[:2])
     task.latest_evaluation.update(torch.tensor([9]), logits[2:], targets[2:])
@@ -187,7 +187,7 @@ def test_captions_of_worst_samples_have_files_and_badness(monkeypatch):
         (9, ("cat/9.png", "off by 2.00")),
         (4, ("cat/4.png", "off by 1.00")),
     ]
-    assert pictures.worst_samples(SimpleNamespace(measured=None), data, 2) == []
+    assert pictures.worst_samples(SimpleNamespace(latest_evaluation=None), data, 2) == []
 
 
 def test_evenly_spaced_samples():
