@@ -166,7 +166,7 @@ def advice(verdict: Verdict, model: Mapping[str, Any], is_augmented: bool) -> li
             changes.append("stronger augmentation (data.augment)")
         return [*changes[:MAX_CHANGES], "more training images"]
     if verdict.kind == "underfits":
-        changes = ["longer training (trainer.max_epochs, early_stopping.patience)", "a larger net"]
+        changes = ["longer training (trainer.max_epochs or max_steps, early_stopping.patience)", "a larger net"]
         return [*changes, *(f"--model.{key} 0" for key in regularizers if values[key])][:MAX_CHANGES]
     if verdict.kind == "too small to tell":
         return [f"a validation set {math.ceil((verdict.evidence.gap_margin / GAP_THAT_MATTERS) ** 2)} times as large"]
