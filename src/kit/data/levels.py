@@ -16,6 +16,7 @@ from kit.ground.threads import map_in_threads
 
 Levels = tuple[float, float]  # the value that becomes black, and the value that becomes white
 WHITES = (1, *(2**bits - 1 for bits in (8, 10, 12, 14, 16, 32)))  # the usual values of white; 1 is for floats
+MAX_FRACTION = 2  # images whose highest value is below this have a range of 0 to 1, perhaps exceeded by sharpening
 MAX_FILES = 200  # the approximate number of files, evenly spaced, whose lowest and highest values are read
 
 
@@ -29,9 +30,9 @@ def levels_of_range(low: float, high: float) -> Levels:
 
     They are 0 and the smallest of `WHITES` that is at least `high`. If `low` is negative or `high` is above all
     `WHITES`, they are `low` and `high`. Cameras and scanners write 10, 12 or 14 bits into 16-bit files, and only the
-    highest value shows how many bits. A fraction above 1, such as 1.02, is white itself.
+    highest value shows how many bits. A fraction between 1 and `MAX_FRACTION`, such as 1.02, is white itself.
     """
-    if low >= 0 and high > 1 and high % 1:
+    if low >= 0 and 1 < high < MAX_FRACTION and high % 1:
         return 0.0, float(high)
     if low >= 0 and high <= WHITES[-1]:
         return 0.0, float(next(white for white in WHITES if high <= white))

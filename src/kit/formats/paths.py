@@ -3,6 +3,7 @@
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache, partial
+from itertools import takewhile
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -29,8 +30,8 @@ class Finder:
     4. The shortest end of the path that only one of `files` has. For `/home/me/cam0/1.png`, this may be `cam0/1.png`.
     5. The shortest such end without regard to upper and lower case.
 
-    In 4 and 5, a name without an image's extension matches files with any extension. A file that another path names as
-    in 1 does not match: the image is missing.
+    In 4 and 5, a name without an image's extension matches files with any extension. A file does not match if a longer
+    end of it equals the end of another written path: the image is missing.
 
     Args:
         files: returns all files that a path may mean. It is called only if a path is in none of `folders`.
@@ -42,7 +43,7 @@ class Finder:
         self, files: Callable[[], Sequence[Path]], folders: Sequence[Path] = (), written_paths: Sequence[str] = ()
     ) -> None:
         self.files, self.folders, self._by_end = cache(files), folders, cache(self._files_by_end)
-        self._exact_paths = cache(lambda: {folder / path for folder in folders for path in written_paths})
+        self._written_ends = cache(lambda depth: {_reversed_parts(path)[:depth] for path in written_paths})
         self._other_paths: dict[str, Path] = {}  # from a written path to the file that was found at another path
 
     def __call__(self, written_path: str) -> Path | None:
@@ -59,7 +60,7 @@ class Finder:
         in_folders = (folder / name for name in names for folder in self.folders)
         by_end = (self._find_by_end(name, form) for form in (compose, fold_case) for name in spellings)
         file = next(filter(is_file, in_folders), None)
-        if file is None and (file := next(filter(None, by_end), None)) in self._exact_paths():
+        if file is None and (file := next(filter(None, by_end), None)) and self._is_of_another_path(file, spellings):
             return None
         if file and not any(str(path).endswith(written_path) for path in (file, file.with_suffix(""))):
             self._other_paths[written_path] = file
@@ -71,6 +72,12 @@ class Finder:
             written_path, path = next(iter(self._other_paths.items()))
             count = f"{source}: {len(self._other_paths):,} images were found at another path"
             rank_zero_only(print)(escape(f"{count}, such as {path} for '{written_path}'"))
+
+    def _is_of_another_path(self, file: Path, spellings: Iterable[str]) -> bool:
+        """Return whether another written path has a longer end in common with a file than a path, in any spelling."""
+        ends = [_reversed_parts(str(path)) for path in (file, file.with_suffix(""))]
+        depth = 1 + max(_common_length(end, _reversed_parts(path)) for end in ends for path in spellings)
+        return any(end[:depth] in self._written_ends(depth) for end in ends)
 
     def _find_by_end(self, written_path: str, form: Callable[[str], str]) -> Path | None:
         """Return the file for the shortest unique end of a path, or None. `form` normalises the ends."""
@@ -99,6 +106,16 @@ class Finder:
 def fold_case(text: str) -> str:
     """Return a text in lower case, with composed accents."""
     return compose(text.lower())
+
+
+def _reversed_parts(path: str) -> tuple[str, ...]:
+    """Return the names in a path from the last to the first, in lower case and without percent-encoding."""
+    return Path(fold_case(unquote(path).replace("\\", "/"))).parts[::-1]
+
+
+def _common_length(first: Sequence[str], second: Sequence[str]) -> int:
+    """Return how many texts at the start of both sequences are equal."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(first, second, strict=False)))
 
 
 def first_file(folders: Iterable[Path], names: Sequence[str]) -> Path | None:

@@ -57,10 +57,14 @@ def test_file_is_found_in_a_folder_before_all_files_are_listed(root, written, fi
     assert find(written) == (root / file)
 
 
-def test_file_that_another_path_names_does_not_replace_a_missing_one(root):
-    written = ["cat/1.png", "other/1.png"]
-    assert Finder(lambda: images(root), [root])("cat/1.png") == root / "other/1.png"
-    assert [Finder(lambda: images(root), [root], written)(path) for path in written] == [None, root / "other/1.png"]
+@pytest.mark.parametrize(
+    "pattern", ["{}/1.png", "./{}/1.png", "{}\\1.png", "%2E/{}/1.png", "/home/me/{}/1.png", "C:\\{}\\1.png", "{}/1"]
+)
+def test_file_that_another_path_names_does_not_replace_a_missing_one(root, pattern):
+    written = [pattern.format(folder) for folder in ("cat", "other")]
+    assert Finder(lambda: images(root), [root])(written[0]) == root / "other/1.png"
+    find = Finder(lambda: images(root), [root], written)
+    assert [find(path) for path in written] == [None, root / "other/1.png"]
 
 
 def test_other_paths_are_counted_once(root, capsys):

@@ -21,6 +21,7 @@ from kit.ground.threads import map_in_threads
 # The names of class tables.
 TABLE_NAMES = ("classes.txt", "classes.csv", "class_dict.csv", "_classes.csv", "label_colors.txt", "labelmap.txt")
 TABLE_NAMES += ("codes.txt",)  # fastai
+BLACK, WHITE = (0, 0, 0), (255, 255, 255)
 HIGHEST_ID = 2**16 - 1  # the largest pixel value of a mask
 # The names of classes that are ignored by default.
 VOID_NAMES = {"void", "unlabelled", "unlabeled", "ignore", "ignored"}
@@ -121,8 +122,8 @@ def infer_entries(
     """Return the classes and their pixel values.
 
     If no classes or two are named, and 0 and 255 are the only values in all masks, these are the ids of two classes. In
-    a table, black or the lower id is then 0. In all other cases, 255 is ignored, named classes keep their ids, and
-    without names each id is a class.
+    a table, the class that is black has the id 0. If neither is black, it is the class that is not white, or that with
+    the lower id. In all other cases, 255 is ignored, named classes keep their ids, and without names each id is a class.
 
     Args:
         named: the classes that a table or the user has named, or None.
@@ -139,7 +140,7 @@ def infer_entries(
     values = frozenset().union(*files) - set(ignored)
     if values == {0, IGNORED}:
         classes = named or (Entry(0, "background", None), Entry(1, "foreground", None))
-        black = min(classes, key=_brightness)
+        black = min(classes, key=lambda entry: (entry.colour != BLACK, entry.colour == WHITE, entry.id))
         return [entry._replace(id=0 if entry is black else IGNORED) for entry in classes]
     sets_with_other_ids = [values_of_mask for values_of_mask in files if values_of_mask - {0, IGNORED}]
     black_and_white_file = files.get(frozenset({0, IGNORED}))
@@ -150,11 +151,6 @@ def infer_entries(
     if values == {IGNORED}:
         raise UserError(f"{root}: all pixels of the masks are 255, which is ignored; if it is a class, give --data.ids")
     return list(named) if named is not None else _classes_of_ids(files, values - {IGNORED}, root)
-
-
-def _brightness(entry: Entry) -> int:
-    """Return the grey value of a class whose colour is black or white, else its id."""
-    return entry.colour[0] if entry.colour in ((0, 0, 0), (IGNORED, IGNORED, IGNORED)) else entry.id
 
 
 def _classes_of_ids(files: dict[frozenset[int], Path], ids: frozenset[int], root: Path) -> list[Entry]:

@@ -111,17 +111,22 @@ class MaskPairs(MaskFormat):
     def reader(self, class_names: Sequence[str]) -> MaskImages:
         """Return the reader of the mask files. 255 is ignored if it is not the id of a class.
 
+        A colour of several classes does not count: coloured masks with it are refused.
+
         Args:
             class_names: the class names of the data module.
         """
-        ids, colours = {IGNORED: IGNORED}, dict[int, int]()
+        ids, colours, shared_colours = {IGNORED: IGNORED}, dict[int, int](), set[int]()
         for entry in self.entries:
             is_ignored = self._is_ignored(entry)
             ids[entry.id] = IGNORED if is_ignored else class_number(entry.name, class_names, self.root)
             if entry.colour is not None:
-                colours[int(PACKING @ entry.colour)] = ids[entry.id]
+                colour = int(PACKING @ entry.colour)
+                if colours.setdefault(colour, ids[entry.id]) != ids[entry.id]:
+                    shared_colours.add(colour)
         ids |= dict.fromkeys(self.ignore or (), IGNORED)
-        return MaskImages(tuple(sorted(ids.items())), tuple(sorted(colours.items())))
+        class_of_colour = sorted(item for item in colours.items() if item[0] not in shared_colours)
+        return MaskImages(tuple(sorted(ids.items())), tuple(class_of_colour))
 
     def read(self, split: str, class_names: Sequence[str]) -> MaskSplit | None:
         """Return the images of a split and their masks. Images without a mask are left out, with a warning.

@@ -73,11 +73,13 @@ def _unknown(values: np.ndarray) -> Problem:
     unique, _ = np.unique(values @ PACKING if has_colours else values, return_counts=True)
     listed = unique[:MAX_LISTED].tolist()
     kind, noun, remedy = "mask-id-unknown", "id", "give --data.class_names or --data.ids, or add them to --data.ignore"
+    owner = "no class"
     if has_colours:
         listed = [[value >> 16, value >> 8 & 255, value & 255] for value in listed]
         kind, noun, remedy = "mask-colour-unknown", "colour", "give each class's colour with --data.colors"
+        owner = "no class or of several"
     words = ", ".join(map(str, listed)) + ", ..." * (len(unique) > MAX_LISTED)
-    return kind, "error", f"{noun}{'s' * (len(unique) > 1)} {words} of no class; {remedy}"
+    return kind, "error", f"{noun}{'s' * (len(unique) > 1)} {words} of {owner}; {remedy}"
 
 
 def _look_up(values: np.ndarray, table: Sequence[tuple[int, int]]) -> np.ndarray:
