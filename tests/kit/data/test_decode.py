@@ -212,6 +212,7 @@ VALUES = [  # type, values of two images, what becomes black and white
     (np.float32, (0, 1), (0.25, 0.5), (0, 1)),
     (np.float32, (0, 200), (0.5, 255), (0, 255)),
     (np.float32, (0, 1.02), (0.25, 0.5), (0, 1.02)),
+    (np.float32, (0, 180.5), (0.5, 100), (0, 255)),
     (np.float32, (-1.5, 0), (0, 2.5), (-1.5, 2.5)),
 ]
 

@@ -84,6 +84,22 @@ def test_palette_with_the_colours_of_other_classes_is_refused(tiny):
     MaskFolder(root=str(root), class_names=["a", "b", "c"]).setup("fit")
 
 
+def test_colour_of_two_classes_counts_neither_in_palettes_nor_in_colours(tiny):
+    root = tiny.folders(Path("scenes"), {"train": 1, "val": 1})
+    (root / "classes.txt").write_text("ground 0 0 0\nsky 9 9 9\nsign 0 0 255\nunlabelled 0 0 0\n")
+    pixels = np.zeros((18, 26), np.uint8)
+    pixels[:9] = 1
+    mask = Image.fromarray(pixels, mode="P")
+    mask.putpalette([0, 0, 0, 9, 9, 9])
+    mask.save(root / "trainannot" / "0.png")
+    data = ready(MaskFolder(root=str(root), image_size="native", **STATISTICS))
+    ((_, read),) = samples(data)
+    assert torch.equal(read, torch.from_numpy(pixels))
+    mask.convert("RGB").save(root / "trainannot" / "0.png")
+    with pytest.raises(UserError, match=r"colour \[0, 0, 0\] of no class or of several"):
+        MaskFolder(root=str(root)).setup("fit")
+
+
 def test_class_tables():
     def table(text: str, name: str = "classes.txt") -> list[Entry]:
         Path(name).write_text(text)
@@ -162,6 +178,7 @@ def test_ids_are_class_names_by_default(tiny):
         ("ground\nwater\n", ["ground", "water"]),
         ("255, water\n0, ground\n", ["ground", "water"]),
         ("water 255 255 255\nground 0 0 0\n", ["ground", "water"]),
+        ("lesion 255 0 0\nground 0 0 0\n", ["ground", "lesion"]),
         ("1, water, 9, 9, 9\n0, ground, 8, 8, 8\n", ["ground", "water"]),
     ],
 )
@@ -214,7 +231,7 @@ def test_coloured_masks_without_colours_are_refused(tiny):
     data = MaskFolder(
         root=str(root), image_size="native", colors={"a": [128, 128, 128], "b": [0, 0, 192]}, **STATISTICS
     )
-    with pytest.raises(UserError, match=r"0\.png: colour \[128, 64, 128\] of no class; give each class's colour with"):
+    with pytest.raises(UserError, match=r"0\.png: colour \[128, 64, 128\] of no class.*give each class's colour with"):
         samples(ready(data))
 
 

@@ -123,7 +123,8 @@ def infer_entries(
 
     If no classes or two are named, and 0 and 255 are the only values in all masks, these are the ids of two classes. In
     a table, the class that is black has the id 0. If neither is black, it is the class that is not white, or that with
-    the lower id. In all other cases, 255 is ignored, named classes keep their ids, and without names each id is a class.
+    the lower id. In all other cases, 255 is ignored, named classes keep their ids, and if none are named, each id is a
+    class.
 
     Args:
         named: the classes that a table or the user has named, or None.
