@@ -9,9 +9,10 @@ from kit.ground.ranges import require_not_empty
 
 
 class ConvBlock(nn.Sequential):
-    """Convolution, batch normalisation and ReLU: Float[B in H W] to Float[B out ceil(H/stride) ceil(W/stride)].
+    """Convolution, batch normalisation and ReLU.
 
-    The kernel is 3x3 for a stride of 1 or 2, and 7x7 for a stride of 4: large enough to use every input pixel.
+    Map Float[B in_channels H W] to Float[B out_channels ceil(H/stride) ceil(W/stride)]. The kernel has the size
+    max(3, 2 * stride - 1), so that neighbouring windows overlap.
     """
 
     def __init__(self, in_channels: int, out_channels: int, stride: int = 1) -> None:

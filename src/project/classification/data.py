@@ -17,7 +17,7 @@ from kit.boxes.scenes import digit_scenes
 from kit.data import Files, ImageDataModule, Samples, Tensors
 from kit.data.decode import Channels, ImageSize, find_channels
 from kit.data.digits import DigitsDataModule
-from kit.data.image_size import LABELS, choose_image_size, read_image_sizes
+from kit.data.image_size import LABEL_SIZE_RULE, choose_image_size, read_image_sizes
 from kit.data.torchvision_data import TorchvisionDataModule
 from kit.formats.class_folders import ClassFolders
 from kit.formats.folders import data_folder
@@ -58,9 +58,9 @@ class DigitScenes(ImageDataModule):
 
     def load_split(self, split: str) -> Samples:
         self.refuse_other_classes(self.find_class_names())
-        scenes, box_targets = digit_scenes(split, self.scenes, self.image_size, self.seed)
+        images, box_targets = digit_scenes(split, self.scenes, self.image_size, self.seed)
         targets = [F.one_hot(target["labels"] - 1, 10).amax(0).float() for target in box_targets]
-        return Tensors(torch.stack(targets), scenes)
+        return Tensors(torch.stack(targets), images)
 
 
 class ImageFolder(ImageDataModule):
@@ -78,8 +78,8 @@ class ImageFolder(ImageDataModule):
             pretrained with. Without pretrained weights, it is chosen from the sizes of the training images: see
             `kit.data.image_size`.
         file: the path of the table, relative to `root`; by default, it is `labels.csv`, or the only table in `root`.
-        label_separator: the text between two labels in a cell of the table, such as `cat;dog`. If it is None, each
-            cell is one label.
+        label_separator: the text that separates the labels in a cell of the table, such as `;` in `cat;dog`. If it is
+            None, each cell is one label.
         several_labels: whether an image may have any number of labels; by default, True if a training image has
             several.
         group: for folders, a regular expression such as `^(patient\\d+)_`. The text that its first capture
@@ -125,7 +125,7 @@ class ImageFolder(ImageDataModule):
         return self.channels or find_channels(self.reader.examples())
 
     def find_image_size(self) -> tuple[int, int]:
-        return choose_image_size(read_image_sizes(self.reader.examples()), [], LABELS)
+        return choose_image_size(read_image_sizes(self.reader.examples()), [], LABEL_SIZE_RULE)
 
     def load_split(self, split: str) -> Samples | None:
         labelled = self.reader.read(split, self.class_names, self.several_labels)
@@ -135,7 +135,8 @@ class ImageFolder(ImageDataModule):
         return Files(targets, paths, self.in_channels, self.input_size, groups=groups)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.several_labels = bool(state.get("several_labels"))
+        if self.given_several_labels is None:
+            self.several_labels = bool(state.get("several_labels"))
         super().load_state_dict(state)
 
     def annotation_faults(self) -> Iterable[Fault]:

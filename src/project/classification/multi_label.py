@@ -25,8 +25,8 @@ class MultiLabelClassifier(Classifier):
     Label smoothing moves the targets 0 and 1 towards 0.5.
 
     Attributes:
-        thresholds: Float[K]. A label is predicted if its probability is at least its threshold. Each validation of a
-            run sets them to the thresholds with the highest F1 scores. They are saved in checkpoints.
+        thresholds: Float[K]. A label is predicted if its probability is at least its threshold. Each validation
+            during `fit` sets them to the values with the highest F1 score of each class. They are saved in checkpoints.
     """
 
     monitor, mode = "val/map", "max"
@@ -45,7 +45,7 @@ class MultiLabelClassifier(Classifier):
 
     def evaluation(self, split: str) -> MultiLabelEvaluation:
         # During `fit`, choose thresholds for the training images and for the validation images separately. The verdict
-        # compares the two F1 scores, so both must be computed in the same way.
+        # on overfitting compares the two F1 scores, so both must be computed in the same way.
         chooses_thresholds = self.trainer.state.fn == "fit"
         return MultiLabelEvaluation(self.class_names, None if chooses_thresholds else self.thresholds)
 

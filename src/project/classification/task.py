@@ -18,12 +18,12 @@ from kit.labels.predictions import Classification, ExportedClassifier, LabelPred
 from kit.task import Sizes, Task
 from kit.training.schedule import Interval, Schedule, WarmupCosine, optimizer_and_schedule
 
-ONE_LABEL = (
+ONE_LABEL_ERROR = (
     "each image has one label, but this model is for several: give --model project.classification.Classifier (see "
     "configs/classification_folder.yaml); if the labels are in a table, and an image may have any number of them, give "
     "--data.several_labels true instead"
 )
-SEVERAL_LABELS = (
+SEVERAL_LABELS_ERROR = (
     "images have several labels, but this model is for one: give --model project.classification.MultiLabelClassifier "
     "(see configs/classification_multilabel.yaml); if the labels are in a table, and each cell is one class, give "
     "--data.label_separator null instead"
@@ -70,7 +70,7 @@ class Classifier(Task):
     ) -> None:
         super().__init__()
         if several_labels is not None and several_labels != self.takes_several_labels:
-            raise UserError(SEVERAL_LABELS if several_labels else ONE_LABEL)
+            raise UserError(SEVERAL_LABELS_ERROR if several_labels else ONE_LABEL_ERROR)
         self.save_hyperparameters(logger=False)
         self.net = net(num_classes=num_classes, in_channels=in_channels).to(memory_format=torch.channels_last)
         self.class_names = class_names or [str(k) for k in range(num_classes)]
@@ -98,7 +98,7 @@ class Classifier(Task):
         return super().training_step(batch, batch_idx)
 
     def loss_terms(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return the summed loss and its divisor, Float[1] each. Over parts of a batch, they sum to the batch's."""
+        """Return the summed loss and its divisor, Float[1] each."""
         total = F.cross_entropy(
             self(batch.images),
             batch.targets,

@@ -16,7 +16,7 @@ from kit.boxes.scenes import digit_scenes
 from kit.charts import Chart
 from kit.data import Files, ImageDataModule, Samples, Tensors
 from kit.data.decode import Channels, ImageSize, find_channels
-from kit.data.image_size import BOXES, choose_image_size
+from kit.data.image_size import BOXE_SIZE_RULE, choose_image_size
 from kit.formats.boxes.annotation import BoxFormat, Reading
 from kit.formats.boxes.cleaning import BoxSplit, clean_split
 from kit.formats.boxes.coco import CocoBoxes
@@ -71,8 +71,8 @@ class DigitScenes(BoxDataModule):
 
     def load_split(self, split: str) -> Samples | None:
         self.refuse_other_classes(self.find_class_names())
-        scenes, box_targets = digit_scenes(split, self.scenes, self.image_size, self.seed)
-        return Tensors(box_targets, scenes)
+        images, box_targets = digit_scenes(split, self.scenes, self.image_size, self.seed)
+        return Tensors(box_targets, images)
 
 
 class BoxFolder(BoxDataModule):
@@ -80,7 +80,7 @@ class BoxFolder(BoxDataModule):
 
     `kit.formats.boxes` reads the formats:
 
-    COCO: a JSON file for each split, found by its name. An image that no file lists is left out.
+    COCO: a JSON file for each split. The split is known from the file's name. An image that no file lists is left out.
     Pascal VOC: an XML file for each image. An image without an XML file is left out.
     YOLO: a text file for each image. An image without a text file has no objects. `data.yaml`, `obj.data` or the names
         of folders define the splits.
@@ -145,9 +145,9 @@ class BoxFolder(BoxDataModule):
         self._box_splits: dict[str, BoxSplit] = {}
 
     def annotated_split(self, split: str) -> Reading:
-        """Return the annotations of a split that exists. They are read only once, and kept.
+        """Return the annotations of an existing split. They are read once and cached.
 
-        After `box_split(split)`, they have no boxes: `clean_split` removes them to save memory.
+        `box_split(split)` removes their boxes to save memory, so use the boxes before.
         """
         if split not in self._annotated_splits:
             self._annotated_splits[split] = self.reader.read(split)
@@ -160,7 +160,7 @@ class BoxFolder(BoxDataModule):
         split = next(iter(self.reader.sources))  # train, if there is one
         annotated_split = self.annotated_split(split)
         names = list(dict.fromkeys(annotated_split.class_names))
-        if not names:  # the cause may be a fault in the files, which has a better message
+        if not names:  # a fault in the files may be the cause: raise its error first, since it is more specific
             clean_split(annotated_split, names).stop_if_unusable(split, self.root)
             raise UserError(f"{self.root}: nothing is annotated in {split}")
         return names
@@ -174,7 +174,7 @@ class BoxFolder(BoxDataModule):
         split = next(iter(self.reader.sources))  # train, if there is one
         box_targets = self.box_split(split).targets
         readable_sizes = box_targets.sizes[box_targets.sizes.prod(1) > 1]  # the size of an unreadable image is 1 x 1
-        return choose_image_size(readable_sizes, targets.object_shares(box_targets), BOXES)
+        return choose_image_size(readable_sizes, targets.object_shares(box_targets), BOXE_SIZE_RULE)
 
     def box_split(self, split: str) -> BoxSplit | None:
         """Return a split without unusable boxes and with a list of its faults, or None if there is no such split."""
@@ -198,12 +198,12 @@ class BoxFolder(BoxDataModule):
         if box_split.faults:
             rank_zero_warn(f"{split}: {box_split.count_faults()}; run `check` with the same options to list the files")
         if crowds := box_split.crowds():
-            meaning = "left out of the training targets, and the metrics ignore detections of their class inside them"
-            rank_zero_warn(f"{split}: crowds are {meaning}: {list_crowds(crowds)}")
+            meaning = "crowds are no training targets, and the metrics ignore detections inside a crowd of its class"
+            rank_zero_warn(f"{split}: {meaning}: {list_crowds(crowds)}")
         return self._files(box_split)
 
     def load_splits(self) -> dict[str, Samples]:
-        """Return the splits that can be read. Boxes that cannot be used raise no error: `check` reports them."""
+        """Return the splits that can be read, for `check`. Unlike in `load_split`, unusable boxes raise no error."""
         splits = {}
         for split in ("train", "val", "test"):
             with suppress(BrokenFiles):  # `annotation_faults` reports them

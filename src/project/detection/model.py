@@ -2,13 +2,12 @@
 
 Images are Float[B C H W], normalised and of one size. Targets and detections are one dict for each image: `boxes`
 Float[N 4] XYXY in pixels of these images, `labels` Long[N] from 1 to K and, for detections, `scores` Float[N]. The
-losses are a dict of means over the images. If the dict also has the number of foreground locations, `foreground`
-Long[], the losses are means over these locations instead.
+losses are a dict of means. If the dict has the number of foreground locations, `foreground` Long[], they are means over
+these locations: the cells of feature maps to which an object is assigned. Otherwise they are means over the images.
 
 Each net has a `backbone`, which maps images to feature maps, and may have an attribute `additive`. It is True if the
-losses are exact means over the images or the foreground locations. If a batch does not fit into memory, the memory
-guard (`kit.safeguards.memory`) divides it. If `additive` is True, the losses of the parts add up exactly to the loss of
-the batch.
+losses are exact means. The memory guard (`kit.safeguards.memory`) divides a batch that does not fit into memory. If
+`additive` is True, the values that `Task.loss_terms` returns for the parts then add up exactly to those of the batch.
 A net may also have `class_agnostic_nms`. It is True if the net also removes overlapping detections of different
 classes.
 """
@@ -32,7 +31,7 @@ class CnnFcos(FCOS):
 
     Boxes are predicted from one or more levels of a feature pyramid. With several levels, the first predicts small
     objects, and the others predict larger ones. Unlike in torchvision, the size ranges of neighbouring levels overlap,
-    so that most objects are learned on two levels: see `kit.zoo.detection.assign_boxes`. One fine level suffices for
+    so that most objects are learned on two levels: see `kit.zoo.detection.assign_boxes`. One level suffices for
     objects of similar size.
 
     Args:

@@ -39,9 +39,9 @@ class Detector(Task):
         compile: `torch.compile` the backbone of the net. The first step then takes a minute.
 
     Attributes:
-        threshold: Float[]. Pictures show only detections with at least this score. Each validation of a run sets it to
-            the threshold with the highest F1 score over all classes. It is saved in checkpoints. The metrics and
-            `predictions.json` do not use it.
+        threshold: Float[]. Pictures, the confusion matrix and the counts of errors use only detections with at least
+            this score. Each validation sets it to the threshold with the highest F1 score over all classes. It is saved
+            in checkpoints. The metrics and `predictions.json` do not use it.
     """
 
     monitor, mode = "val/map", "max"
@@ -83,8 +83,9 @@ class Detector(Task):
         return predict_with_flips(self.net, images, self.flips, self.max_detections, class_agnostic_nms)
 
     def loss_terms(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return the summed loss and its divisor, Float[1] each. If `additive`, parts sum to the batch's values.
+        """Return the summed loss and its divisor, Float[1] each.
 
+        If `additive` is True, the values of a batch are the sums of its parts' values.
         Each of the net's losses is logged, such as `train/loss_classification`, unless this is a part of a batch.
         """
         losses = self.net(batch.images, [_without_crowds(target) for target in batch.targets])

@@ -93,7 +93,7 @@ class Generator(Task):
         return self.loss(flow, len(batch.keys))  # `Task.loss` calls `loss_terms`
 
     def loss_terms(self, flow: Flow) -> tuple[Tensor, Tensor]:
-        """Return the summed loss and its divisor, Float[1] each. Over parts of a batch, they sum to the batch's."""
+        """Return the summed loss and its divisor, Float[1] each."""
         errors = self._errors(flow)
         return errors.sum().view(1), errors.new_full((1,), len(errors))
 

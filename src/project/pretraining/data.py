@@ -15,7 +15,7 @@ from torch import Tensor
 from kit.data import Files, ImageDataModule, Samples
 from kit.data.decode import EXTENSIONS, Channels, ImageSize, find_channels
 from kit.data.digits import DigitsDataModule
-from kit.data.image_size import LABELS, choose_image_size, read_image_sizes
+from kit.data.image_size import LABEL_SIZE_RULE, choose_image_size, read_image_sizes
 from kit.formats.class_folders import NOT_USED, ClassFolders, class_name
 from kit.formats.folders import data_folder, files_in, unused_files
 from kit.ground.errors import UserError
@@ -74,7 +74,7 @@ class ImageFolder(ImageDataModule):
         return self.channels or find_channels(self._training_images())
 
     def find_image_size(self) -> tuple[int, int]:
-        return choose_image_size(read_image_sizes(self._training_images()), [], LABELS)
+        return choose_image_size(read_image_sizes(self._training_images()), [], LABEL_SIZE_RULE)
 
     def load_split(self, split: str) -> Samples | None:
         folder = self.folders.splits[split]

@@ -13,7 +13,7 @@ from kit.charts import Bars, Chart
 from kit.data import ImageDataModule, Samples, Tensors
 from kit.data.decode import Channels, ImageSize, find_channels
 from kit.data.digits import digits_of
-from kit.data.image_size import MASKS, choose_image_size, read_image_sizes
+from kit.data.image_size import MASK_SIZE_RULE, choose_image_size, read_image_sizes
 from kit.formats.coco import Crowds
 from kit.formats.folders import data_folder, groups_by_name
 from kit.formats.masks.data_sets import CocoFiles, MaskFormat, find_masks
@@ -139,7 +139,7 @@ class MaskFolder(MaskDataModule):
         return self.channels or find_channels(self.reader.example_images())
 
     def find_image_size(self) -> tuple[int, int]:
-        return choose_image_size(read_image_sizes(self.reader.example_images()), [], MASKS)
+        return choose_image_size(read_image_sizes(self.reader.example_images()), [], MASK_SIZE_RULE)
 
     def load_split(self, split: str) -> Samples | None:
         mask_split = self.reader.read(split, self.class_names)

@@ -99,7 +99,7 @@ class Stylizer(Task):
         return self.net(images)
 
     def loss_terms(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return the weighted summed losses and their divisors, Float[3] each. Over parts, they sum to the batch's."""
+        """Return the weighted summed losses and their divisors, Float[3] each."""
         losses = self._losses(batch.images)
         return losses.sum(1) * losses.new_tensor(self.weights), losses.new_full((3,), losses.shape[1])
 
