@@ -29,7 +29,7 @@ class SizeRule(NamedTuple):
 
 
 LABEL_SIZE_RULE = SizeRule(64 * 64, 8, 32)  # one object usually fills the image, and small images allow many epochs
-BOXE_SIZE_RULE = SizeRule(480 * 640, 32, 64)  # a detector's coarsest level has a stride of 32
+BOX_SIZE_RULE = SizeRule(480 * 640, 32, 64)  # a detector's coarsest level has a stride of 32
 MASK_SIZE_RULE = SizeRule(256 * 256, 16, 64)  # the net computes an output for each pixel, which takes more time
 # Large objects reduce the area to no less than this fraction, since a net also needs their surroundings.
 MIN_AREA_FRACTION = 0.125

@@ -16,7 +16,7 @@ from kit.boxes.scenes import digit_scenes
 from kit.charts import Chart
 from kit.data import Files, ImageDataModule, Samples, Tensors
 from kit.data.decode import Channels, ImageSize, find_channels
-from kit.data.image_size import BOXE_SIZE_RULE, choose_image_size
+from kit.data.image_size import BOX_SIZE_RULE, choose_image_size
 from kit.formats.boxes.annotation import BoxFormat, Reading
 from kit.formats.boxes.cleaning import BoxSplit, clean_split
 from kit.formats.boxes.coco import CocoBoxes
@@ -174,7 +174,7 @@ class BoxFolder(BoxDataModule):
         split = next(iter(self.reader.sources))  # train, if there is one
         box_targets = self.box_split(split).targets
         readable_sizes = box_targets.sizes[box_targets.sizes.prod(1) > 1]  # the size of an unreadable image is 1 x 1
-        return choose_image_size(readable_sizes, targets.object_shares(box_targets), BOXE_SIZE_RULE)
+        return choose_image_size(readable_sizes, targets.object_shares(box_targets), BOX_SIZE_RULE)
 
     def box_split(self, split: str) -> BoxSplit | None:
         """Return a split without unusable boxes and with a list of its faults, or None if there is no such split."""
