@@ -54,7 +54,7 @@ class FeatureExtractor(nn.Module):
 class Features(ABC):
     """Choose the net whose features a run uses, and load it. A config names a subclass by class path.
 
-    `load` is called for training only: a trained model does not need the net.
+    `load` is called to compute losses, in training and tests: a trained model does not need the net.
     """
 
     @abstractmethod

@@ -19,7 +19,7 @@ from kit.samples.images import to_uint8
 VelocityFunction = Callable[[Tensor, float], Tensor]  # (points Float[B C H W], time) -> velocities Float[B C H W]
 
 
-class Flow(NamedTuple):
+class FlowBatch(NamedTuple):
     """A batch of points on the paths from noise to images, with the velocities that the net must learn.
 
     points: Float[B C H W].
@@ -34,11 +34,11 @@ class Flow(NamedTuple):
     velocities: Tensor
 
 
-def flow_at(images: Tensor, noise: Tensor, times: Tensor, classes: Tensor) -> Flow:
-    """Return the flow from noise to images, Float[B C H W] both, at the given times, Float[B]."""
+def flow_batch(images: Tensor, noise: Tensor, times: Tensor, classes: Tensor) -> FlowBatch:
+    """Return the points at the given times, Float[B], on the paths from noise to images, Float[B C H W] both."""
     t = times.view(-1, 1, 1, 1)
     points = (1 - t) * noise + t * images
-    return Flow(points.contiguous(memory_format=torch.channels_last), times, classes, images - noise)
+    return FlowBatch(points.contiguous(memory_format=torch.channels_last), times, classes, images - noise)
 
 
 def guided_velocity(
@@ -71,11 +71,14 @@ def guided_velocity(
 class Solver(ABC):
     """Follow velocities from noise to images, in steps that end at evenly spaced times.
 
+    The noise level at time t is (1 - t) / t.
+
     Args:
         steps: the number of steps.
-        churn: before each step but the first, add noise that raises the noise level by the factor 1 + churn. This
-            corrects errors of earlier steps without more calls of the net (Karras et al. 2022, Elucidating the Design
-            Space of Diffusion-Based Generative Models, algorithm 2, where churn is called gamma and is at most 0.41).
+        churn: before each step but the first, add noise. This multiplies the noise level by 1 + churn, so that the step
+            starts at an earlier time. It corrects errors of earlier steps without more calls of the net (Karras et al.
+            2022, Elucidating the Design Space of Diffusion-Based Generative Models, algorithm 2; `churn` is its gamma,
+            which is at most 0.41 there).
     """
 
     def __init__(self, steps: PositiveInt, churn: NonNegativeFloat = 0.0) -> None:
@@ -108,9 +111,9 @@ class Solver(ABC):
 
 
 def add_noise(x: Tensor, time: float, churn: float, noise: Tensor) -> tuple[Tensor, float]:
-    """Move points, Float[B C H W], back to an earlier time by adding noise, and return them with this time.
+    """Add noise to points, Float[B C H W], and return them with the earlier time that they then belong to.
 
-    The noise level at time t is (1 - t) / t. It is raised by the factor 1 + churn.
+    The noise level, (1 - t) / t at time t, is multiplied by 1 + churn.
     """
     earlier = time / (time + (1 + churn) * (1 - time))  # (1 - earlier) / earlier = (1 + churn) * (1 - time) / time
     scale = earlier / time  # x contains time * image, and scale * x contains earlier * image

@@ -35,13 +35,14 @@ class UNet(nn.Module):
     ) -> None:
         super().__init__()
         if not widths or any(width % GROUPS for width in widths):
-            raise UserError(f"model.net.widths is {list(widths)}, but must be multiples of {GROUPS}, such as [32, 64]")
+            raise UserError(f"model.net.widths is {list(widths)}; give multiples of {GROUPS}, such as [32, 64]")
         self.patch, cond_dim = patch, 2 * widths[0]
         self.class_embedding = nn.Embedding(num_classes + 1, cond_dim)
         self.time_mlp = nn.Sequential(nn.Linear(widths[0], cond_dim), nn.SiLU(), nn.Linear(cond_dim, cond_dim))
         self.first = nn.Conv2d(in_channels * patch**2, widths[0], 3, padding=1)
-        # For each level, `down` has the blocks of the encoder, and `up` those of the decoder. Between levels, `shrink`
-        # leads down, and `projection` leads up. Do not rename these attributes: their names are in checkpoints.
+        # For each level, `down` has the blocks of the encoder, and `up` those of the decoder. `shrink` maps a
+        # level to the next lower one, and `projection` maps back. The last `shrink` is the identity, since no level is
+        # below. Do not rename these attributes: their names are in checkpoints.
         self.down, self.shrink = nn.ModuleList(), nn.ModuleList()
         self.up, self.projection = nn.ModuleList(), nn.ModuleList()
         for level, width in enumerate(widths):

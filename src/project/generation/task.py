@@ -17,7 +17,7 @@ from kit.samples.images import LARGE_SIDE, draw_sample, image_grid, noise
 from kit.samples.predictions import ExportedGenerator, SampleFiles
 from kit.task import Task
 from kit.training.schedule import Interval, Schedule, WarmupCosine, optimizer_and_schedule
-from project.generation.flow import Flow, Heun, Sampler, Solver, flow_at
+from project.generation.flow import FlowBatch, Heun, Sampler, Solver, flow_batch
 
 GOLDEN_STEP = 0.618034  # the fractional parts of its multiples are evenly spread over [0, 1]
 NUM_SHOWN = 20  # the number of samples in the picture of `draw_generated`
@@ -89,15 +89,15 @@ class Generator(Task):
         is_unlabelled = torch.rand(len(images), device=images.device) < self.unlabelled
         # Most times are near 0.5, where velocities are hardest to predict (Esser et al. 2024, section 3.1).
         times = torch.randn(len(images), device=images.device, dtype=images.dtype).sigmoid()
-        flow = flow_at(images, torch.randn_like(images), times, classes.masked_fill(is_unlabelled, self.num_classes))
+        flow = flow_batch(images, torch.randn_like(images), times, classes.masked_fill(is_unlabelled, self.num_classes))
         return self.loss(flow, len(batch.keys))  # `Task.loss` calls `loss_terms`
 
-    def loss_terms(self, flow: Flow) -> tuple[Tensor, Tensor]:
+    def loss_terms(self, flow: FlowBatch) -> tuple[Tensor, Tensor]:
         """Return the summed loss and its divisor, Float[1] each."""
         errors = self._errors(flow)
         return errors.sum().view(1), errors.new_full((1,), len(errors))
 
-    def _errors(self, flow: Flow) -> Tensor:
+    def _errors(self, flow: FlowBatch) -> Tensor:
         """Return the mean squared error of each image, Float[B]."""
         velocities = self(flow.points, flow.times, flow.classes)
         return (velocities - flow.velocities).square().flatten(1).mean(1)
@@ -111,7 +111,7 @@ class Generator(Task):
         noise_images = noise(keys, batch.images.shape[1:]).to(batch.images)
         # Python computes with 64 bits. With 32 bits, many large keys would get the same time.
         times = torch.tensor([(key + 0.5) * GOLDEN_STEP % 1 for key in keys]).to(batch.images)
-        flow = flow_at(batch.images, noise_images, times, batch.targets)
+        flow = flow_batch(batch.images, noise_images, times, batch.targets)
         return torch.stack([flow.velocities.square().flatten(1).mean(1), self._errors(flow)], 1)
 
     def evaluation(self, split: str) -> FlowEvaluation:
@@ -154,7 +154,7 @@ class Generator(Task):
         """Return a sampler. By default, it has the guidance and the solver of this task.
 
         Raises:
-            UserError: there is guidance, but the net is not trained without classes.
+            UserError: `guidance` is not 1, but `unlabelled` is 0: all training images had their class.
         """
         guidance = self.guidance if guidance is None else guidance
         if guidance != 1 and not self.unlabelled:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from kit.data import Files, ImageDataModule, Samples
 from kit.data.decode import EXTENSIONS, Channels, ImageSize, find_channels
@@ -92,10 +91,6 @@ class ImageFolder(ImageDataModule):
         """Return -1 (unknown) for each class, so that `check` does not complain about classes with few images."""
         return [-1] * self.num_classes
 
-    def strata(self, samples: Samples) -> Tensor:
-        """Return zeros, Long[N]: the validation part is a tenth of all images, whatever their classes."""
-        return torch.zeros_like(samples.targets)
-
     def annotation_faults(self) -> Iterable[Fault]:
         for folder, message in self._unused_images():
             yield Fault("annotation-missing", "warning", str(folder), None, message)
@@ -103,9 +98,10 @@ class ImageFolder(ImageDataModule):
 
 
 class _Images(Files):
-    """Images of which some have no class (target -1).
+    """Images whose targets are class numbers, or -1 for images without a class.
 
-    `has_class_numbers` is False, so `check` does not report duplicates with different classes.
+    Since `has_class_numbers` is False, images are split at random, whatever their classes, and `check` does not compare
+    the classes of duplicates.
     """
 
     has_class_numbers = False

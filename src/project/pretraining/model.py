@@ -1,4 +1,4 @@
-"""The net of pretraining, and the loss of its features after `Pretrainer.projector` has mapped them to projections."""
+"""The net of pretraining, and the loss. `Pretrainer.projector` maps the net's features to projections for the loss."""
 
 import torch
 from torch import Tensor, nn
@@ -64,8 +64,8 @@ def gaussian_distance(values: Tensor, directions: Tensor, num_images: int | None
     Args:
         values: Float[V B P]; the values of each of the V views are compared separately.
         directions: S vectors of length 1, Float[P S].
-        num_images: the statistic is multiplied by this number; by default, B. If the values are a part of a batch, give
-            the number of images of the whole batch.
+        num_images: the statistic is multiplied by this number, with which it grows; by default, B. If the values are a
+            part of a batch, give the number of images of the whole batch, so that all parts have the same factor.
     """
     with torch.autocast(values.device.type, enabled=False):
         statistic = _epps_pulley(values.float(), directions.float())
@@ -79,6 +79,7 @@ def _epps_pulley(values: Tensor, directions: Tensor) -> Tensor:
     # integrand is even.
     weights = torch.full_like(points, 2 * 3 / 16)
     weights[[0, -1]] /= 2
+    # The characteristic function of the normal distribution. It is also the weight function of the statistic.
     target = torch.exp(-points.square() / 2)
     angles = (values @ directions)[..., None] * points  # [V B S 17]
     error = (angles.cos().mean(1) - target).square() + angles.sin().mean(1).square()  # [V S 17]

@@ -17,11 +17,13 @@ class RandomViews:
     """Cut a random part out of each image, turn and mirror it, resize it to a square, and change its colours.
 
     The colours are changed as in SimCLR (Chen et al. 2020, section 3), without blur. The images must already
-    be normalised, so that the value 1 is one standard deviation. Opacity, the fourth channel, is not changed.
+    be normalised, so that the value 1 is one standard deviation. The colour changes leave opacity, the fourth channel,
+    as it is.
 
     Args:
         size: the height and width of a view in pixels.
-        scale: the smallest and the largest area of the part, as a share of the image's area, above 0.
+        scale: the smallest and the largest area of the part, as a share of the image's area, above 0. A part that is
+            longer than the image is shortened, and so may have a smaller area.
         angle_deg: the largest angle that a view is turned by, clockwise or anticlockwise.
         mirror: whether to mirror views left to right, each with a probability of 0.5.
         brightness: the largest number that is added to or subtracted from all values of an image, in standard
@@ -81,8 +83,8 @@ class RandomViews:
     def _shrink(self, images: Tensor) -> Tensor:
         """Shrink large images until the smallest part that may be cut has about the size of a view: Float[B C h w].
 
-        `grid_sample` reads only the pixels around the centre of each pixel of a view. In a large image, these lie far
-        apart, even in the smallest part: without shrinking, the pixels between them would be skipped (aliasing).
+        `grid_sample` reads only the pixels around the centre of each pixel of a view. In a large image, neighbouring
+        centres are many pixels apart. Without shrinking, the pixels between them would be skipped (aliasing).
         """
         side = math.ceil(self.size / math.sqrt(self.scale[0]))
         size = [min(length, side) for length in images.shape[2:]]

@@ -57,10 +57,11 @@ class MaskDataModule(ImageDataModule):
 class MaskFolder(MaskDataModule):
     """Your own images with masks: mask files, or polygons and run lengths in COCO's format.
 
-    Mask files are in separate folders, or beside the images; see `kit.formats.pairs` for the layouts. An id is the
-    pixel value of a class in the mask files, or its position in `colors`. The names of the classes come from `colors`,
-    `class_names`, or a class table in `root` or beside the files (see `kit.formats.masks.classes`); otherwise the ids
-    are the names. If all files contain only 0 and 255, these are the ids of `background` and `foreground`.
+    Mask files are in separate folders, or beside the images; see `kit.formats.pairs` for the layouts. The id of a class
+    is its pixel value in the mask files. In coloured files, it is the index of the class in `colors`. The names of the
+    classes come from `colors`, `class_names`, or a class table in `root` or beside the files (see
+    `kit.formats.masks.classes`); otherwise the ids are the names. If all files contain only 0 and 255, these are the
+    ids of `background` and `foreground`.
 
     COCO has a JSON file for each split, in the layouts of `kit.formats.coco_search`. Class 0 is the background.
 
@@ -122,6 +123,7 @@ class MaskFolder(MaskDataModule):
             format = "coco"
         pairs = find_masks(self.root, format, images, masks)  # None if the data are in COCO's format
         mask_options = {"masks": masks, "class_names": class_names, "ids": ids, "colors": colors, "ignore": ignore}
+        # None means that the user has not given the option: `ignore` is the default.
         coco_options = {**json_files, "crowds": None if crowds == "ignore" else crowds}
         options_by_formats = {("masks",): mask_options, ("coco",): coco_options}
         refuse_other_options("coco" if pairs is None else "masks", options_by_formats)
@@ -164,8 +166,8 @@ class MaskFolder(MaskDataModule):
 class DigitMasks(MaskDataModule):
     """Scenes of handwritten digits on a textured background. The classes are `background` and the ten digits.
 
-    No image of a digit is in two splits, unless `val` is 0. The test split does not depend on `seed`, so that runs can
-    be compared.
+    No image of a digit is in two splits, unless `val` is 0: then the training and validation scenes share digits. The
+    test split does not depend on `seed`, so that runs can be compared.
 
     Args:
         train, val, test: the number of scenes in each split. If `val` is 0, a tenth of the train scenes is for
@@ -190,6 +192,6 @@ class DigitMasks(MaskDataModule):
         if not self.counts[split]:
             return None
         self.refuse_other_classes(self.find_class_names())
-        layout_seed = {"train": 5, "val": 3, "test": 4}[split]  # other layouts in each split
+        layout_seed = {"train": 5, "val": 3, "test": 4}[split]  # a different layout in each split
         scenes = make_scenes(*digits_of(split, self.seed), self.counts[split], layout_seed)
-        return Tensors([None] * len(scenes), scenes)  # the last channel of a scene is its mask
+        return Tensors([None] * len(scenes), scenes)  # no targets: the last channel of a scene is its mask

@@ -1,4 +1,4 @@
-"""Nets that map Float[B C H W] to logits, Float[B K H W], for any H and W. The last layer of each net is its `head`."""
+"""A U-Net that maps Float[B C H W] to logits, Float[B K H W], for any H and W. Its last layer is `head`."""
 
 from itertools import pairwise
 

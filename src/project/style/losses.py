@@ -10,8 +10,9 @@ Statistics = tuple[Tensor, Tensor]  # means and covariances
 def statistics(maps: Tensor) -> Statistics:
     """Return the means, Float[B c], and the covariances, Float[B c c], of the channels of maps, Float[B c h w].
 
-    Means describe colours, and covariances describe strokes. The Gram matrix of Gatys et al. 2016 (section 2.2) is the
-    sum of the covariances and of the products of the means. The products are larger, and would hide the strokes.
+    Covariances describe strokes, and the means of the image itself describe colours: see `add_colours`. The Gram matrix
+    of Gatys et al. 2016 (section 2.2) is not used. It is the sum of the covariances and of the products of the means.
+    These products are larger, and hide the strokes.
     """
     with torch.autocast(maps.device.type, enabled=False):
         flat = _at_least_float32(maps).flatten(2)
@@ -21,7 +22,7 @@ def statistics(maps: Tensor) -> Statistics:
 
 
 def add_colours(images: Tensor, maps: list[Tensor]) -> list[Tensor]:
-    """Add the images, scaled to [0, 1], as the first map, since the other maps hardly encode colours."""
+    """Add the images, scaled to [0, 1], as the first map. The maps of a feature net lose much of the colours."""
     return [(images + 1) / 2, *maps]
 
 

@@ -25,9 +25,9 @@ class StyleNet(nn.Module):
         super().__init__()
         require_not_empty(widths)
         self.first = Layer(in_channels, widths[0], kernel=9)
-        self.down = nn.ModuleList(Layer(above, below, stride=2) for above, below in pairwise(widths))
+        self.down = nn.ModuleList(Layer(upper, lower, stride=2) for upper, lower in pairwise(widths))
         self.blocks = nn.Sequential(*(Residual(widths[-1]) for _ in range(blocks)))
-        self.up = nn.ModuleList(Layer(below, above) for above, below in reversed(list(pairwise(widths))))
+        self.up = nn.ModuleList(Layer(lower, upper) for upper, lower in reversed(list(pairwise(widths))))
         self.head = nn.Conv2d(widths[0], in_channels, 9)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -57,7 +57,7 @@ class Layer(nn.Module):
         """Apply the layer to `x`. If `size`, (height, width), is given, enlarge `x` to it first."""
         if size is not None:
             x = F.interpolate(x, size, mode="nearest")
-        x = pad_mirrored(x, self.convolution.kernel_size[0] // 2)  # on its own line, to free the unpadded tensor
+        x = pad_mirrored(x, self.convolution.kernel_size[0] // 2)  # a new `x` frees the enlarged tensor
         x = self.convolution(x)
         if x.shape[2] * x.shape[3] > 1:  # a single pixel cannot be normalised
             x = self.norm(x)

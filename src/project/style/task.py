@@ -34,9 +34,10 @@ class Stylizer(Task):
     neighbours.
 
     Args:
-        net: called with `in_channels`; returns a module that maps images, Float[B C H W] in [-1, 1], to such images.
+        net: called with `in_channels`; returns a module that maps images, Float[B C H W] in [-1, 1], to images
+            of the same shape and range.
         style: the file of the style image.
-        features: the features in which images are compared, see `kit.samples.features`.
+        features: loads the net whose feature maps are compared, see `kit.samples.features`.
         in_channels, num_classes, class_names: set by the data module, not on the command line.
         optimizer: called with the parameter groups. Norms and biases have no weight decay.
         schedule: called with the optimizer, see `kit.training.schedule`; None keeps the learning rate constant.

@@ -28,7 +28,7 @@ def test_shapes(size, options):
 
 @pytest.mark.parametrize("widths", [[], [12]])
 def test_invalid_widths_are_refused(widths):
-    with pytest.raises(UserError, match=r"model\.net\.widths is .*, but must be multiples of 8"):
+    with pytest.raises(UserError, match=r"model\.net\.widths is .*; give multiples of 8"):
         UNet(3, widths=widths)
     assert_refused(UNet, widths="[0, 8]", depth=0, patch=0)
 

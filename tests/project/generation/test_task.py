@@ -12,7 +12,7 @@ from kit.cli import verbs
 from kit.data import Batch
 from kit.ground.errors import UserError
 from project.generation import Euler, Generator, UNet
-from project.generation.flow import Flow
+from project.generation.flow import FlowBatch
 
 CONFIG = str(Path(__file__).parents[3] / "configs" / "generation.yaml")
 SHORT = ["--config", CONFIG, "--trainer.limit_train_batches", "4", "--trainer.limit_test_batches", "2",
@@ -72,8 +72,8 @@ def test_loss_terms_add_up_over_the_parts_of_a_batch():
     task = generator()
     torch.nn.init.normal_(task.net.head[2].weight)
     shape = 5, 2, 4, 6
-    flow = Flow(torch.randn(shape), torch.rand(5), torch.tensor([0, 1, 3, 2, 0]), torch.randn(shape))
-    parts = [Flow(*(field[keys] for field in flow)) for keys in torch.arange(5).split([1, 4])]
+    flow = FlowBatch(torch.randn(shape), torch.rand(5), torch.tensor([0, 1, 3, 2, 0]), torch.randn(shape))
+    parts = [FlowBatch(*(field[keys] for field in flow)) for keys in torch.arange(5).split([1, 4])]
     sums, weights = (sum(terms) for terms in zip(*map(task.loss_terms, parts), strict=True))
     wanted = (task(*flow[:3]) - flow.velocities).square().mean()
     assert torch.allclose(sums / weights, wanted)
