@@ -57,7 +57,7 @@ class DigitScenes(ImageDataModule):
         return 3
 
     def load_split(self, split: str) -> Samples:
-        self.refuse_other_classes(self.find_class_names())
+        self.refuse_other_classes(self.find_class_names())  # a loaded model may have other classes
         images, box_targets = digit_scenes(split, self.scenes, self.image_size, self.seed)
         targets = [F.one_hot(target["labels"] - 1, 10).amax(0).float() for target in box_targets]
         return Tensors(torch.stack(targets), images)
@@ -89,6 +89,7 @@ class ImageFolder(ImageDataModule):
     """
 
     takes_pretraining_size = True
+    # these options are not kept if `test` gets another root
     root_options = ("format", "file", "group")
 
     def __init__(

@@ -39,6 +39,7 @@ class BoxDataModule(ImageDataModule):
     object_noun = "boxes"
     sample, collate = staticmethod(targets.sample), staticmethod(targets.collate)
 
+    # The first argument of these functions is the data module, so they become methods.
     count_classes, strata = targets.count_classes, targets.strata
     most_objects = property(targets.most_objects)
 
@@ -70,7 +71,7 @@ class DigitScenes(BoxDataModule):
         return 3
 
     def load_split(self, split: str) -> Samples | None:
-        self.refuse_other_classes(self.find_class_names())
+        self.refuse_other_classes(self.find_class_names())  # a loaded model may have other classes
         images, box_targets = digit_scenes(split, self.scenes, self.image_size, self.seed)
         return Tensors(box_targets, images)
 
@@ -103,8 +104,9 @@ class BoxFolder(BoxDataModule):
         names: YOLO's class names in the order of their numbers; needed if no file lists them.
     """
 
-    hashable_target = staticmethod(targets.hashable_target)
+    hashable_target = staticmethod(targets.hashable_target)  # `check` compares the targets of equal images by it
 
+    # these options are not kept if `test` gets another root
     root_options = ("format", "group", "images", "train", "val", "test")
 
     def __init__(
@@ -220,7 +222,9 @@ class BoxFolder(BoxDataModule):
         for split, source in self.reader.sources.items():
             try:
                 self.annotated_split(split)
-            except UserError as error:  # a broken JSON file; for a broken XML or text file, `Reading` has a fault
+            except (
+                UserError
+            ) as error:  # a JSON file is broken; broken XML and text files are in the faults of a `Reading`
                 yield unreadable_fault(source, error)
         yield from self.reader.faults(self._annotated_splits.values())
         for split in self._annotated_splits:

@@ -5,11 +5,11 @@ Float[N 4] XYXY in pixels of these images, `labels` Long[N] from 1 to K and, for
 losses are a dict of means. If the dict has the number of foreground locations, `foreground` Long[], they are means over
 these locations: the cells of feature maps to which an object is assigned. Otherwise they are means over the images.
 
-Each net has a `backbone`, which maps images to feature maps, and may have an attribute `additive`. It is True if the
-losses are exact means. The memory guard (`kit.safeguards.memory`) divides a batch that does not fit into memory. If
-`additive` is True, the values that `Task.loss_terms` returns for the parts then add up exactly to those of the batch.
-A net may also have `class_agnostic_nms`. It is True if the net also removes overlapping detections of different
-classes.
+Each net has a `backbone`, which maps images to feature maps, and may have an attribute `additive`. It is True if each
+loss is a sum over the images, divided by one of these numbers, and nothing else depends on the whole batch. The memory
+guard (`kit.safeguards.memory`) divides a batch that does not fit into memory. If `additive` is True, the values that
+`Task.loss_terms` returns for the parts then add up exactly to those of the batch. A net may also have
+`class_agnostic_nms`. It is True if the net also removes overlapping detections of different classes.
 """
 
 from collections.abc import Sequence

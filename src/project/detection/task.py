@@ -151,7 +151,7 @@ class Detector(Task):
         return ExportedDetector(self.net, left_out)
 
     def plain(self) -> Self:
-        """Return a copy of this task that shares its net and, like the exported module, does not use `flips`."""
+        """Return the task that `project.export` compares the file with: the same net without `flips`."""
         task = copy.copy(self)
         task.flips = ()
         return task

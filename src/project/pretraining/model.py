@@ -36,7 +36,7 @@ class Encoder(nn.Module):
         return self.trunk(images)[-1].mean((2, 3))
 
     def cluster(self, images: Tensor) -> None:
-        """Set the kernels of each convolution to cluster centres of its input's patches. images: Float[N C H W]."""
+        """Set the kernels of each convolution to k-means centres of its input's patches. images: Float[N C H W]."""
         features = images
         for level in self.trunk.levels:
             for block in level:
@@ -46,8 +46,8 @@ class Encoder(nn.Module):
 def views_loss(projections: Tensor, weight: float, directions: Tensor, num_images: int | None = None) -> Tensor:
     """Return the loss, Float[], of projections, Float[V B P]: P numbers for each of V views of each of B images.
 
-    It is (1 - weight) * the mean squared distance of a view from the mean of its image's views, plus weight *
-    `gaussian_distance` (Balestriero and LeCun 2025, LeJEPA). `num_images` is passed to `gaussian_distance`.
+    It is (1 - weight) * the mean squared difference between the numbers of a view and their means over the image's
+    views, plus weight * `gaussian_distance` (Balestriero and LeCun 2025, LeJEPA), which also gets `num_images`.
     """
     projections = projections.float()
     difference = (projections - projections.mean(0)).square().mean()

@@ -89,8 +89,9 @@ class MaskFolder(MaskDataModule):
             the metrics; `objects` uses crowds like all other annotations.
     """
 
-    hashable_target = staticmethod(hashable_target)
+    hashable_target = staticmethod(hashable_target)  # `check` compares the targets of equal images by it
 
+    # these options are not kept if `test` gets another root
     root_options = ("format", "group", "images", "masks", "train", "val", "test")
 
     def __init__(
@@ -191,7 +192,7 @@ class DigitMasks(MaskDataModule):
     def load_split(self, split: str) -> Samples | None:
         if not self.counts[split]:
             return None
-        self.refuse_other_classes(self.find_class_names())
+        self.refuse_other_classes(self.find_class_names())  # a loaded model may have other classes
         layout_seed = {"train": 5, "val": 3, "test": 4}[split]  # a different layout in each split
         scenes = make_scenes(*digits_of(split, self.seed), self.counts[split], layout_seed)
         return Tensors([None] * len(scenes), scenes)  # no targets: the last channel of a scene is its mask

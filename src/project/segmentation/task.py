@@ -114,7 +114,7 @@ class Segmenter(Task):
         return ExportedSegmenter(self.net, left_out)
 
     def plain(self) -> Self:
-        """Return a copy of this task that shares its net and, like the exported module, does not use `window`."""
+        """Return the task that `project.export` compares the file with: the same net without `window`."""
         task = copy.copy(self)
         task.window = None
         return task
