@@ -222,9 +222,7 @@ class BoxFolder(BoxDataModule):
         for split, source in self.reader.sources.items():
             try:
                 self.annotated_split(split)
-            except (
-                UserError
-            ) as error:  # a JSON file is broken; broken XML and text files are in the faults of a `Reading`
+            except UserError as error:  # JSON; broken XML and text files are among the faults of a `Reading`
                 yield unreadable_fault(source, error)
         yield from self.reader.faults(self._annotated_splits.values())
         for split in self._annotated_splits:
