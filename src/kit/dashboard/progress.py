@@ -196,7 +196,7 @@ class Lines(L.Callback):
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self._skipped_line:
-            self._print(trainer, self._skipped_line)
+            self._print(trainer, self._skipped_line.partition(" left ")[0])  # no time is left
 
     def _print(self, trainer: L.Trainer, line: str) -> None:
         self._printed_at, self._skipped_line = time.monotonic(), ""

@@ -63,7 +63,7 @@ def test_lines_after_validations(options, since, wanted, capsys, monkeypatch):
     assert capsys.readouterr().out == wanted
 
 
-@pytest.mark.parametrize("options", [{}, {"max_epochs": -1, "max_steps": 1200}, {"max_epochs": -1}])
+@pytest.mark.parametrize("options", [{}, {"max_epochs": -1, "max_steps": 1200}, {"max_epochs": 9}])
 @pytest.mark.parametrize("seconds", [0, 11])
 def test_line_of_the_last_validation_is_printed_once_at_the_end(options, seconds, capsys, monkeypatch):
     now = [1000.0]
@@ -75,6 +75,7 @@ def test_line_of_the_last_validation_is_printed_once_at_the_end(options, seconds
     lines.on_train_end(run, TASK)
     (line,) = capsys.readouterr().out.splitlines()
     assert line.startswith("epoch 3") and "step 1200 train/loss 0.0810 val/accuracy 0.9870" in line
+    assert seconds or line.endswith("images/s 4,512")
 
 
 def test_skipped_line_is_not_printed_after_a_later_one(capsys, monkeypatch):
