@@ -63,9 +63,9 @@ class BoxPredictions:
         self.class_names, self.score = class_names, score
         self.pictures = folder / "pictures" if pictures else None
         self.path, self.stack = folder / "predictions.json", ExitStack()
-        part = self.stack.enter_context(replacing(self.path))
+        temporary = self.stack.enter_context(replacing(self.path))
         # Bytes of file names that are not UTF-8 become escapes such as `\udce9`, which are valid in JSON.
-        self.file = part.open("w", encoding="utf-8", errors="backslashreplace")
+        self.file = temporary.open("w", encoding="utf-8", errors="backslashreplace")
         self.names_by_number: dict[int, str] = {}
         self.separator = "["  # the text to write before the next result
 

@@ -25,8 +25,8 @@ WIDTHS = {"epoch": 5, "step": 7}  # the least width of a column, in characters; 
 class Bar(ProgressBar):
     """A table on a terminal, with a row for each epoch, or for each validation if there are several in an epoch.
 
-    Below it are a row with the current values and a bar. They are drawn at most 4 times a second, and the values are
-    read only then, since reading a loss waits for the GPU.
+    Below it are a row with the current values and a bar. They are drawn when a validation starts, and otherwise at most
+    4 times a second. The values are read only then, since reading a loss waits for the GPU.
     """
 
     def __init__(self, speed: Speed) -> None:
@@ -121,33 +121,37 @@ class Bar(ProgressBar):
             return
         cells = self._cells(trainer, shutil.get_terminal_size().columns)
         keys = [escape(key) for key in monitored_metrics(trainer, trainer.lightning_module)]
-        is_best = with_metrics and cells.get(keys[-1]) == cells.get("best")
+        score, best = _scores(trainer)
         header = [_row(cells, cells, "dim")] if self._header != [*cells] else []
         self._header, self._rows = [*cells], 1 if header else self._rows + 1
         texts = [text if with_metrics or column not in keys else "" for column, text in cells.items()]
-        green_headers = (keys[-1], "best") if is_best else ()
+        green_headers = (keys[-1], "best") if with_metrics and score is not None and score == best else ()
         self._lines.draw(above=[*header, _row(texts, cells, green_headers=green_headers)])
 
     def _cells(self, trainer: L.Trainer, width: int) -> dict[str, str]:
         """Return the text of each column by its header. Columns that do not fit into `width` are left out."""
-        modes = monitored_metrics(trainer, trainer.lightning_module)
-        logged = trainer.callback_metrics
-        metrics = {key: float(logged[key]) for key in ("train/loss", *modes) if key in logged}
-        monitor, mode = [*modes.items()][-1]
-        scores = [metrics.get(monitor)]
-        for callback in trainer.checkpoint_callbacks:
-            if getattr(callback, "monitor", None) == monitor:
-                scores.append(getattr(callback, "best_model_score", None))  # perhaps of the run that this one resumes
-        values = [float(score) for score in scores if score is not None and math.isfinite(score)]
-        best = (max(values) if mode == "max" else min(values)) if values else None
+        logged, keys = trainer.callback_metrics, ("train/loss", *monitored_metrics(trainer, trainer.lightning_module))
         cells = {"epoch": _epoch(trainer), "step": f"{trainer.global_step:,}"}
-        cells |= {escape(key): _number(metrics.get(key)) for key in ("train/loss", *modes)}
-        cells |= {"best": _number(best), "images/s": speed_text(self.speed.images_per_second)}
+        cells |= {escape(key): _number(logged.get(key)) for key in keys}
+        cells |= {"best": _number(_scores(trainer)[1]), "images/s": speed_text(self.speed.images_per_second)}
         cells["left"] = clock(self.speed.seconds_left(trainer))
         for header in ("images/s", "step", "train/loss", "best", "left"):
             if sum(_width(name) + 2 for name in cells) - 2 > width:
                 del cells[header]
         return cells
+
+
+def _scores(trainer: L.Trainer) -> tuple[float | None, float | None]:
+    """Return the latest and the best value of the metric that chooses the best checkpoint, or None if there is none."""
+    mode_of_key = monitored_metrics(trainer, trainer.lightning_module)
+    *_, (monitor, mode) = mode_of_key.items()  # the last key chooses the best checkpoint
+    scores = [trainer.callback_metrics.get(monitor)]
+    for callback in trainer.checkpoint_callbacks:
+        if getattr(callback, "monitor", None) == monitor:
+            scores.append(getattr(callback, "best_model_score", None))  # the best score may come from before the resume
+    values = [None if score is None else float(score) for score in scores]
+    finite = [value for value in values if value is not None and math.isfinite(value)]
+    return values[0], (max(finite) if mode == "max" else min(finite)) if finite else None
 
 
 def _row(texts: Iterable[str], header: Iterable[str], style: str = "", green_headers: Sequence[str] = ()) -> Text:
@@ -167,29 +171,37 @@ def _width(header: str) -> int:
 class Lines(L.Callback):
     """Print lines to logs and pipes: see `_line`.
 
-    A line is printed after a validation if the last line is more than 10 seconds old, after the validation of the last
-    epoch, and every 30 seconds in a long epoch.
+    A line is printed after a validation if the last line is more than 10 seconds old, and every 30 seconds in a long
+    epoch. The line of the last validation is printed when the run ends, if it is not printed yet.
     """
 
     def __init__(self, speed: Speed) -> None:
         self.speed = speed
         self._printed_at = time.monotonic()
+        self._skipped_line = ""  # of a validation, if no line was printed since
 
     def on_train_batch_end(self, trainer: L.Trainer, *args: Any, **kwargs: Any) -> None:
         if time.monotonic() - self._printed_at > 3 * SECONDS_BETWEEN_LINES:  # in a long epoch
-            self._print(trainer, "train/loss")  # the metrics of an earlier validation would look new
+            # The metrics of an earlier validation would look new.
+            self._print(trainer, _line(trainer, self.speed, "train/loss"))
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.state.fn != "fit" or trainer.sanity_checking:
             return
-        is_last = trainer.current_epoch + 1 == trainer.max_epochs
-        if is_last or time.monotonic() - self._printed_at > SECONDS_BETWEEN_LINES:
-            self._print(trainer, "train/loss", *monitored_metrics(trainer, pl_module))
+        line = _line(trainer, self.speed, "train/loss", *monitored_metrics(trainer, pl_module))
+        if time.monotonic() - self._printed_at > SECONDS_BETWEEN_LINES:
+            self._print(trainer, line)
+        else:
+            self._skipped_line = line
 
-    def _print(self, trainer: L.Trainer, *keys: str) -> None:
-        self._printed_at = time.monotonic()
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if self._skipped_line:
+            self._print(trainer, self._skipped_line.partition(" left ")[0])  # no time is left
+
+    def _print(self, trainer: L.Trainer, line: str) -> None:
+        self._printed_at, self._skipped_line = time.monotonic(), ""
         if trainer.is_global_zero:
-            print(_line(trainer, self.speed, *keys), flush=True)
+            print(line, flush=True)
 
 
 def _line(trainer: L.Trainer, speed: Speed, *keys: str) -> str:

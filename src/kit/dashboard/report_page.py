@@ -241,5 +241,5 @@ def sections(pictures: Mapping[str, bytes]) -> dict[str, dict[str, bytes]]:
 def write_pictures(pictures: Mapping[str, bytes], folder: Path) -> None:
     """Write files, by their names, into a folder."""
     for name, content in pictures.items():
-        with replacing(folder / name) as part:
-            part.write_bytes(content)
+        with replacing(folder / name) as temporary:
+            temporary.write_bytes(content)

@@ -66,9 +66,9 @@ def export(args: list[str]) -> None:
         cases = agreement.image_cases(model, images, description)
     else:
         cases = agreement.generation_cases(model, exported, NUM_IMAGES)
-    with replacing(out) as part, doing(f"exporting {source} as ONNX"):
-        write_onnx(model.preprocessing, exported, metadata(model, exported), part)
-        summary = _compare(open_onnx(part), exported, cases)
+    with replacing(out) as temporary, doing(f"exporting {source} as ONNX"):
+        write_onnx(model.preprocessing, exported, metadata(model, exported), temporary)
+        summary = _compare(open_onnx(temporary), exported, cases)
     print(f"{out}: {out.stat().st_size / 1e6:.1f} MB\n{summary}")
     if options.to_hub:
         print(f"uploaded to {hub.upload(client, options.to_hub, files, model.task.state_dict(), out)}")

@@ -48,12 +48,12 @@ class PredictionTable:
         columns: the names of the columns.
     """
 
-    FOLDERS = ()  # no image has files of its own
+    FOLDERS = ()  # no subfolders with a file for each image: see `Predictions`
 
     def __init__(self, folder: Path, columns: Sequence[str]) -> None:
         self.path, self.stack = folder / "predictions.csv", ExitStack()
-        part = self.stack.enter_context(replacing(self.path))
-        self.file = part.open("w", newline="", encoding="utf-8", errors="backslashreplace")
+        temporary = self.stack.enter_context(replacing(self.path))
+        self.file = temporary.open("w", newline="", encoding="utf-8", errors="backslashreplace")
         self.writer = csv.writer(self.file)
         self.writer.writerow(columns)
 
@@ -89,7 +89,7 @@ class LabelPredictions(PredictionTable):
 class MultiLabelPredictions(PredictionTable):
     """Write the columns `path,label,probability`, with all predicted labels in one cell, such as `cat;dog`.
 
-    The separator is always `;`. A table of labels, which training reads, also has the columns `path` and `label`: see
+    `;` separates the labels within a cell. Training can read this file as a table of labels: see
     `kit.formats.label_table`.
     """
 

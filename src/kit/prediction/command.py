@@ -151,7 +151,10 @@ def _write(model: Predictor, files: Sequence[Path], batch_size: int, results: Pr
     if not broken:
         return
     table = folder / BROKEN
-    with replacing(table) as part, part.open("w", newline="", encoding="utf-8", errors="backslashreplace") as lines:
+    with (
+        replacing(table) as temporary,
+        temporary.open("w", newline="", encoding="utf-8", errors="backslashreplace") as lines,
+    ):
         csv.writer(lines).writerows([("path", "reason"), *broken])
     count, (file, reason) = f"{len(broken):,} of {len(files):,} images", broken[0]
     raise BrokenFiles(f"{count} could not be read or drawn; {table} lists them; the first: {file}: {reason}")

@@ -1,4 +1,4 @@
-"""Write generated and painted images to files, and define the modules that `export` writes."""
+"""Write generated images and images painted in a style to files, and define the modules that `export` writes."""
 
 import math
 import re
@@ -52,7 +52,7 @@ class SampleFiles:
     ) -> None:
         self.folder, self.class_names, self.num_samples, self.seed = folder, class_names, num_samples, seed
         self.guidance, self.steps, self.churn, self.solver = guidance, steps, churn, solver
-        self.classes = [_class_index(name.strip(), class_names) for name in classes.split(",")] if classes else []
+        self.classes = _class_indices(classes, class_names) if classes else []
 
     def make(self, model: Any, batch_size: int) -> list[Path]:
         """Generate the samples, a batch at a time, and write the files.
@@ -100,6 +100,21 @@ def size_of_samples(preprocessing: Preprocessing) -> tuple[int, int]:
     return preprocessing.size
 
 
+def _class_indices(text: str, class_names: Sequence[str]) -> list[int]:
+    """Return the index of each class in a text of names separated by commas. A name may contain commas itself.
+
+    Raises:
+        UserError: see `_class_index`.
+    """
+    indices, parts = list[int](), text.split(",")
+    while parts:
+        names = [",".join(parts[:end]).strip() for end in range(1, len(parts) + 1)]
+        end = max((end for end, name in enumerate(names, 1) if name in class_names), default=1)
+        indices.append(_class_index(names[end - 1], class_names))
+        parts = parts[end:]
+    return indices
+
+
 def _class_index(name: str, class_names: Sequence[str]) -> int:
     """Return the index of the class with this name or, if there is none, of the class whose first word is this name.
 
@@ -119,7 +134,7 @@ def _class_index(name: str, class_names: Sequence[str]) -> int:
 
 
 class PaintingFiles:
-    """Write `pictures/NAME.jpg`, a painted image of the same size, for each image.
+    """Write `pictures/NAME.jpg` for each image: the image painted in the style, of the same size.
 
     Args:
         folder: the folder of the results.
@@ -164,7 +179,8 @@ class ExportedGenerator(ExportedImages):
     Args:
         sampler: maps noise and classes to images from -1 to 1, Float[B C H W].
         num_classes: K.
-        num_noises: N, the number of noise images for each sample.
+        num_noises: N, the number of noise images from which one sample is generated: the noise that becomes the sample
+            and, with churn, one for each step but the first.
     """
 
     task = "generation"
@@ -187,7 +203,7 @@ class ExportedGenerator(ExportedImages):
 
 
 class ExportedStylizer(ExportedImages):
-    """Map images, Float[B C H W], to painted `pictures` of the same size, uint8 [B H W C]."""
+    """Map images, Float[B C H W], to `pictures`, uint8 [B H W C]: the images painted in the style, of the same size."""
 
     task = "style"
     outputs: ClassVar = {"pictures": {0: "batch", 1: "height", 2: "width"}}

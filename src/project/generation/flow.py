@@ -86,7 +86,10 @@ class Solver(ABC):
 
     @property
     def num_noises(self) -> int:
-        """N: the number of noise images from which one image is generated."""
+        """N: the number of noise images from which one image is generated.
+
+        They are the noise that becomes the image and, with churn, one for each step but the first.
+        """
         return self.steps if self.churn else 1
 
     def __call__(self, velocity: VelocityFunction, noise: Tensor) -> Tensor:

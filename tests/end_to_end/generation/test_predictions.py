@@ -127,3 +127,6 @@ def test_class_by_its_first_word():
     assert SampleFiles(Path("out"), names, classes="33, 3,7 up").classes == [1, 0, 2]
     with pytest.raises(UserError, match="'7' fits several classes"):
         SampleFiles(Path("out"), names, classes="7")
+    names = ["bus", "cat, small", "cat", "small, red"]
+    assert SampleFiles(Path("out"), names, classes="cat, small").classes == [1]
+    assert SampleFiles(Path("out"), names, classes="bus,cat, small,cat,small, red").classes == [0, 1, 2, 3]

@@ -40,7 +40,6 @@ def trainer(**options) -> SimpleNamespace:
 
 
 LINES = [  # what differs, seconds since the last line: the line
-    ({}, 0, "epoch 3/3 step 1200 train/loss 0.0810 val/accuracy 0.9870 images/s 4,512\n"),  # the last epoch
     ({"max_epochs": 10}, 0, ""),
     (
         {"max_epochs": 10},
@@ -48,7 +47,7 @@ LINES = [  # what differs, seconds since the last line: the line
         "epoch 3/10 step 1200 train/loss 0.0810 val/accuracy 0.9870 images/s 4,512 left 0:08:46\n",
     ),
     ({"max_epochs": -1}, 11, "epoch 3 step 1200 train/loss 0.0810 val/accuracy 0.9870 images/s 4,512\n"),
-    ({"is_global_zero": False}, 0, ""),
+    ({"is_global_zero": False}, 11, ""),
     ({"sanity_checking": True}, 11, ""),
     ({"state": SimpleNamespace(fn="validate")}, 11, ""),
 ]
@@ -62,6 +61,32 @@ def test_lines_after_validations(options, since, wanted, capsys, monkeypatch):
     now[0] += since
     lines.on_validation_end(trainer(**options), TASK)
     assert capsys.readouterr().out == wanted
+
+
+@pytest.mark.parametrize("options", [{}, {"max_epochs": -1, "max_steps": 1200}, {"max_epochs": 9}])
+@pytest.mark.parametrize("seconds", [0, 11])
+def test_line_of_the_last_validation_is_printed_once_at_the_end(options, seconds, capsys, monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    lines, run = Lines(SPEED), trainer(**options)
+    now[0] += seconds
+    lines.on_validation_end(run, TASK)
+    run.current_epoch += 1  # as in Lightning
+    lines.on_train_end(run, TASK)
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith("epoch 3") and "step 1200 train/loss 0.0810 val/accuracy 0.9870" in line
+    assert seconds or line.endswith("images/s 4,512")
+
+
+def test_skipped_line_is_not_printed_after_a_later_one(capsys, monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    lines = Lines(SPEED)
+    lines.on_validation_end(trainer(), TASK)
+    now[0] += 31
+    lines.on_train_batch_end(trainer(), TASK, None, None, 0)
+    lines.on_train_end(trainer(), TASK)
+    assert capsys.readouterr().out == "epoch 3/3 step 1200 train/loss 0.0810 images/s 4,512\n"
 
 
 def test_long_epoch_has_lines(capsys, monkeypatch):
@@ -169,6 +194,20 @@ def test_rows_of_a_run_counted_in_steps_are_its_validations(screen):
         bar.setup(run, TASK, "fit")
         drive(bar, run, validate=epoch in (2, 4))
     assert [line.split()[0] for line in visible(out.getvalue())[:3]] == ["epoch", "3", "5"]
+
+
+@pytest.mark.parametrize(("best", "width", "is_green"), [(0.98701, 80, False), (0.9, 80, True), (0.9, 24, True)])
+def test_only_the_best_row_is_green(best, width, is_green, monkeypatch):
+    rows = []
+    monkeypatch.setattr(progress.shutil, "get_terminal_size", lambda: os.terminal_size((width, 24)))
+    monkeypatch.setattr(terminal.LiveLines, "draw", lambda _, *lines, above=(): rows.extend(above))
+    callback = SimpleNamespace(monitor="val/accuracy", best_model_score=torch.tensor(best))
+    run, bar = run_of(0, checkpoint_callbacks=[callback]), Bar(SPEED)
+    monkeypatch.setattr(progress, "monitored_metrics", lambda *_: {"val/accuracy": "max"})
+    bar.on_validation_end(run, TASK)
+    *_, row = rows
+    assert ("best" in rows[0].plain) == (width == 80)
+    assert any(span.style == "green" for span in row.spans) == is_green
 
 
 WIDTHS = [

@@ -1,10 +1,11 @@
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from kit.formats.masks.classes import Entry, class_number
+from kit.formats.masks.classes import Entry, class_number, read_table
 from kit.formats.masks.coco import CocoShapes
 from kit.formats.masks.mask_files import MaskPairs
 from kit.formats.masks.mask_images import MaskImages
@@ -89,6 +90,39 @@ def test_unknown_class_is_named_with_a_similar_one():
 def test_masks_of_ignored_values_are_not_called_coloured(tmp_path):
     with pytest.raises(UserError, match=r"all values in the masks are in --data\.ignore"):
         _ = class_list(tmp_path, ignore=[0, 1, 2, 7, 255]).entries
+
+
+HEADERS = [  # the first line, the second one, the names
+    ("red, 255, 0, 0", "blue, 0, 0, 255", ["red", "blue"]),
+    ("label\t1\t2\t3", "r\t4\t5\t6", ["label", "r"]),
+    ("name r g b", "sky 1 2 3", ["sky"]),
+    ("r g b name", "1 2 3 sky", ["sky"]),
+    ("id,name,r,g,b", "0,sky,1,2,3", ["sky"]),
+    ("Pixel Value, Class", "0, sky", ["sky"]),
+    ("name", "sky", ["name", "sky"]),  # it may be a class
+    ("red brick", "sky", ["red brick", "sky"]),
+]
+
+
+@pytest.mark.parametrize(("first", "second", "names"), HEADERS)
+def test_header_has_no_numbers(tmp_path, first, second, names):
+    (tmp_path / "classes.txt").write_text(f"{first}\n{second}\n")
+    assert [(entry.id, entry.name) for entry in read_table(tmp_path / "classes.txt")] == list(enumerate(names))
+
+
+@pytest.mark.parametrize(
+    ("values", "ignore", "end"),
+    [
+        ([0, 3, 90, 200, 255], [3], "the masks have the ids 0, 90, 200 (90 in {}), .* --data.ids '[0, 90, 200]'"),
+        ([*range(0, 90, 10)], None, "the masks have the ids 0, 10, .*, 70, ... (10 in {}), .* with --data.ids"),
+    ],
+)
+def test_ids_to_give_are_those_of_classes(tmp_path, values, ignore, end):
+    classes = class_list(tmp_path, ignore=ignore)
+    Image.fromarray(np.array([values], np.uint8)).save(tmp_path / "mask.png")
+    pattern = re.escape(end.format(tmp_path / "mask.png")).replace(r"\.\*", ".*") + "$"
+    with pytest.raises(UserError, match=pattern):
+        _ = classes.entries
 
 
 def test_fingerprint_changes_with_mask_files_and_json(tmp_path):

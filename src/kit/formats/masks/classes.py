@@ -35,7 +35,12 @@ _LINES = (  # the formats of a line in a class table, in the order in which they
     re.compile(r"(?P<id>\d+)\s*[,;\t]\s*(?P<name>\S.*)"),  # Roboflow
     re.compile(r"(?P<name>.*)"),
 )
-_HEADER = re.compile(r"\W*(name|class|label|pixel value|id|r|red)\W*[,;\t]", re.IGNORECASE)
+_RGB = r"(r\s+g\s+b|red\s+green\s+blue)"
+_HEADER = re.compile(  # without numbers, which the line of a class named `red` may have
+    rf"(?!.*\b\d+\b)\W*(name|class|label|pixel value|id|r|red)\W*[,;\t].*"
+    rf"|((id|name|class|label)\s+)+{_RGB}|{_RGB}\s+(name|class|label)",
+    re.IGNORECASE,
+)
 
 
 class Entry(NamedTuple):
@@ -50,7 +55,8 @@ def read_table(file: Path) -> list[Entry]:
     """Read a class table.
 
     Each line is a class: `NAME`, `NAME R G B`, `R G B NAME`, `NAME:R,G,B::`, `ID, NAME` or `ID, NAME, R, G, B`. Without
-    ids, the ids are counted from 0. A header and lines that begin with `#` are left out.
+    ids, the ids are counted from 0. A header, which has no numbers, and lines that begin
+    with `#` are left out.
 
     Raises:
         BrokenFiles: the file cannot be read.
@@ -59,7 +65,7 @@ def read_table(file: Path) -> list[Entry]:
     entries: list[Entry] = []
     names: dict[int, str] = {}
     for number, line in read_lines(file, MAX_CONFIG_BYTES):
-        if line.startswith("#") or (not entries and _HEADER.match(line)):
+        if line.startswith("#") or (not entries and _HEADER.fullmatch(line)):
             continue
         parts = next(match for pattern in _LINES if (match := pattern.fullmatch(line))).groupdict()
         colour = tuple(int(parts[part]) for part in ("red", "green", "blue")) if parts.get("red") else None
@@ -80,8 +86,8 @@ def class_number(name: str, class_names: Sequence[str], root: Path) -> int:
     """Return the number of a class: its index in `class_names`.
 
     Raises:
-        UserError: `class_names` are a checkpoint's, and do not have this class. The message names `root`, the folder of
-            the data set.
+        UserError: the class is not in `class_names`. They come from a checkpoint, or from the COCO file of another
+            split. The message names `root`, the folder of the data set.
     """
     if name not in class_names:
         raise UserError(f"{root}: the model has no class '{name}'{did_you_mean(name, class_names)}")
@@ -121,10 +127,12 @@ def infer_entries(
 ) -> list[Entry]:
     """Return the classes and their pixel values.
 
-    If no classes or two are named, and 0 and 255 are the only values in all masks, these are the ids of two classes. In
-    a table, the class that is black has the id 0. If neither is black, it is the class that is not white, or that with
-    the lower id. In all other cases, 255 is ignored, named classes keep their ids, and if none are named, each id is a
-    class.
+    If exactly two classes are named, or none, and the masks have only the values 0 and 255 apart from ignored values,
+    then these are the ids of the two classes. Of two named classes, the black one gets 0. If neither is black, but one
+    is white, the other one gets 0. Otherwise the class with the lower id gets 0.
+
+    In all other cases, named classes keep their ids. If none are named, 255 is ignored, and each id from 0 to the
+    highest other one is a class.
 
     Args:
         named: the classes that a table or the user has named, or None.
@@ -166,10 +174,10 @@ def _classes_of_ids(files: dict[frozenset[int], Path], ids: frozenset[int], root
         remedy = f"give each class's colour with --data.colors, or in {root}/classes.txt as NAME R G B"
         raise UserError(f"{root}: the masks are coloured, and nothing says which colour is which class; {remedy}")
     if min(ids) < 0 or 2 * len(ids) < max(ids) + 1:
-        values = sorted(frozenset().union(*files))
-        listed = ", ".join(map(str, values[:MAX_LISTED])) + ", ..." * (len(values) > MAX_LISTED)
-        example = next((value for value in values if value not in (0, 1, IGNORED)), values[-1])
+        listed = ", ".join(map(str, sorted(ids)[:MAX_LISTED]))
+        value, dots = (f" '[{listed}]'", "") if len(ids) <= MAX_LISTED else ("", ", ...")
+        example = next((id for id in sorted(ids) if id not in (0, 1)), max(ids))
         file = next(file for content, file in files.items() if example in content)
-        problem = f"the masks have the values {listed} ({example} in {file}), and nothing names the classes"
-        raise UserError(f"{root}: {problem}; list the classes' ids with --data.ids '[{listed}]'")
+        problem = f"the masks have the ids {listed}{dots} ({example} in {file}), and nothing names the classes"
+        raise UserError(f"{root}: {problem}; list the classes' ids with --data.ids{value}")
     return [Entry(id, str(id), None) for id in range(max(ids) + 1)]
