@@ -31,6 +31,7 @@ PATH_KEYS = re.compile(r"(dir|directory|path|folder|root|location|uri|(?<!pro)fi
 WITH_DIRPATH = (ModelCheckpoint, OnExceptionCheckpoint, Profiler)
 # Texts that count as paths at any key: an absolute path, one with `..`, with `~` or with a variable, or a URL.
 PATH_TEXTS = re.compile(r"[/\\~]|[A-Za-z][\w+.-]*:|.*\$|(.*[/\\])?\.\.([/\\]|$)", re.DOTALL)
+LOCK = ".lock"  # an empty file, see `locked`
 EVENTS_HEADER_BYTES = 88  # the size of an event file of TensorBoard that has no events
 # Paths that always count as outside of the run's folder: a class may expand `~` or an environment variable to any
 # folder.
@@ -65,14 +66,17 @@ def remove_if_empty(folder: Path) -> None:
         for file in folder.glob("events.out.tfevents.*"):
             if file.stat().st_size <= EVENTS_HEADER_BYTES:
                 file.unlink()
+        if [file.name for file in folder.iterdir()] == [LOCK]:
+            (folder / LOCK).unlink()
         folder.rmdir()
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold a lock on a run's folder, unless the system or the file system has no locks.
+    """Hold a lock on a run's folder, unless the system or the file system has no locks. Then call `remove_if_empty`.
 
-    The lock ends with this process. Its child processes do not inherit it.
+    The lock ends with this process. Its child processes do not inherit it. The file `LOCK` stays in the folder: if it
+    were removed, one process could lock the removed file while another one locks a new file.
 
     Raises:
         UserError: another process holds the lock.
@@ -81,14 +85,15 @@ def locked(folder: Path) -> Iterator[None]:
         with suppress(ImportError, OSError):  # Windows has no `fcntl`
             import fcntl
 
-            file = folder / ".lock"
-            stream = stack.enter_context(file.open("a"))
+            stream = stack.enter_context((folder / LOCK).open("a"))
             try:
                 fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except (BlockingIOError, PermissionError):
                 raise UserError(f"{folder} is being trained by another process; wait for its end, or stop it") from None
-            stack.callback(file.unlink, missing_ok=True)
-        yield
+        try:
+            yield
+        finally:
+            remove_if_empty(folder)
 
 
 def is_inside(path: Path | str, folder: Path | str) -> bool:

@@ -11,7 +11,7 @@ import lightning as L
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from kit.checkpoints import checkpoint, trust
-from kit.checkpoints.run_folder import locked, refuse_links, remove_if_empty
+from kit.checkpoints.run_folder import locked, refuse_links
 from kit.checks import report as check_report
 from kit.checks.survey import Survey, full_survey, quick_survey
 from kit.cli.command_line import CLI, Inspection, with_config
@@ -46,11 +46,8 @@ def fit(args: list[str]) -> None:
     trusted, args = extract_option(args, "--trust")
     ckpt_path = restarting.choose(old_run) if old_run else None
     cli = _resumed_cli(old_run, ckpt_path, args, trusted) if old_run else _new_cli(with_config(args))
-    try:
-        with nullcontext() if rank_zero_only.rank else locked(cli.folder):  # type: ignore[attr-defined]
-            _train(cli, ckpt_path, args)
-    finally:
-        remove_if_empty(cli.folder)
+    with nullcontext() if rank_zero_only.rank else locked(cli.folder):  # type: ignore[attr-defined]
+        _train(cli, ckpt_path, args)
 
 
 def _new_cli(args: list[str]) -> CLI:

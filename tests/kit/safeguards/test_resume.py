@@ -391,12 +391,17 @@ def test_run_that_another_process_trains_is_not_resumed(killed, whole):
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     with subprocess.Popen([sys.executable, "-c", code], cwd=run, **pipes) as other:
         other.stdout.readline()
+        events = run / "events.out.tfevents.1.new"
+        events.write_bytes(bytes(88))  # the other process has made it, and has not logged yet
+        with pytest.raises(UserError, match="the config cannot be used"):
+            verbs.fit(["--resume", str(run), "--trainer.accelerator", "gpuu"])
         with pytest.raises(UserError, match="is being trained by another process"):
             verbs.fit(["--resume", str(run)])
         other.kill()
+    assert events.exists()
     verbs.fit(["--resume", str(run)])
     assert_same(whole, run)
-    assert not (run / ".lock").exists()
+    assert not events.exists()
 
 
 def test_removed_folder_stops_the_run(monkeypatch):
