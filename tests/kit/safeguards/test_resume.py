@@ -385,7 +385,7 @@ def test_signal_while_the_data_are_read_leaves_no_folder(monkeypatch):
     assert not list(Path("runs/stopped").iterdir())
 
 
-def test_run_that_another_process_trains_is_not_resumed(killed, whole):
+def test_run_that_another_process_trains_is_not_resumed(killed, whole, monkeypatch):
     run = killed("killed", 12, "training_step")
     code = "import fcntl; file = open('.lock', 'a'); fcntl.lockf(file, fcntl.LOCK_EX); print(flush=True); input()"
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
@@ -399,6 +399,11 @@ def test_run_that_another_process_trains_is_not_resumed(killed, whole):
             verbs.fit(["--resume", str(run)])
         other.kill()
     assert events.exists()
+    choose = restarting.choose
+    with monkeypatch.context() as patch:
+        patch.setattr(restarting, "choose", lambda old: (choose(old), (run / "checkpoints/new.ckpt").touch())[0])
+        with pytest.raises(UserError, match=f"another process has just saved a checkpoint in .*{run}: repeat"):
+            verbs.fit(["--resume", str(run)])
     verbs.fit(["--resume", str(run)])
     assert_same(whole, run)
     assert not events.exists()

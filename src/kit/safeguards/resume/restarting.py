@@ -43,6 +43,17 @@ REFUSED_CALLBACKS = {
 }
 
 
+def changed_at(run_or_checkpoint: str) -> int:
+    """Return when a checkpoint of the run was last made, renamed or removed, in nanoseconds, or 0 if there is none.
+
+    If `choose` was called before this time, its result may not be the newest checkpoint.
+    """
+    try:
+        return (checkpoint.run_folder_of(Path(run_or_checkpoint).absolute()) / "checkpoints").stat().st_mtime_ns
+    except OSError:  # also if a name is too long: `choose` raises the error
+        return 0
+
+
 def choose(run_or_checkpoint: str) -> Path | None:
     """Return the newest undamaged checkpoint, or None if the run has none yet and starts from the beginning.
 
