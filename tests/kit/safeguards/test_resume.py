@@ -245,6 +245,24 @@ def test_other_number_of_steps_per_epoch(length, change, message, num_steps, kil
     assert rates[-10:] == planned[-10:] and len(planned) == num_steps
 
 
+def test_schedule_goes_back_with_the_epoch_if_the_number_of_processes_changes(killed, capsys):
+    """The number of steps in an epoch is the same, as with `trainer.limit_train_batches`."""
+    options = ["--early_stopping.patience", "null", "--trainer.log_every_n_steps", "1"]
+    run = killed("run", 12, "training_step", *options, *STEPS["every step"])
+    file = run / "checkpoints" / "last.ckpt"
+    content = torch.load(file, weights_only=True)
+    assert content["global_step"] % 7
+    content["exact_resume"]["processes"] = 2
+    torch.save(content, file)
+    verbs.fit(["--resume", str(run)])
+    assert "2 processes before, 1 now: an unfinished epoch starts again" in capsys.readouterr().out
+    rates, planned = (
+        [value for tag, _, value in log(folder) if tag == "learning_rate"]
+        for folder in (run, fit("straight", *options))
+    )
+    assert rates[-14:] == planned[-14:]
+
+
 def test_checkpoint_without_the_length_of_an_epoch_can_be_resumed(killed, whole):
     run = killed("old", 12, "training_step", *STEPS["every step"])
     file = run / "checkpoints" / "last.ckpt"
