@@ -225,10 +225,12 @@ def test_more_epochs_give_a_longer_schedule(killed, capsys):
 
 EPOCHS = ["--trainer.max_epochs", "6"]
 STEPS_IN_ALL = ["--trainer.max_epochs", "-1", "--trainer.max_steps", "22"]
+LIMITED = [*EPOCHS, "--trainer.limit_train_batches", "3"]
 OTHER_LENGTHS = [  # of an epoch of 7 steps: the run's length, an option, the message, the number of steps
     (EPOCHS, ["--data.batch_size", "12"], "7 batches per epoch before, 3 now: an unfinished epoch starts again", 18),
     (EPOCHS, ["--trainer.accumulate_grad_batches", "2"], "1 batches per step before, 2 now: an unfinished epoch", 24),
     (STEPS_IN_ALL, ["--data.batch_size", "12"], "7 batches per epoch before, 3 now: an unfinished epoch", 22),
+    (LIMITED, ["--data.batch_size", "12"], "5 images per batch before, 12 now: an unfinished epoch starts again", 18),
 ]
 
 
@@ -242,7 +244,7 @@ def test_other_number_of_steps_per_epoch(length, change, message, num_steps, kil
     rates = [value for tag, step, value in log(run) if tag == "learning_rate"]
     straight = fit("straight", *options, *length, *change)
     planned = [value for tag, step, value in log(straight) if tag == "learning_rate"]
-    assert rates[-10:] == planned[-10:] and len(planned) == num_steps
+    assert rates[-9:] == planned[-9:] and len(planned) == num_steps
 
 
 def test_schedule_goes_back_with_the_epoch_if_the_number_of_processes_changes(killed, capsys):
@@ -267,7 +269,7 @@ def test_checkpoint_without_the_length_of_an_epoch_can_be_resumed(killed, whole)
     run = killed("old", 12, "training_step", *STEPS["every step"])
     file = run / "checkpoints" / "last.ckpt"
     content = torch.load(file, weights_only=True)
-    for key in ("batches per epoch", "batches per step"):
+    for key in ("images per batch", "batches per epoch", "batches per step"):
         del content["exact_resume"][key]
     torch.save(content, file)
     verbs.fit(["--resume", str(run), *STEPS["each epoch"]])

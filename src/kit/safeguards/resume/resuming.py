@@ -227,7 +227,9 @@ class ExactResume(L.Callback):
 
 def _units(trainer: L.Trainer) -> dict[str, float]:
     """Return the numbers that decide which samples a step of an epoch has, by a name for messages."""
+    data = _lightning.data_module(trainer)
     return {
+        **({"images per batch": data.batch_size} if isinstance(data, ImageDataModule) else {}),
         "processes": trainer.world_size,
         "batches per epoch": trainer.num_training_batches,
         "batches per step": trainer.accumulate_grad_batches,
