@@ -141,16 +141,17 @@ def refuse_foreign_paths(config: dict[str, Any], args: list[str], run: Path) -> 
         UserError: the config names such a path.
     """
     given = {
-        (name.strip("-+").replace(".init_args", ""), text)
+        (name.strip("-+").replace(".init_args", ""), str(Path(text)))  # `Path` removes a slash at the end
         for name, value, _ in scan(args)
-        for text in (value, os.path.expanduser(value or ""))  # noqa: PTH111 the value need not be a path
+        if value
+        for text in (value, os.path.expanduser(value))  # noqa: PTH111 the value need not be a path
     }
     for key, value, takes_path in _texts(config, ""):
         option = re.sub(r"\[\d+\]", "", key)
         may_be_written = not option.startswith(("data.", "model.")) and "." in option and option not in UNUSED_KEYS
         is_path = may_be_written and (takes_path or PATH_TEXTS.match(value))
         is_allowed = is_inside(value, run) and not NEVER_INSIDE.match(value)
-        if (is_path or option in WRITTEN_KEYS) and not is_allowed and (option, value) not in given:
+        if (is_path or option in WRITTEN_KEYS) and not is_allowed and (option, str(Path(value))) not in given:
             problem = f"{key} is {value!r}, which is not in the run's folder {run}"
             raise UserError(f"{problem}; to let the run write there, add --{option} {value}")
 
