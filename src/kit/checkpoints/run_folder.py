@@ -31,6 +31,7 @@ PATH_KEYS = re.compile(r"(dir|directory|path|folder|root|location|uri|(?<!pro)fi
 WITH_DIRPATH = (ModelCheckpoint, OnExceptionCheckpoint, Profiler)
 # Texts that count as paths at any key: an absolute path, one with `..`, with `~` or with a variable, or a URL.
 PATH_TEXTS = re.compile(r"[/\\~]|[A-Za-z][\w+.-]*:|.*\$|(.*[/\\])?\.\.([/\\]|$)", re.DOTALL)
+LOCK = ".lock"  # an empty file, see `locked`
 EVENTS_HEADER_BYTES = 88  # the size of an event file of TensorBoard that has no events
 # Paths that always count as outside of the run's folder: a class may expand `~` or an environment variable to any
 # folder.
@@ -65,14 +66,17 @@ def remove_if_empty(folder: Path) -> None:
         for file in folder.glob("events.out.tfevents.*"):
             if file.stat().st_size <= EVENTS_HEADER_BYTES:
                 file.unlink()
+        if [file.name for file in folder.iterdir()] == [LOCK]:
+            (folder / LOCK).unlink()
         folder.rmdir()
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold a lock on a run's folder, unless the system or the file system has no locks.
+    """Hold a lock on a run's folder, unless the system or the file system has no locks. Then call `remove_if_empty`.
 
-    The lock ends with this process. Its child processes do not inherit it.
+    The lock ends with this process. Its child processes do not inherit it. The file `LOCK` stays in the folder: if it
+    were removed, one process could lock the removed file while another one locks a new file.
 
     Raises:
         UserError: another process holds the lock.
@@ -81,14 +85,15 @@ def locked(folder: Path) -> Iterator[None]:
         with suppress(ImportError, OSError):  # Windows has no `fcntl`
             import fcntl
 
-            file = folder / ".lock"
-            stream = stack.enter_context(file.open("a"))
+            stream = stack.enter_context((folder / LOCK).open("a"))
             try:
                 fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except (BlockingIOError, PermissionError):
                 raise UserError(f"{folder} is being trained by another process; wait for its end, or stop it") from None
-            stack.callback(file.unlink, missing_ok=True)
-        yield
+        try:
+            yield
+        finally:
+            remove_if_empty(folder)
 
 
 def is_inside(path: Path | str, folder: Path | str) -> bool:
@@ -136,16 +141,17 @@ def refuse_foreign_paths(config: dict[str, Any], args: list[str], run: Path) -> 
         UserError: the config names such a path.
     """
     given = {
-        (name.strip("-+").replace(".init_args", ""), text)
+        (name.strip("-+").replace(".init_args", ""), str(Path(text)))  # `Path` removes a slash at the end
         for name, value, _ in scan(args)
-        for text in (value, os.path.expanduser(value or ""))  # noqa: PTH111 the value need not be a path
+        if value
+        for text in (value, os.path.expanduser(value))  # noqa: PTH111 the value need not be a path
     }
     for key, value, takes_path in _texts(config, ""):
         option = re.sub(r"\[\d+\]", "", key)
         may_be_written = not option.startswith(("data.", "model.")) and "." in option and option not in UNUSED_KEYS
         is_path = may_be_written and (takes_path or PATH_TEXTS.match(value))
         is_allowed = is_inside(value, run) and not NEVER_INSIDE.match(value)
-        if (is_path or option in WRITTEN_KEYS) and not is_allowed and (option, value) not in given:
+        if (is_path or option in WRITTEN_KEYS) and not is_allowed and (option, str(Path(value))) not in given:
             problem = f"{key} is {value!r}, which is not in the run's folder {run}"
             raise UserError(f"{problem}; to let the run write there, add --{option} {value}")
 

@@ -166,7 +166,7 @@ class CLI(LightningCLI):
                 super().instantiate_classes()
                 check_net(self.model, self.trainer.precision)
         except BaseException as error:
-            if self.folder:
+            if self.folder and not self.resumed_folder:  # another process may train in a resumed folder
                 remove_if_empty(self.folder)
             if isinstance(error, Exception) and unexpected.is_from_installed_package(error):
                 raise UserError(f"the config cannot be used: {type(error).__name__}: {one_line(error)}") from error

@@ -11,7 +11,7 @@ import lightning as L
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from kit.checkpoints import checkpoint, trust
-from kit.checkpoints.run_folder import locked, refuse_links, remove_if_empty
+from kit.checkpoints.run_folder import locked, refuse_links
 from kit.checks import report as check_report
 from kit.checks.survey import Survey, full_survey, quick_survey
 from kit.cli.command_line import CLI, Inspection, with_config
@@ -44,13 +44,14 @@ def fit(args: list[str]) -> None:
     if old_run and option_value(args, "--name"):
         raise UserError("leave out --name: a resumed run keeps its name and its folder")
     trusted, args = extract_option(args, "--trust")
+    changed_at = restarting.changed_at(old_run) if old_run else 0
     ckpt_path = restarting.choose(old_run) if old_run else None
     cli = _resumed_cli(old_run, ckpt_path, args, trusted) if old_run else _new_cli(with_config(args))
-    try:
-        with nullcontext() if rank_zero_only.rank else locked(cli.folder):  # type: ignore[attr-defined]
-            _train(cli, ckpt_path, args)
-    finally:
-        remove_if_empty(cli.folder)
+    is_first = not rank_zero_only.rank  # type: ignore[attr-defined]
+    with locked(cli.folder) if is_first else nullcontext():
+        if is_first and old_run and restarting.changed_at(old_run) != changed_at:
+            raise UserError(f"another process has just saved a checkpoint in {cli.folder}: repeat the command")
+        _train(cli, ckpt_path, args)
 
 
 def _new_cli(args: list[str]) -> CLI:

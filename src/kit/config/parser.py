@@ -62,7 +62,7 @@ class PlainParser(ArgumentParser):
     def read(self, args: list[str]) -> Namespace:
         """Parse a command line. Its keys override all configs that it names, even configs that come after the keys.
 
-        In a value that begins with `~/`, the home folder replaces `~`.
+        In a value that begins with `~/`, also in lists and dicts, the home folder replaces `~`.
 
         Raises:
             UserError: the command line, or a config that it names, has a mistake.
@@ -84,9 +84,7 @@ class PlainParser(ArgumentParser):
             raise UserError(explain(str(error), self, configs, others)) from None
         self._refuse_null(config)
         values = vars(config.as_flat())
-        for key, value in values.items():
-            if isinstance(value, str | Path) and str(value).startswith("~/"):  # in a config, no shell has expanded it
-                config[key] = type(value)(Path(value).expanduser())
+        config = _expand_home(config)  # in a config, no shell has expanded it
         for key in [key for key in values if key.endswith(".class_path") and values[key] in kept_rates]:
             old, rate = kept_rates[values[key]]
             if values.get(key.replace("class_path", "init_args.lr")) == rate:
@@ -119,6 +117,21 @@ class PlainParser(ArgumentParser):
             while isinstance(cause, ValueError) and cause.__cause__:
                 cause = cause.__cause__
             raise cause from None
+
+
+def _expand_home(value: Any) -> Any:
+    """Return a value of a config in which the home folder replaces `~` in texts and paths that begin with `~/`.
+
+    Dicts and namespaces are changed, and not copied.
+    """
+    if isinstance(value, str | Path) and str(value).startswith("~/"):
+        return type(value)(Path(value).expanduser())
+    if isinstance(value, list):
+        return [_expand_home(item) for item in value]
+    if isinstance(value, dict | Namespace):
+        entries = value if isinstance(value, dict) else vars(value)
+        entries.update({key: _expand_home(item) for key, item in entries.items()})
+    return value
 
 
 class Parser(PlainParser, LightningArgumentParser):

@@ -223,6 +223,8 @@ def test_path_on_the_command_line_is_allowed(run, tmp_path):
 TYPED = [
     (["--trainer.callbacks.dirpath", "mine"], True),
     (["--trainer.callbacks.init_args.dirpath=mine"], True),
+    (["--trainer.callbacks.dirpath", "./mine/"], True),
+    (["--trainer.callbacks.dirpath", "mine/../mine"], False),
     (["--config", "mine.yaml"], False),
     (["--trainer.callbacks.filename", "min"], False),
     (["--data.root", "mine"], False),

@@ -123,9 +123,16 @@ def test_home_folder_in_paths(monkeypatch):
     monkeypatch.setenv("HOME", str(home))
     verbs.fit(["--config", "tiny.yaml", "--trainer.default_root_dir=~/runs"])
     run = home / "runs/tiny/version_0"
-    verbs.fit(["--resume", str(run), "--data.cache_dir=~/cache", "--trainer.max_epochs=2"])
+    file = run / "config.yaml"
+    content = yaml.safe_load(file.read_text())
+    own = {"class_path": "lightning.pytorch.callbacks.ModelCheckpoint", "init_args": {"dirpath": "~/own/"}}
+    content["trainer"]["callbacks"] = [own]
+    file.write_text(yaml.safe_dump(content))
+    paths = ["--data.cache_dir=~/cache", "--trainer.callbacks.dirpath=~/own/"]
+    verbs.fit(["--resume", str(run), *paths, "--trainer.max_epochs=2", "--force=true"])
     config = yaml.safe_load((run / "config.yaml").read_text())
     assert config["data"]["init_args"]["cache_dir"] == f"{home}/cache"
+    assert config["trainer"]["callbacks"][0]["init_args"]["dirpath"] == f"{home}/own" and list(home.glob("own/*.ckpt"))
     assert config["trainer"]["default_root_dir"] == f"{home}/runs" and not Path("~").exists()
 
 

@@ -211,8 +211,8 @@ def test_completed_batches_are_not_repeated(killed, monkeypatch):
 
 
 def test_more_epochs_give_a_longer_schedule(killed, capsys):
-    run = fit("run", "--early_stopping.patience", "null")
-    verbs.fit(["--resume", str(run), "--trainer.max_epochs", "6"])
+    run = fit("run")
+    verbs.fit(["--resume", str(run), "--trainer.max_epochs", "6", "--early_stopping.patience", "null"])
     assert "the schedule is computed again, for 42 steps in all" in capsys.readouterr().out
     rates = {step: value for tag, step, value in log(run) if tag == "learning_rate"}
     straight = fit("straight", "--early_stopping.patience", "null", "--trainer.max_epochs", "6")
@@ -225,10 +225,12 @@ def test_more_epochs_give_a_longer_schedule(killed, capsys):
 
 EPOCHS = ["--trainer.max_epochs", "6"]
 STEPS_IN_ALL = ["--trainer.max_epochs", "-1", "--trainer.max_steps", "22"]
+LIMITED = [*EPOCHS, "--trainer.limit_train_batches", "3"]
 OTHER_LENGTHS = [  # of an epoch of 7 steps: the run's length, an option, the message, the number of steps
     (EPOCHS, ["--data.batch_size", "12"], "7 batches per epoch before, 3 now: an unfinished epoch starts again", 18),
     (EPOCHS, ["--trainer.accumulate_grad_batches", "2"], "1 batches per step before, 2 now: an unfinished epoch", 24),
     (STEPS_IN_ALL, ["--data.batch_size", "12"], "7 batches per epoch before, 3 now: an unfinished epoch", 22),
+    (LIMITED, ["--data.batch_size", "12"], "5 images per batch before, 12 now: an unfinished epoch starts again", 18),
 ]
 
 
@@ -242,14 +244,32 @@ def test_other_number_of_steps_per_epoch(length, change, message, num_steps, kil
     rates = [value for tag, step, value in log(run) if tag == "learning_rate"]
     straight = fit("straight", *options, *length, *change)
     planned = [value for tag, step, value in log(straight) if tag == "learning_rate"]
-    assert rates[-10:] == planned[-10:] and len(planned) == num_steps
+    assert rates[-9:] == planned[-9:] and len(planned) == num_steps
+
+
+def test_schedule_goes_back_with_the_epoch_if_the_number_of_processes_changes(killed, capsys):
+    """The number of steps in an epoch is the same, as with `trainer.limit_train_batches`."""
+    options = ["--early_stopping.patience", "null", "--trainer.log_every_n_steps", "1"]
+    run = killed("run", 12, "training_step", *options, *STEPS["every step"])
+    file = run / "checkpoints" / "last.ckpt"
+    content = torch.load(file, weights_only=True)
+    assert content["global_step"] % 7
+    content["exact_resume"]["processes"] = 2
+    torch.save(content, file)
+    verbs.fit(["--resume", str(run)])
+    assert "2 processes before, 1 now: an unfinished epoch starts again" in capsys.readouterr().out
+    rates, planned = (
+        [value for tag, _, value in log(folder) if tag == "learning_rate"]
+        for folder in (run, fit("straight", *options))
+    )
+    assert rates[-14:] == planned[-14:]
 
 
 def test_checkpoint_without_the_length_of_an_epoch_can_be_resumed(killed, whole):
     run = killed("old", 12, "training_step", *STEPS["every step"])
     file = run / "checkpoints" / "last.ckpt"
     content = torch.load(file, weights_only=True)
-    for key in ("batches per epoch", "batches per step"):
+    for key in ("images per batch", "batches per epoch", "batches per step"):
         del content["exact_resume"][key]
     torch.save(content, file)
     verbs.fit(["--resume", str(run), *STEPS["each epoch"]])
@@ -260,7 +280,7 @@ def test_another_config_needs_force(killed, capsys):
     run = killed("killed", 10, "training_step")
     with pytest.raises(UserError, match=r"model.lr was 0.01 and is now 0.5. Start a new run, or .* --force true"):
         verbs.fit(["--resume", str(run), "--model.lr", "0.5"])
-    verbs.fit(["--resume", str(run), "--model.lr", "0.5", "--force", "true", "--early_stopping.patience", "null"])
+    verbs.fit(["--resume", str(run), "--model.lr", "0.5", "--force", "true", "--early_stopping.min_delta", "0.001"])
     said = capsys.readouterr()
     assert "although its config changed: model.lr was 0.01 and is now 0.5; early_stopping." in said.err
     highest = max(group["initial_lr"] for group in contents(run, "last")["optimizer_states"][0]["param_groups"])
@@ -385,18 +405,28 @@ def test_signal_while_the_data_are_read_leaves_no_folder(monkeypatch):
     assert not list(Path("runs/stopped").iterdir())
 
 
-def test_run_that_another_process_trains_is_not_resumed(killed, whole):
+def test_run_that_another_process_trains_is_not_resumed(killed, whole, monkeypatch):
     run = killed("killed", 12, "training_step")
     code = "import fcntl; file = open('.lock', 'a'); fcntl.lockf(file, fcntl.LOCK_EX); print(flush=True); input()"
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     with subprocess.Popen([sys.executable, "-c", code], cwd=run, **pipes) as other:
         other.stdout.readline()
+        events = run / "events.out.tfevents.1.new"
+        events.write_bytes(bytes(88))  # the other process has made it, and has not logged yet
+        with pytest.raises(UserError, match="the config cannot be used"):
+            verbs.fit(["--resume", str(run), "--trainer.accelerator", "gpuu"])
         with pytest.raises(UserError, match="is being trained by another process"):
             verbs.fit(["--resume", str(run)])
         other.kill()
+    assert events.exists()
+    choose = restarting.choose
+    with monkeypatch.context() as patch:
+        patch.setattr(restarting, "choose", lambda old: (choose(old), (run / "checkpoints/new.ckpt").touch())[0])
+        with pytest.raises(UserError, match=f"another process has just saved a checkpoint in .*{run}: repeat"):
+            verbs.fit(["--resume", str(run)])
     verbs.fit(["--resume", str(run)])
     assert_same(whole, run)
-    assert not (run / ".lock").exists()
+    assert not events.exists()
 
 
 def test_removed_folder_stops_the_run(monkeypatch):

@@ -90,7 +90,7 @@ def test_other_number_of_steps_in_an_epoch(name):
     config.scheduler.load_state_dict(short.lr_scheduler_configs[0].scheduler.state_dict())
     config.interval = "step"
     trainer.current_epoch, trainer.num_training_batches, trainer.accumulate_grad_batches = 3, 4, 1
-    initial_state.apply(trainer, with_optimizer=False, epoch_length_changed=True)
+    initial_state.apply(trainer, with_optimizer=False, from_epoch_start=True)
     assert rates(trainer, 12) == rates(run(maker, 24), 24)[12:]
 
 

@@ -22,15 +22,15 @@ from kit.safeguards.resume.writing import KEY, LAST, PREVIOUS, find_damage
 from kit.training.weights import hash_tensors, read_weights
 
 NET = "model.init_args.net.init_args"
-# Config keys that may change when a run is resumed: the run's length, the hardware, what is shown, and where files are.
-# If the length or the number of processes changes, `ExactResume` prints the effect on the run. `precision_change` does
-# the same for the precision.
+# Config keys that may change when a run is resumed: the run's length, its patience, the hardware, what is shown, and
+# where files are. If the length or the number of processes changes, `ExactResume` prints the effect on the run.
+# `precision_change` does the same for the precision.
 CHANGEABLE = (
     *(f"trainer.{key}" for key in ("max_epochs", "min_epochs", "max_steps", "min_steps", "max_time", "accelerator")),
     *(f"trainer.{key}" for key in ("devices", "num_nodes", "strategy", "profiler", "logger", "default_root_dir")),
     *(f"trainer.{key}" for key in ("precision", "enable_progress_bar", "enable_model_summary")),
     *(f"data.init_args.{key}" for key in ("root", "cache", "cache_dir", "num_workers", "download")),
-    *("name", "check", "config", "exact_resume"),
+    *("name", "check", "config", "exact_resume", "early_stopping.patience"),
     "auto_precision",  # a resumed run does not choose its precision by measuring
 )
 
@@ -41,6 +41,17 @@ REFUSED_CALLBACKS = {
     BatchSizeFinder: FINDER_MESSAGE,
     LearningRateFinder: FINDER_MESSAGE,
 }
+
+
+def changed_at(run_or_checkpoint: str) -> int:
+    """Return when a checkpoint of the run was last made, renamed or removed, in nanoseconds, or 0 if there is none.
+
+    If `choose` was called before this time, its result may not be the newest checkpoint.
+    """
+    try:
+        return (checkpoint.run_folder_of(Path(run_or_checkpoint).absolute()) / "checkpoints").stat().st_mtime_ns
+    except OSError:  # also if a name is too long: `choose` raises the error
+        return 0
 
 
 def choose(run_or_checkpoint: str) -> Path | None:

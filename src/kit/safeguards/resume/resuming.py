@@ -1,5 +1,6 @@
 """The callback: save and restore checkpoints from which a run continues exactly."""
 
+import math
 import os
 import random
 import signal
@@ -105,9 +106,10 @@ class ExactResume(L.Callback):
             loop.reset()  # it has decided already where to continue
             effect = "an unfinished epoch starts again, and batches differ from here on"
             rank_zero_only(print)(f"{', '.join(changes)}: {effect}")
-        if self._planned_steps != self._resumed["planned"] or self.config_changed:
-            counts_epochs = self._planned_steps != trainer.max_steps
-            self._initial_state.apply(trainer, self.config_changed, bool(changes) and counts_epochs)
+        # Whether a schedule must go back with the epoch: not if the run's length is given in steps or as a time.
+        goes_back = bool(changes) and self._planned_steps not in (trainer.max_steps, math.inf)
+        if self._planned_steps != self._resumed["planned"] or self.config_changed or goes_back:
+            self._initial_state.apply(trainer, self.config_changed, goes_back)
             if any(config.interval == "step" for config in trainer.lr_scheduler_configs):
                 rank_zero_only(print)(f"the schedule is computed again, for {self._planned_steps:,.0f} steps in all")
         _lightning.restore_metrics(trainer, self._resumed["metrics"])
@@ -225,7 +227,9 @@ class ExactResume(L.Callback):
 
 def _units(trainer: L.Trainer) -> dict[str, float]:
     """Return the numbers that decide which samples a step of an epoch has, by a name for messages."""
+    data = _lightning.data_module(trainer)
     return {
+        **({"images per batch": data.batch_size} if isinstance(data, ImageDataModule) else {}),
         "processes": trainer.world_size,
         "batches per epoch": trainer.num_training_batches,
         "batches per step": trainer.accumulate_grad_batches,

@@ -24,16 +24,16 @@ class InitialState:
         ]
         self._schedules = [config.scheduler.state_dict() for config in trainer.lr_scheduler_configs]
 
-    def apply(self, trainer: L.Trainer, with_optimizer: bool, epoch_length_changed: bool = False) -> None:
+    def apply(self, trainer: L.Trainer, with_optimizer: bool, from_epoch_start: bool = False) -> None:
         """Reset the schedules to their new arguments, and repeat as many steps as the run has made.
 
         Args:
             with_optimizer: whether the optimizers also get their new arguments. If True, earlier scaling of the
                 learning rate, such as the NaN guard's, is lost. If False, the new schedules are scaled by the same
                 factor.
-            epoch_length_changed: whether the number of steps in an epoch has changed, and the run's length is given in
-                epochs. If so, a schedule that steps after each optimizer step is set to the first step of the current
-                epoch, counted in epochs of the new length.
+            from_epoch_start: whether the current epoch begins again, and the run's length is given in epochs. If so, a
+                schedule that steps after each optimizer step is set to the first step of the epoch, counted in epochs
+                of the new length.
 
         Raises:
             UserError: a schedule has made too many steps.
@@ -53,7 +53,7 @@ class InitialState:
                     group.update(new)
         with warnings.catch_warnings(action="ignore"):  # torch warns that the optimizer has not stepped
             for config, state in schedules:
-                is_restarted = epoch_length_changed and config.interval == "step"
+                is_restarted = from_epoch_start and config.interval == "step"
                 steps = _steps_before_epoch(trainer) if is_restarted else _steps_of(config.scheduler)
                 if steps > MAX_STEPS:  # the checkpoint is damaged
                     raise UserError(f"the schedule has made more than {MAX_STEPS:,} steps, too many to repeat")
