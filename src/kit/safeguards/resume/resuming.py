@@ -48,12 +48,12 @@ class ExactResume(L.Callback):
         # Whether the config differs from the stopped run's. The optimizer then gets its new arguments.
         self.config_changed = False
         self.writer, self.signals = Writer(), Signals()
-        self._resumed: dict[str, Any] = {}
+        self._checkpoint_state: dict[str, Any] = {}  # this callback's part of the checkpoint, until it is restored
         self._config_exists = False  # whether the run's folder had a `config.yaml` at the latest check
         # `_just_validated`: whether a validation has started since the last training batch.
         self._saved_at, self._saved_step, self._just_validated = 0.0, -1, False
         self._planned_steps = 0.0  # the optimizer steps of the whole run; 0 before training starts
-        self._units: dict[str, float] = {}  # see `_units`
+        self._step_counts: dict[str, float] = {}  # the result of the function `_step_counts`
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         self.enabled = self.enabled and not trainer.fast_dev_run  # type: ignore[attr-defined]
@@ -78,17 +78,17 @@ class ExactResume(L.Callback):
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         if trainer.state.fn == TrainerFn.FITTING and KEY in checkpoint:
-            self._resumed = checkpoint[KEY]
+            self._checkpoint_state = checkpoint[KEY]
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if self._resumed:
+        if self._checkpoint_state:
             self._initial_state = InitialState(trainer)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._planned_steps, self._units = float(trainer.estimated_stepping_batches), _units(trainer)
-        if self._resumed:
+        self._planned_steps, self._step_counts = float(trainer.estimated_stepping_batches), _step_counts(trainer)
+        if self._checkpoint_state:
             self._restore(trainer, pl_module)
-        self._resumed = {}
+        self._checkpoint_state = {}
         if self.enabled:
             self._agreement = Agreement(trainer.world_size)
             self._saved_at = time.monotonic()
@@ -97,22 +97,25 @@ class ExactResume(L.Callback):
         """Restore what Lightning does not restore exactly: schedules, the latest metrics, the position in the epoch."""
         loop = trainer.fit_loop
         self._saved_step = trainer.global_step
-        old = {**self._units, **self._resumed}  # checkpoints of earlier versions have only the number of processes
-        changes = [f"{old[key]} {key} before, {now} now" for key, now in self._units.items() if old[key] != now]
+        old = {
+            **self._step_counts,
+            **self._checkpoint_state,
+        }  # checkpoints of earlier versions have only the number of processes
+        changes = [f"{old[key]} {key} before, {now} now" for key, now in self._step_counts.items() if old[key] != now]
         if changes:
             state = loop.state_dict()
             _return_to_epoch_start(state)
             loop.load_state_dict(state)
-            loop.reset()  # it has decided already where to continue
+            loop.reset()  # the loop has chosen its position before this hook, so let it choose again
             effect = "an unfinished epoch starts again, and batches differ from here on"
             rank_zero_only(print)(f"{', '.join(changes)}: {effect}")
         # Whether a schedule must go back with the epoch: not if the run's length is given in steps or as a time.
         goes_back = bool(changes) and self._planned_steps not in (trainer.max_steps, math.inf)
-        if self._planned_steps != self._resumed["planned"] or self.config_changed or goes_back:
+        if self._planned_steps != self._checkpoint_state["planned"] or self.config_changed or goes_back:
             self._initial_state.apply(trainer, self.config_changed, goes_back)
             if any(config.interval == "step" for config in trainer.lr_scheduler_configs):
                 rank_zero_only(print)(f"the schedule is computed again, for {self._planned_steps:,.0f} steps in all")
-        _lightning.restore_metrics(trainer, self._resumed["metrics"])
+        _lightning.restore_metrics(trainer, self._checkpoint_state["metrics"])
         _lightning.finish_restart(trainer)
         progress: Any = loop.epoch_progress.current
         if progress.started > progress.completed:
@@ -123,7 +126,9 @@ class ExactResume(L.Callback):
             if loop.epoch_loop.batch_progress.current.completed and not is_ours:
                 rank_zero_warn("the data module is not an ImageDataModule: this epoch repeats its first batches")
         else:
-            loop.epoch_loop.restarting = False  # an epoch starts with its first batch
+            loop.epoch_loop.restarting = (
+                False  # the run continues at the start of an epoch: the loop must skip no batches
+            )
         _lightning.restart_loader(trainer)
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -132,16 +137,15 @@ class ExactResume(L.Callback):
             _, idle, stop = self._ask_processes(trainer)
             # False if a validation has saved this step already.
             is_unsaved = trainer.global_step > max(0, self._saved_step)
-            self._save_or_stop(trainer, stop or (idle and is_unsaved), stop)
+            self._save_and_stop(trainer, stop or (idle and is_unsaved), stop)
             self._seed(trainer, 0)
 
     def on_train_batch_start(self, trainer: L.Trainer, _: Any, batch: Any, batch_idx: int) -> None:
         if self.enabled:
             due, idle, stop = self._ask_processes(trainer)
-            # Do not save while gradients are accumulated. `on_validation_start` saves before a validation, so it is not
-            # needed just after it.
+            # Do not save while gradients are accumulated, nor just after a validation: `on_validation_start` has saved.
             if batch_idx and batch_idx % trainer.accumulate_grad_batches == 0 and not self._just_validated:
-                self._save_or_stop(trainer, (due and idle) or stop, stop)
+                self._save_and_stop(trainer, (due and idle) or stop, stop)
             self._just_validated = False
             self._seed(trainer, 1 + batch_idx)
 
@@ -150,9 +154,9 @@ class ExactResume(L.Callback):
             self._require_folder(trainer)
             stop = self._ask_processes(trainer)[-1]
             self._just_validated = True
-            # Before the first step there is nothing to save: a resumed run starts from the beginning.
+            # Before the first step there is nothing to save: a run that stops here starts from the beginning when resumed.
             save = trainer.global_step > 0 and not _lightning.is_accumulating(trainer)
-            self._save_or_stop(trainer, save, stop)
+            self._save_and_stop(trainer, save, stop)
             self._seed(trainer, -trainer.global_step)
 
     def on_validation_batch_start(self, trainer: L.Trainer, *_: Any) -> None:
@@ -162,13 +166,13 @@ class ExactResume(L.Callback):
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self.enabled:
             self._require_folder(trainer)
-            self._save_or_stop(trainer, trainer.global_step > max(0, self._saved_step), False)
+            self._save_and_stop(trainer, trainer.global_step > max(0, self._saved_step), False)
             self.writer.teardown()
             trainer.strategy.barrier()  # all processes read the best checkpoint next
             self.signals.restore()
             # With several processes, a call returns the answers to the previous call, so ask twice.
             if any(self._ask_processes(trainer)[-1] for _ in range(2)):
-                raise self.stop_exception()  # the test split is measured next; the resumed run will do this
+                raise self.stop_exception()  # the model would be tested next; the resumed run tests it instead
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         self.signals.restore()  # without training, `on_train_end` is not called
@@ -196,7 +200,8 @@ class ExactResume(L.Callback):
         stopped = signals.stop_exception(self.signals.received or signal.SIGTERM)
         return Stopped("", stopped.number) if rank_zero_only.rank else stopped  # type: ignore[attr-defined]
 
-    def _save_or_stop(self, trainer: L.Trainer, save: bool, stop: bool) -> None:
+    def _save_and_stop(self, trainer: L.Trainer, save: bool, stop: bool) -> None:
+        """Save a checkpoint if `save` is True. Then end the run if `stop` is True."""
         if save:
             trainer.save_checkpoint(self.folder / "checkpoints" / LAST)
             self._saved_at, self._saved_step = time.monotonic(), trainer.global_step
@@ -207,7 +212,7 @@ class ExactResume(L.Callback):
         if self.enabled and trainer.state.fn == TrainerFn.FITTING and self._planned_steps:
             _correct_progress(checkpoint["loops"]["fit_loop"], validating=trainer.validating)
             metrics = dict(trainer.callback_metrics)
-            checkpoint[KEY] = {**self._units, "planned": self._planned_steps, "metrics": metrics}
+            checkpoint[KEY] = {**self._step_counts, "planned": self._planned_steps, "metrics": metrics}
 
     def _seed(self, trainer: L.Trainer, moment: int) -> None:
         """Seed all random numbers.
@@ -225,8 +230,8 @@ class ExactResume(L.Callback):
         np.random.seed(number % 2**32)
 
 
-def _units(trainer: L.Trainer) -> dict[str, float]:
-    """Return the numbers that decide which samples a step of an epoch has, by a name for messages."""
+def _step_counts(trainer: L.Trainer) -> dict[str, float]:
+    """Return the counts on which the samples of each step of an epoch depend. Messages print the keys."""
     data = _lightning.data_module(trainer)
     return {
         **({"images per batch": data.batch_size} if isinstance(data, ImageDataModule) else {}),
@@ -247,7 +252,7 @@ def _correct_progress(loop: dict[str, Any], validating: bool) -> None:
         for counts in (batches["total"], batches["current"]):
             counts["ready"] = counts["completed"]  # the next batch has not begun
         batches["is_last_batch"] = False
-    started = int(validating)  # a started validation is repeated from its first batch
+    started = int(validating)  # Lightning repeats a validation if a batch has started and none is completed
     for counts in (validation["total"], validation["current"]):
         counts.update(ready=started, started=started, processed=0, completed=0)
     validation["is_last_batch"] = False
