@@ -154,7 +154,7 @@ class ExactResume(L.Callback):
             self._require_folder(trainer)
             stop = self._ask_processes(trainer)[-1]
             self._just_validated = True
-            # Before the first step there is nothing to save: a run that stops here starts from the beginning when resumed.
+            # Before the first step there is nothing to save. If the run stops here, a resumed run starts anew.
             save = trainer.global_step > 0 and not _lightning.is_accumulating(trainer)
             self._save_and_stop(trainer, save, stop)
             self._seed(trainer, -trainer.global_step)
