@@ -97,10 +97,8 @@ class ExactResume(L.Callback):
         """Restore what Lightning does not restore exactly: schedules, the latest metrics, the position in the epoch."""
         loop = trainer.fit_loop
         self._saved_step = trainer.global_step
-        old = {
-            **self._step_counts,
-            **self._checkpoint_state,
-        }  # checkpoints of earlier versions have only the number of processes
+        # Checkpoints of earlier versions have only the number of processes.
+        old = {**self._step_counts, **self._checkpoint_state}
         changes = [f"{old[key]} {key} before, {now} now" for key, now in self._step_counts.items() if old[key] != now]
         if changes:
             state = loop.state_dict()
@@ -126,9 +124,7 @@ class ExactResume(L.Callback):
             if loop.epoch_loop.batch_progress.current.completed and not is_ours:
                 rank_zero_warn("the data module is not an ImageDataModule: this epoch repeats its first batches")
         else:
-            loop.epoch_loop.restarting = (
-                False  # the run continues at the start of an epoch: the loop must skip no batches
-            )
+            loop.epoch_loop.restarting = False  # at the start of an epoch, the loop must skip no batches
         _lightning.restart_loader(trainer)
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
