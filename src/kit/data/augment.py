@@ -78,7 +78,7 @@ def scale_side(side: int, new_side: int, factor: float, position: float) -> Scal
         factor: the scale factor; above 1 enlarges the image.
         position: where the crop lies in the image, or the image in the padding: 0 (top or left) to 1 (bottom or right).
     """
-    window = max(1, round(new_side / factor))  # the part of the side that `new_side` shows, before scaling
+    window = max(1, round(new_side / factor))  # the number of original pixels that fill `new_side` after scaling
     start = round(position * (side - window))  # negative if the side is shorter than the window
     crop_start, crop_end = max(0, start), min(side, start + window)
     length = min(new_side, max(1, round((crop_end - crop_start) * new_side / window)))

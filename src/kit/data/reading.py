@@ -70,8 +70,8 @@ def find_problems(samples: Files, folder: Path, split: str) -> dict[str, str]:
     results = tqdm(map_files(problem_of, indices), f"checking {split} images", len(samples), leave=False, disable=None)
     problems = {samples.file(index): problem for index, problem in zip(indices, results, strict=True) if problem}
     if time.monotonic() - started > MIN_SECONDS:
-        with suppress(UserError), replacing(file) as part:  # without the file, the next run searches again
-            part.write_text(json.dumps(problems), encoding="utf-8")
+        with suppress(UserError), replacing(file) as temporary:  # without the file, the next run searches again
+            temporary.write_text(json.dumps(problems), encoding="utf-8")
     return problems
 
 
@@ -133,13 +133,13 @@ def cache_images(samples: Samples, folder: Path | None = None, description: str 
         size = math.prod(shape)
         file = folder / f"{samples.files_digest(shape, *samples.settings)}.uint8"
         if not file.is_file() or file.stat().st_size != size:
-            with replacing(file) as part:
-                with part.open("wb") as stream:
+            with replacing(file) as temporary:
+                with temporary.open("wb") as stream:
                     if hasattr(os, "posix_fallocate"):  # Windows and macOS lack it
                         os.posix_fallocate(stream.fileno(), 0, size)  # a full disk would kill the process otherwise
-                images = torch.from_file(str(part), shared=True, size=size, dtype=torch.uint8)
+                images = torch.from_file(str(temporary), shared=True, size=size, dtype=torch.uint8)
                 _fill(images.view(shape), samples, description)
-                with part.open("r+b") as stream:
+                with temporary.open("r+b") as stream:
                     os.fsync(stream)  # a power failure after the renaming could leave zeros otherwise
         images = torch.from_file(str(file), shared=False, size=size, dtype=torch.uint8).view(shape)
     return Tensors(samples.targets, images.permute(0, 3, 1, 2), paths, groups=samples.groups)

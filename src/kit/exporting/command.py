@@ -66,9 +66,9 @@ def export(args: list[str]) -> None:
         cases = agreement.image_cases(model, images, description)
     else:
         cases = agreement.generation_cases(model, exported, NUM_IMAGES)
-    with replacing(out) as part, doing(f"exporting {source} as ONNX"):
-        write_onnx(model.preprocessing, exported, metadata(model, exported), part)
-        summary = _compare(open_onnx(part), exported, cases)
+    with replacing(out) as temporary, doing(f"exporting {source} as ONNX"):
+        write_onnx(model.preprocessing, exported, metadata(model, exported), temporary)
+        summary = _compare(open_onnx(temporary), exported, cases)
     print(f"{out}: {out.stat().st_size / 1e6:.1f} MB\n{summary}")
     if options.to_hub:
         print(f"uploaded to {hub.upload(client, options.to_hub, files, model.task.state_dict(), out)}")
@@ -101,7 +101,7 @@ def _compare(run_onnx: Run, exported: ExportedModule, cases: agreement.Cases) ->
     details = f"{exported.difference_name} {largest:.2g}, {exported.tolerance:g} allowed, on {objects}"
     details += cases.description
     if largest > exported.tolerance:
-        reasons = "; ".join(filter(None, (details, exported.other_cause)))
+        reasons = "; ".join(filter(None, (details, exported.harmless_cause)))
         raise Disagreement(f"the file does not agree with PyTorch and is not written: {reasons}")
     reason = f"PyTorch finds no {exported.counted} in {cases.description}"
     summary = f"agrees with PyTorch: {details}" if count else f"nothing could be compared: {reason}"

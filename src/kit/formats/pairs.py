@@ -75,8 +75,8 @@ class _File(NamedTuple):
     """A file below the root.
 
     is_partner: True for a mask or an XML file, False for an image, None if unknown.
-    key: the text that an image and its partner share: the path without the extension, in lower case, relative to the
-        deepest folder that is named after a split, images or partners.
+    key: the path in lower case, without the extension. It is relative to the deepest folder whose name tells the split
+        or the kind of file. A partner's key is its image's key plus one of `Partners.ends`; `_match` has exceptions.
     """
 
     path: Path
@@ -106,7 +106,8 @@ def find_pairs(
     by_split = _find(root, partners, image_folders)
     if any(pairs.images for pairs in by_split.values()):
         return by_split
-    if len(subfolders := folders(root)) == 1:  # the folder that an archive contains
+    # unpacking an archive often creates one folder around the data set
+    if len(subfolders := folders(root)) == 1:
         return find_pairs(subfolders[0], partners, image_folder, partner_folder)
     lone_images = [path for pairs in by_split.values() for path in pairs.lone_images]
     lone_files = [path for pairs in by_split.values() for path in pairs.lone_files]
@@ -154,7 +155,8 @@ def _classify(root: Path, partners: Partners, image_folders: str) -> list[_File]
     def interpret(folder: Path) -> tuple[str | None, bool | None, Path]:
         """Return the split of a folder's files, whether they are partners, and the deepest folder whose name counts.
 
-        Names count from the root down, up to the first that tells neither, or tells one of the two again.
+        Read the folders from the root down. Stop at the first name that gives neither a split nor a kind, or that gives
+        one that is already known.
         """
         split, is_partner, deepest = None, None, root
         for name in folder.relative_to(root).parts:
@@ -178,7 +180,8 @@ def _classify(root: Path, partners: Partners, image_folders: str) -> list[_File]
         if extension in EXTENSIONS or extension in partners.extensions:
             split, is_partner, start = interpret(path.parent)
             if partners.extensions is not EXTENSIONS:
-                # Only the extension marks XML files. Images in a folder of XML files have no known role.
+                # An XML file is recognised by its extension alone. For an image in a folder of XML files, `is_partner`
+                # is None.
                 is_partner = True if extension in partners.extensions else None if is_partner else is_partner
             files.append(_File(path, split, is_partner, fold_case(path.relative_to(start).with_suffix("").as_posix())))
     return files

@@ -85,8 +85,8 @@ def shortened(text: str, width: int) -> str:
 
 def save_picture(image: Tensor, file: Path, quality: int = 90) -> None:
     """Write uint8 [C H W] to a PNG or JPEG file, by its extension. If this fails, no part of the file is left."""
-    with replacing(file) as part:
-        to_pil_image(image).save(part, "PNG" if file.suffix == ".png" else "JPEG", quality=quality)
+    with replacing(file) as temporary:
+        to_pil_image(image).save(temporary, "PNG" if file.suffix == ".png" else "JPEG", quality=quality)
 
 
 def class_colour(label: int) -> Colour:

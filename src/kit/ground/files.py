@@ -247,5 +247,5 @@ def write_text(file: Path, content: str) -> None:
 
     Bytes of file names that are not UTF-8 become escapes such as `\udce9`, from which JSON restores the name.
     """
-    with replacing(file) as part:
-        part.write_text(content, encoding="utf-8", errors="backslashreplace")
+    with replacing(file) as temporary:
+        temporary.write_text(content, encoding="utf-8", errors="backslashreplace")
