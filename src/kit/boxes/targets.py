@@ -116,8 +116,12 @@ def box_charts(data: ImageDataModule) -> dict[str, Chart]:
 
 
 def strata(data: ImageDataModule, samples: Samples) -> Tensor:
-    """Return the label of each image's rarest class, Long[N]; 0 for an image without boxes. See `count_classes`."""
+    """Return the label of each image's rarest class, Long[N], without crowds; 0 for an image without boxes.
+
+    See `count_classes`.
+    """
     targets = PackedTargets.pack(samples.targets)
-    counts = [0, *count_classes(data, samples)]
-    labels = targets.labels.split(targets.counts.tolist())
+    counts, is_single = [0, *count_classes(data, samples)], ~targets.crowd
+    boxes_of_images = targets.images[is_single].bincount(minlength=len(targets))
+    labels = targets.labels[is_single].split(boxes_of_images.tolist())
     return torch.tensor([min(row.tolist(), key=counts.__getitem__, default=0) for row in labels], dtype=torch.long)

@@ -7,16 +7,19 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
+from torchvision import tv_tensors
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
 from kit.ground.ranges import PositivePair, Share
 
+IGNORED = 255  # as in `kit.formats.masks.masks`, which imports this room
+
 
 class RandomShift(v2.Transform):
     """Shift an image vertically and horizontally by random amounts, and fill the uncovered border with black.
 
-    This is v2's `RandomCrop` with `padding`, for images of any size.
+    This is v2's `RandomCrop` with `padding`, for images of any size. In a mask, the border gets 255, which is ignored.
 
     Args:
         share: the largest shift, as a share of the height and of the width.
@@ -33,7 +36,11 @@ class RandomShift(v2.Transform):
         return {"top": top, "left": left, "height": height, "width": width}
 
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
-        return F.crop(inpt, **params)
+        if not isinstance(inpt, tv_tensors.Mask):
+            return F.crop(inpt, **params)
+        top, left = params["top"], params["left"]
+        padded = F.pad(inpt, [max(0, -left), max(0, -top), max(0, left), max(0, top)], fill=IGNORED)
+        return F.crop(padded, max(0, top), max(0, left), params["height"], params["width"])
 
 
 class RandomZoomIn(v2.RandomResizedCrop):

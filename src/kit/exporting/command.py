@@ -76,7 +76,8 @@ def export(args: list[str]) -> None:
 
 def reference_model(model: Predictor, exported: ExportedModule) -> Predictor:
     """Return the model to compare an exported file with. It leaves out the same steps as the file, see `Task.plain`."""
-    return Predictor(model.task.plain(), model.preprocessing) if exported.left_out else model
+    has_plain = as_task(model.task).has("plain")  # a plain LightningModule may have none
+    return Predictor(model.task.plain(), model.preprocessing) if exported.left_out and has_plain else model
 
 
 def metadata(model: Predictor, exported: ExportedModule) -> dict[str, str]:

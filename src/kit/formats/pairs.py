@@ -192,14 +192,16 @@ def _match(split_files: list[_File], shared_partners: list[_File], partners: Par
     ends = partners.ends
     pictures = [f for f in split_files if f.is_partner is False] or [f for f in split_files if f.is_partner is None]
     split_partners = [file for file in split_files if file.is_partner]
-    files: dict[str, Path] = {}
-    for file in split_partners or shared_partners:
-        if (other := files.setdefault(file.key, file.path)) != file.path:
-            raise UserError(f"{other} and {file.path.name} belong to the same image; remove one of them")
-    if not files:  # partners may be in the folder of their images: `a.jpg` and `a_mask.png`
+    candidates = split_partners or shared_partners
+    if not candidates:  # partners may be in the folder of their images: `a.jpg` and `a_mask.png`
         ends = ends[1:]
-        files = {file.key: file.path for file in pictures if file.key.endswith(ends)}
+        candidates = [file for file in pictures if file.key.endswith(ends)]
         pictures = [file for file in pictures if not file.key.endswith(ends)]
+    files: dict[str, Path] = {}
+    second_files: dict[Path, Path] = {}  # for each of `files` another file with the same key, if there is one
+    for file in candidates:
+        if (other := files.setdefault(file.key, file.path)) != file.path:
+            second_files[other] = file.path
     file_of, lone_images, image_keys = dict[Path, Path](), list[Path](), set[str]()
     for picture in pictures:
         key = picture.key
@@ -209,12 +211,14 @@ def _match(split_files: list[_File], shared_partners: list[_File], partners: Par
         file = next((files[base + end] for base in bases for end in ends if base + end in files), None)
         if file is None:
             lone_images.append(picture.path)
+        elif file in second_files:
+            raise UserError(f"{file} and {second_files[file].name} belong to the same image; remove one of them")
         else:
             file_of[picture.path] = file
     used_files = set(file_of.values())
     image_keys = image_keys if file_of else set()  # if nothing matches, all files count as lone
-    candidates = {} if shared_partners and not split_partners else files  # shared files may belong to other splits
-    lone_files = [path for key, path in candidates.items() if path not in used_files and not _belongs(key, image_keys)]
+    own_files = {} if shared_partners and not split_partners else files  # shared files may belong to other splits
+    lone_files = [path for key, path in own_files.items() if path not in used_files and not _belongs(key, image_keys)]
     return Pairs(list(file_of), list(file_of.values()), lone_images, lone_files)
 
 
