@@ -48,7 +48,7 @@ def ours(images: list[Image]) -> dict[str, float]:
     evaluation = BoxEvaluation([f"class {k}" for k in range(1, CLASSES + 1)])
     detected, annotated = zip(*images, strict=True)
     targets = [
-        {"annotated": image["boxes"], "labels": image["labels"], "crowd": image["iscrowd"].bool()}
+        {"original_boxes": image["boxes"], "labels": image["labels"], "crowd": image["iscrowd"].bool()}
         for image in annotated
     ]
     evaluation.update(torch.arange(len(images)), detected, targets)

@@ -31,11 +31,11 @@ class Evaluation(ABC):
 
     Attributes:
         score_name: the metric for the verdict, from 0 to 1 (higher is better), or None for no verdict.
-        unmeasured: the error message for the case that `compute` returns no value for the task's `monitor`.
+        why_unmeasured: why `compute` returns no value for the task's `monitor`, as the beginning of an error message.
     """
 
     score_name: str | None = None
-    unmeasured = "no validation image can be measured"
+    why_unmeasured = "no validation image can be measured"
 
     def __init__(self, class_names: Sequence[str]) -> None:
         self.class_names = list(class_names)

@@ -126,7 +126,7 @@ class Task(L.LightningModule):
         metric = self.monitor.partition("/")[2]
         if metric not in values:
             if is_fit and not self.trainer.sanity_checking:
-                raise NotMeasured(f"{evaluation.unmeasured}, so {self.monitor} cannot choose a checkpoint")
+                raise NotMeasured(f"{evaluation.why_unmeasured}, so {self.monitor} cannot choose a checkpoint")
             values[metric] = float("nan")
         self.log_dict({f"{split}/{key}": value for key, value in values.items()})
 
@@ -147,7 +147,7 @@ class Task(L.LightningModule):
         raise NotImplementedError(f"{type(self).__name__} cannot be exported")
 
     def plain(self) -> Self:
-        """Return the task with which an exported file is compared: without options that the file leaves out."""
+        """Return this task without the steps that an exported file leaves out. `export` compares the file with it."""
         return self
 
     # Pictures
@@ -190,7 +190,7 @@ class ExportedModule(nn.Module):
         outputs: the dynamic dimensions of each output by name, such as `{"logits": {0: "batch"}}`.
         difference_name: what `difference` returns, in words, such as `largest difference of a pixel`.
         tolerance: the largest allowed difference on any image.
-        other_cause: a cause of a larger difference that is no fault of the file, and a remedy; "" if there is none.
+        harmless_cause: a harmless reason why the difference may exceed `tolerance`, with a remedy; "" if there is none.
         one_at_a_time: whether the file takes one image, and the outputs have no batch dimension.
         metadata: further values for the file's metadata, by name; each is stored as JSON.
         counted: the plural name of the objects that `count` counts, such as `boxes`; "" if it counts images.
@@ -201,7 +201,7 @@ class ExportedModule(nn.Module):
     outputs: ClassVar[Mapping[str, Mapping[int, str]]]
     difference_name: str
     tolerance: float
-    other_cause = ""
+    harmless_cause = ""
     one_at_a_time = False
     metadata: Mapping[str, Any] = MappingProxyType({})
     counted = ""

@@ -41,7 +41,7 @@ def make_outputs(kind: str) -> Outputs:
         boxes = torch.rand(count, 4, generator=draw).cumsum(1) * 40
         own = torch.randint(1, 4, (count,), generator=draw)
         found.append({"boxes": boxes + 1, "scores": torch.rand(count, generator=draw), "labels": own})
-        targets.append({"annotated": boxes, "labels": own, "crowd": torch.zeros(count, dtype=torch.bool)})
+        targets.append({"original_boxes": boxes, "labels": own, "crowd": torch.zeros(count, dtype=torch.bool)})
     return BoxEvaluation(NAMES), found, targets
 
 
@@ -139,7 +139,7 @@ def test_has_is_true_for_methods_that_the_task_defines():
 
 
 class MetriclessEvaluation(Rightness):
-    unmeasured = "no image has a shade"
+    why_unmeasured = "no image has a shade"
 
     def compute(self, by_class=False):
         return {}

@@ -78,7 +78,7 @@ def paste_objects(
 
     Args:
         images: Float[B C H W].
-        targets: `boxes`, `labels`, `crowd` and `annotated` of each image: see `kit.boxes.targets`.
+        targets: `boxes`, `labels`, `crowd` and `original_boxes` of each image: see `kit.boxes.targets`.
         probability: the share of images into which an object is pasted, 0 to 1.
 
     Returns:

@@ -55,7 +55,7 @@ class BoxEvaluation(Evaluation):
     """
 
     score_name = "map"
-    unmeasured = "none of the evaluated validation images has a box"
+    why_unmeasured = "none of the evaluated validation images has a box"
 
     def __init__(
         self, class_names: Sequence[str], max_detections: int = MAX_DETECTIONS, threshold: float | None = None
@@ -66,7 +66,8 @@ class BoxEvaluation(Evaluation):
     def entries(self, outputs: list[dict[str, Tensor]], targets: list[dict[str, Tensor]]) -> list[ImageBoxes]:
         entries = []
         for detected, target in zip(outputs, targets, strict=True):
-            annotated = {"boxes": target["annotated"], "labels": target["labels"], "iscrowd": target["crowd"].long()}
+            boxes, crowd = target["original_boxes"], target["crowd"].long()
+            annotated = {"boxes": boxes, "labels": target["labels"], "iscrowd": crowd}
             entries.append(ImageBoxes(dict(detected), {key: value.cpu() for key, value in annotated.items()}))
         return entries
 

@@ -110,7 +110,7 @@ class ExportedDetector(ExportedModule):
     one_at_a_time = True  # images differ in their number of boxes
     difference_name = "largest difference between matching boxes (1 - IoU, or the difference of their scores)"
     tolerance = 0.01
-    other_cause = (
+    harmless_cause = (
         "many boxes of a barely trained net have the same score, so rounding decides which remain: train longer"
     )
     counted = "boxes"

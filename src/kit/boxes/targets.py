@@ -2,8 +2,8 @@
 
 `samples.targets` has one dict for each image: `boxes` Float[N 4] XYXY in pixels of the upright original image, `labels`
 Long[N] from 1 to K, `crowd` Bool[N] and `size`, the height and width of the original image. A crowd is a region of many
-objects. It is no training target, so its region counts as background in training. In the metrics, a detection of its
-class in it counts neither as right nor as wrong, unless it matches another box.
+objects. It is no training target, so its region counts as background in training. The metrics ignore a detection inside
+a crowd of the same class, unless the detection matches another box.
 """
 
 from collections.abc import Hashable, Sequence
@@ -20,7 +20,7 @@ from kit.data.loading import stack
 from kit.formats.boxes.annotation import PackedTargets
 from kit.ground.errors import UserError
 
-BOX_KEYS = ("boxes", "labels", "crowd", "annotated")  # the tensors with one row for each box
+BOX_KEYS = ("boxes", "labels", "crowd", "original_boxes")  # the tensors with one row for each box
 
 
 def sample(pixels: Tensor, target: dict[str, Any]) -> tuple[tv_tensors.Image, dict[str, Tensor]]:
@@ -31,14 +31,14 @@ def sample(pixels: Tensor, target: dict[str, Any]) -> tuple[tv_tensors.Image, di
         target: an item of `samples.targets`.
 
     Returns:
-        the image, and a target with the boxes in two forms: `boxes`, in pixels of the returned image, and `annotated`,
-        in pixels of the original image.
+        the image, and a target with the boxes in two forms: `boxes`, in pixels of the returned image, and
+        `original_boxes`, in pixels of the original image.
     """
     canvas, size = tuple(pixels.shape[-2:]), target["size"]
     fitted = fitted_size(size, canvas)
     factor = torch.tensor([fitted[1] / size[1], fitted[0] / size[0]] * 2)
     boxes = tv_tensors.BoundingBoxes(target["boxes"] * factor, format="XYXY", canvas_size=canvas)
-    changes = {"boxes": boxes, "size": torch.tensor(size), "annotated": target["boxes"]}
+    changes = {"boxes": boxes, "size": torch.tensor(size), "original_boxes": target["boxes"]}
     return tv_tensors.Image(pixels), {**target, **changes}
 
 
@@ -46,7 +46,8 @@ def collate(images: Sequence[Tensor], targets: Sequence[dict[str, Tensor]]) -> t
     """Return the images of a batch, uint8 [B C H W], and their targets. Boxes that have no area are dropped.
 
     Raises:
-        UserError: a transform changed the sizes of images, or dropped boxes but kept their `crowd` and `annotated`.
+        UserError: a transform changed the sizes of images, or dropped boxes but kept their `crowd` and
+            `original_boxes`.
     """
     if len({image.shape for image in images}) > 1:
         instead = "use kit.boxes.Zoom instead of ScaleJitter, RandomZoomOut and crops"
@@ -63,8 +64,8 @@ def select_boxes(target: dict[str, Tensor], mask: Tensor) -> dict[str, Tensor]:
         UserError: a transform has dropped rows of `boxes` or `labels`, but not of the other tensors.
     """
     if any(len(target[key]) != len(mask) for key in BOX_KEYS):
-        instead = "use kit.boxes.Zoom, which drops both, instead of SanitizeBoundingBoxes"
-        raise UserError(f"data.augment: a transform dropped boxes, but not their `crowd` and `annotated`; {instead}")
+        instead = "use kit.boxes.Zoom, which drops these, too, instead of SanitizeBoundingBoxes"
+        raise UserError(f"data.augment: a transform dropped boxes, but not `crowd` and `original_boxes`; {instead}")
     return {**target, **{key: target[key].as_subclass(Tensor)[mask] for key in BOX_KEYS}}
 
 
@@ -115,8 +116,12 @@ def box_charts(data: ImageDataModule) -> dict[str, Chart]:
 
 
 def strata(data: ImageDataModule, samples: Samples) -> Tensor:
-    """Return the label of each image's rarest class, Long[N]; 0 for an image without boxes. See `count_classes`."""
+    """Return the label of each image's rarest class, Long[N], without crowds; 0 for an image without boxes.
+
+    See `count_classes`.
+    """
     targets = PackedTargets.pack(samples.targets)
-    counts = [0, *count_classes(data, samples)]
-    labels = targets.labels.split(targets.counts.tolist())
+    counts, is_single = [0, *count_classes(data, samples)], ~targets.crowd
+    boxes_of_images = targets.images[is_single].bincount(minlength=len(targets))
+    labels = targets.labels[is_single].split(boxes_of_images.tolist())
     return torch.tensor([min(row.tolist(), key=counts.__getitem__, default=0) for row in labels], dtype=torch.long)

@@ -7,16 +7,19 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
+from torchvision import tv_tensors
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
 from kit.ground.ranges import PositivePair, Share
 
+IGNORED = 255  # as in `kit.formats.masks.masks`, which imports this room
+
 
 class RandomShift(v2.Transform):
     """Shift an image vertically and horizontally by random amounts, and fill the uncovered border with black.
 
-    This is v2's `RandomCrop` with `padding`, for images of any size.
+    This is v2's `RandomCrop` with `padding`, for images of any size. In a mask, the border gets 255, which is ignored.
 
     Args:
         share: the largest shift, as a share of the height and of the width.
@@ -33,7 +36,11 @@ class RandomShift(v2.Transform):
         return {"top": top, "left": left, "height": height, "width": width}
 
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
-        return F.crop(inpt, **params)
+        if not isinstance(inpt, tv_tensors.Mask):
+            return F.crop(inpt, **params)
+        top, left = params["top"], params["left"]
+        padded = F.pad(inpt, [max(0, -left), max(0, -top), max(0, left), max(0, top)], fill=IGNORED)
+        return F.crop(padded, max(0, top), max(0, left), params["height"], params["width"])
 
 
 class RandomZoomIn(v2.RandomResizedCrop):
@@ -78,7 +85,7 @@ def scale_side(side: int, new_side: int, factor: float, position: float) -> Scal
         factor: the scale factor; above 1 enlarges the image.
         position: where the crop lies in the image, or the image in the padding: 0 (top or left) to 1 (bottom or right).
     """
-    window = max(1, round(new_side / factor))  # the part of the side that `new_side` shows, before scaling
+    window = max(1, round(new_side / factor))  # the number of original pixels that fill `new_side` after scaling
     start = round(position * (side - window))  # negative if the side is shorter than the window
     crop_start, crop_end = max(0, start), min(side, start + window)
     length = min(new_side, max(1, round((crop_end - crop_start) * new_side / window)))

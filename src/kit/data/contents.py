@@ -111,7 +111,8 @@ class Contents(L.LightningDataModule):
     def hashable_target(self, samples: Samples, index: int) -> Hashable:
         """Return a hashable form of a target, by which `check` compares the targets of duplicate images.
 
-        It is None for class numbers, which `check` compares itself, and for a target that cannot be read.
+        Return None for class numbers, since `check` reads them from `samples.targets`. Return None also for a target
+        that cannot be read.
         """
         return tuple(samples.targets[index].tolist()) if self.several_labels else None
 

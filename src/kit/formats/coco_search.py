@@ -74,7 +74,8 @@ def _files_by_split(root: Path) -> dict[str | None, list[Path]]:
         for file in files_in(folder, {".json"}):
             if not file.name.startswith(NOT_INSTANCES):
                 by_split.setdefault(split_folders.get(folder) or split_in(file.stem), []).append(file)
-    if not by_split and len(subfolders := folders(root)) == 1:  # the folder that an archive contains
+    # unpacking an archive often creates one folder around the data set
+    if not by_split and len(subfolders := folders(root)) == 1:
         return _files_by_split(subfolders[0])
     return by_split
 

@@ -75,8 +75,8 @@ class _File(NamedTuple):
     """A file below the root.
 
     is_partner: True for a mask or an XML file, False for an image, None if unknown.
-    key: the text that an image and its partner share: the path without the extension, in lower case, relative to the
-        deepest folder that is named after a split, images or partners.
+    key: the path in lower case, without the extension. It is relative to the deepest folder whose name tells the split
+        or the kind of file. A partner's key is its image's key plus one of `Partners.ends`; `_match` has exceptions.
     """
 
     path: Path
@@ -106,7 +106,8 @@ def find_pairs(
     by_split = _find(root, partners, image_folders)
     if any(pairs.images for pairs in by_split.values()):
         return by_split
-    if len(subfolders := folders(root)) == 1:  # the folder that an archive contains
+    # unpacking an archive often creates one folder around the data set
+    if len(subfolders := folders(root)) == 1:
         return find_pairs(subfolders[0], partners, image_folder, partner_folder)
     lone_images = [path for pairs in by_split.values() for path in pairs.lone_images]
     lone_files = [path for pairs in by_split.values() for path in pairs.lone_files]
@@ -154,7 +155,8 @@ def _classify(root: Path, partners: Partners, image_folders: str) -> list[_File]
     def interpret(folder: Path) -> tuple[str | None, bool | None, Path]:
         """Return the split of a folder's files, whether they are partners, and the deepest folder whose name counts.
 
-        Names count from the root down, up to the first that tells neither, or tells one of the two again.
+        Read the folders from the root down. Stop at the first name that gives neither a split nor a kind, or that gives
+        one that is already known.
         """
         split, is_partner, deepest = None, None, root
         for name in folder.relative_to(root).parts:
@@ -178,7 +180,8 @@ def _classify(root: Path, partners: Partners, image_folders: str) -> list[_File]
         if extension in EXTENSIONS or extension in partners.extensions:
             split, is_partner, start = interpret(path.parent)
             if partners.extensions is not EXTENSIONS:
-                # Only the extension marks XML files. Images in a folder of XML files have no known role.
+                # An XML file is recognised by its extension alone. For an image in a folder of XML files, `is_partner`
+                # is None.
                 is_partner = True if extension in partners.extensions else None if is_partner else is_partner
             files.append(_File(path, split, is_partner, fold_case(path.relative_to(start).with_suffix("").as_posix())))
     return files
@@ -189,14 +192,16 @@ def _match(split_files: list[_File], shared_partners: list[_File], partners: Par
     ends = partners.ends
     pictures = [f for f in split_files if f.is_partner is False] or [f for f in split_files if f.is_partner is None]
     split_partners = [file for file in split_files if file.is_partner]
-    files: dict[str, Path] = {}
-    for file in split_partners or shared_partners:
-        if (other := files.setdefault(file.key, file.path)) != file.path:
-            raise UserError(f"{other} and {file.path.name} belong to the same image; remove one of them")
-    if not files:  # partners may be in the folder of their images: `a.jpg` and `a_mask.png`
+    candidates = split_partners or shared_partners
+    if not candidates:  # partners may be in the folder of their images: `a.jpg` and `a_mask.png`
         ends = ends[1:]
-        files = {file.key: file.path for file in pictures if file.key.endswith(ends)}
+        candidates = [file for file in pictures if file.key.endswith(ends)]
         pictures = [file for file in pictures if not file.key.endswith(ends)]
+    files: dict[str, Path] = {}
+    second_files: dict[Path, Path] = {}  # for each of `files` another file with the same key, if there is one
+    for file in candidates:
+        if (other := files.setdefault(file.key, file.path)) != file.path:
+            second_files[other] = file.path
     file_of, lone_images, image_keys = dict[Path, Path](), list[Path](), set[str]()
     for picture in pictures:
         key = picture.key
@@ -206,12 +211,14 @@ def _match(split_files: list[_File], shared_partners: list[_File], partners: Par
         file = next((files[base + end] for base in bases for end in ends if base + end in files), None)
         if file is None:
             lone_images.append(picture.path)
+        elif file in second_files:
+            raise UserError(f"{file} and {second_files[file].name} belong to the same image; remove one of them")
         else:
             file_of[picture.path] = file
     used_files = set(file_of.values())
     image_keys = image_keys if file_of else set()  # if nothing matches, all files count as lone
-    candidates = {} if shared_partners and not split_partners else files  # shared files may belong to other splits
-    lone_files = [path for key, path in candidates.items() if path not in used_files and not _belongs(key, image_keys)]
+    own_files = {} if shared_partners and not split_partners else files  # shared files may belong to other splits
+    lone_files = [path for key, path in own_files.items() if path not in used_files and not _belongs(key, image_keys)]
     return Pairs(list(file_of), list(file_of.values()), lone_images, lone_files)
 
 

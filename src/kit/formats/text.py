@@ -17,8 +17,8 @@ from kit.ground.faults import Fault, fault
 from kit.ground.files import MAX_ANNOTATION_BYTES, MAX_LIST_BYTES, decode_text, read_bytes, read_text
 
 MAX_LINE = 1000  # the largest number of characters in a line of a list
-# The encoding in an XML declaration. UTF-16 and UTF-32 are left out, since no file whose declaration is readable as
-# ASCII is in one of them. idna and punycode are left out because decoding them takes quadratic time.
+# The encoding in an XML declaration. Ignore a declaration of UTF-16 or UTF-32: if these ASCII bytes match, the file is
+# in neither. idna and punycode are left out because decoding them takes quadratic time.
 XML_ENCODING = re.compile(rb"""(?i)<\?xml[^>]*?\sencoding\s*=\s*["']((?!utf-?16|utf-?32|idna|punycode)[\w.:-]+)""")
 
 

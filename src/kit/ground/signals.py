@@ -90,4 +90,4 @@ def write_line(text: str) -> None:
     """Write a line to standard error. Unlike `print`, this works in a signal handler that has interrupted `print`."""
     with suppress(OSError):  # standard error is closed, or goes to a full disk
         line = f"{text}\n"
-        os.write(2, (terminal.above_live_lines(line) if os.isatty(2) else line).encode())
+        os.write(2, (terminal.replacing_live_lines(line) if os.isatty(2) else line).encode())

@@ -41,8 +41,10 @@ def guard_output() -> None:
 
     A training must not end because the disk of its log is full, or because the program after a `|` has ended.
     """
+    # If the shell closed stdin, stdout or stderr (`>&-`), open /dev/null in its place. Otherwise a file of the run
+    # would get descriptor 0, 1 or 2.
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
-        pass  # the shell has closed this stream (`>&-`), and a file of the run must not take its number
+        pass
     os.close(descriptor)
     streams = [stream or os.fdopen(number, "w", closefd=False) for number, stream in ((1, sys.stdout), (2, sys.stderr))]
     sys.stdout, sys.stderr = map(_GuardedStream.of, streams)
@@ -55,7 +57,8 @@ def guard_output() -> None:
 class _GuardedStream:
     """A text stream that escapes control characters, except in progress bars, and drops what it cannot write.
 
-    live_lines: the lines at the bottom of the terminal, or None. Text is written above them.
+    live_lines: the lines at the bottom of the terminal, or None. Text replaces them until they are
+        drawn again below it.
     line_is_open: whether the last text on the terminal did not end its line.
     """
 
@@ -81,9 +84,10 @@ class _GuardedStream:
     def write_styled(self, text: str) -> None:
         """Write text without escaping it."""
         if self._stream.isatty():
-            if text and not text.endswith("\x1b[A"):  # tqdm moves the cursor up after the text of a lower bar
+            # To move the cursor up, tqdm writes this text after a lower bar, and leaves the bar's line open.
+            if text and not text.endswith("\x1b[A"):
                 _GuardedStream.line_is_open = not text.endswith(("\n", "\r"))
-            text = above_live_lines(text)
+            text = replacing_live_lines(text)
         with suppress(OSError):
             self._stream.write(text)
 
@@ -138,9 +142,9 @@ def print_styled(*renderables: Any) -> None:
     stream.flush()
 
 
-def above_live_lines(text: str) -> str:
+def replacing_live_lines(text: str) -> str:
     """Return a text with the control characters that make it replace the current `LiveLines`, if there are any."""
-    return _GuardedStream.live_lines.above(text) if _GuardedStream.live_lines else text
+    return _GuardedStream.live_lines.replaced_by(text) if _GuardedStream.live_lines else text
 
 
 class LiveLines:
@@ -177,7 +181,7 @@ class LiveLines:
             sys.stdout.flush()
         self._text = ""
 
-    def above(self, text: str) -> str:
+    def replaced_by(self, text: str) -> str:
         """Return a text with the control characters that make it replace the lines."""
         height = self._text.count("\n")
         removal = f"\r\x1b[{height}A\x1b[J"  # Ctrl-C may have moved the cursor to the right

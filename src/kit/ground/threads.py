@@ -11,7 +11,8 @@ from typing import TypeVar
 T = TypeVar("T")
 R = TypeVar("R")
 QUICK_SECONDS = 0.0003  # files that take less time are read faster in a loop than in threads
-MAX_DELAY = 0.1  # the total of seconds beyond `QUICK_SECONDS` per file after which threads take over
+# Threads take over if the loop has lost this many seconds: the sum of what each file took beyond `QUICK_SECONDS`.
+MAX_DELAY = 0.1
 # The number of files that threads read before the loop is tried again: perhaps only some are slow.
 FILES_IN_THREADS = 8192
 

@@ -127,7 +127,7 @@ class MultiLabelEvaluation(Evaluation):
     """
 
     score_name = "f1"
-    unmeasured = "no validation image has a label"
+    why_unmeasured = "no validation image has a label"
 
     def __init__(self, class_names: Sequence[str], thresholds: Tensor | None = None) -> None:
         super().__init__(class_names)

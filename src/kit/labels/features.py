@@ -21,8 +21,8 @@ class FeatureEvaluation(Evaluation):
     is the only one. `knn_accuracy` is computed if the targets are class numbers, Long[B], of at least two classes. It
     leaves out images with a negative target.
 
-    `outputs`, Float[B D+V*P], are the D features of each image, and then the P numbers of each of its V views'
-    projections.
+    Each row of `outputs`, Float[B D+V*P], has the D features of an image. They are followed by the projections of its
+    V views, P numbers each.
 
     Args:
         class_names: the names of the classes.

@@ -122,7 +122,7 @@ def _write(model: Predictor, files: Sequence[Path], batch_size: int, results: Pr
     def write_or_explain(item: tuple[str, tuple[Any, Any]]) -> tuple[str, Any, Any, str]:
         """Write an image's files. Return its name, file and prediction, and why this failed, or ""."""
         name, (file, prediction) = item
-        if isinstance(prediction, UserError):
+        if isinstance(prediction, UserError):  # `stream` yields the error if the image cannot be read
             return name, file, prediction, str(prediction)
         reason = ""
         try:
@@ -143,7 +143,7 @@ def _write(model: Predictor, files: Sequence[Path], batch_size: int, results: Pr
     for name, file, prediction, reason in tqdm(entries, total=len(files), unit=" images", dynamic_ncols=True, **delays):
         if reason:
             broken.append((file, reason.removeprefix(f"{file}: ")))
-        if not isinstance(prediction, UserError):
+        if not isinstance(prediction, UserError):  # see `write_or_explain`
             num_predicted += 1
             results.add(file, name, prediction)
     paths = results.finish()

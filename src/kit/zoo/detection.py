@@ -133,6 +133,7 @@ class TorchvisionDetector(WrappedDetector):
         weights: start from the weights in this file or run instead. They are for the same net with any number of
             classes, or for its backbone.
         frozen_norms: whether to freeze the batch normalisation layers of the backbone; by default as described above.
+            It has no effect for SSD and for names that end with `_v2`.
         class_agnostic_nms: whether non-maximum suppression also drops overlapping detections of different classes.
     """
 
@@ -151,8 +152,9 @@ class TorchvisionDetector(WrappedDetector):
         self.net = torchvision_model(name, models.detection, in_channels, SUPPORTED, **options)
         body = getattr(self.net.backbone, "body", self.net.backbone)  # without the feature pyramid, if there is one
         load_pretrained(self.net, name, weights, pretrained, ("head.", "roi_heads.box_predictor."), body)
-        # Whether the losses of the parts of a batch add up exactly. RetinaNet's losses do, as means over the images.
-        # Other detectors sample boxes, or divide by a count over the batch.
+        # Whether the losses of the parts of a batch add up exactly. RetinaNet's losses do: it normalises the loss of
+        # each image separately and averages over the images. Other detectors sample boxes, or divide by a count over
+        # the batch.
         self.additive = name.startswith("retinanet")
         self.class_agnostic_nms = class_agnostic_nms
         nms_thresh = getattr(self.net, "roi_heads", self.net).nms_thresh
@@ -186,9 +188,9 @@ class PadAndFilter(nn.Module):
     """Pad images and filter detections, in place of torchvision's `GeneralizedRCNNTransform`.
 
     That class would resize and normalise the images a second time. This one pads them at the right and at the bottom,
-    so that boxes stay valid. Height and width become multiples of `multiple`, which all strides of the net divide.
-    It drops detections of class 0, the background, which FCOS and RetinaNet may return. If `nms_thresh` is given, it
-    also drops a detection if its IoU with a detection of a higher score, of any class, is above `nms_thresh`.
+    so that boxes stay valid. Height and width become multiples of `multiple`, which is a multiple of each stride of
+    the net. It drops detections of class 0, the background, which FCOS and RetinaNet may return. If `nms_thresh` is
+    given, it also drops a detection if its IoU with a detection of a higher score, of any class, is above `nms_thresh`.
     """
 
     def __init__(self, multiple: int, nms_thresh: float | None = None) -> None:

@@ -46,7 +46,7 @@ class TimmDetector(WrappedDetector):
         frozen_norms: whether to freeze the batch normalisation layers of the backbone; by default as described above.
     """
 
-    additive = True  # RetinaNet's losses are means over the images, and `CountingHead` returns FCOS's divisor
+    additive = True  # RetinaNet averages its loss over the images, and `CountingHead` returns FCOS's divisor
 
     def __init__(
         self,

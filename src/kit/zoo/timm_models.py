@@ -31,7 +31,7 @@ def create_model(name: str, pretrained: Pretrained = False, **options: Any) -> A
     Args:
         name: the name of the net in timm.
         pretrained: load the weights of timm (downloaded once) or, if that fails, of a package in `PACKAGED`. The net
-            describes them in its attribute `start`.
+            describes them in its attribute `start` (see `kit.training.weights`).
         options: further arguments of `timm.create_model`.
 
     Raises:

@@ -32,13 +32,15 @@ class TransformersDetector(nn.Module):
         name: the name of the net on the Hugging Face hub, or a folder with its config.json and model.safetensors.
         pretrained: `auto` or True to start from the weights of `name`, which are downloaded once.
         weights: start from the weights in this file instead: a checkpoint of a run of the same net, with any number of
-            classes. Files of the hub belong into the folder `name`, since their tensors may have older names.
+            classes. Do not give a file from the hub here: its tensors may have older names. Put it in a folder with its
+            config.json, and give the folder as `name`.
         config: the content of config.json; by default, it is read from `name`. A run stores it, so that its checkpoints
             need no network connection.
     """
 
     additive = False  # some losses are divided by other numbers than the number of boxes
-    score_thresh = 0.0  # torchvision's name, see `kit.boxes.predictions.ExportedDetector`
+    # torchvision's detectors have an attribute of this name; `kit.boxes.predictions.ExportedDetector` reads it
+    score_thresh = 0.0
 
     def __init__(
         self,
@@ -57,7 +59,8 @@ class TransformersDetector(nn.Module):
             raise UserError(f"DEIMv2 with DINOv3 takes 3 channels, not {in_channels}: set data.channels to 3")
         load_pretrained(self.net, KIND, name, weights, pretrained, ("class_embed", "score_head"))
         self.net.loss_function = partial(loss_or_nan, self.net.loss_function)
-        self.detections_per_img = net_config.num_queries  # torchvision's name, see `limit_detections`
+        # torchvision's detectors have an attribute of this name; `limit_detections` sets it
+        self.detections_per_img = net_config.num_queries
         patch_size = getattr(backbone_config, "patch_size", 1)
         self.strides = getattr(net_config, "feat_strides", [patch_size])
         self.multiple = math.lcm(patch_size * getattr(backbone_config, "num_windows", 1), *self.strides)
@@ -78,7 +81,9 @@ class TransformersDetector(nn.Module):
                 raise UserError(f"images of {height}x{width} have {locations} locations, {remedy}")
             loss = self.net(padded, labels=[to_labels(target, size) for target in targets]).loss
             count = sum(len(target["labels"]) for target in targets)
-            if not count:  # the denoising part is left out, and DDP would wait for its gradients
+            # Without boxes, transformers skips the denoising queries. Add 0 times each parameter, since DDP waits for
+            # every gradient.
+            if not count:
                 loss = loss + 0 * sum(parameter.sum() for parameter in self.parameters())
             # transformers divides the sum of the losses by this number, or by 1 if it is 0.
             return {"loss": loss, "foreground": torch.tensor(count, device=loss.device)}

@@ -266,10 +266,10 @@ def test_classes_beside_an_invalid_shape_are_counted():
 
 TURNED = [  # the stored size, orientation, and the mask's size
     ((18, 26), 1, (18, 26), ""),
-    ((18, 26), 3, (18, 26), "assumed to be upright"),
-    ((20, 20), 6, (20, 20), "assumed to be upright"),
+    ((18, 26), 3, (18, 26), "mask is not turned"),
+    ((20, 20), 6, (20, 20), "mask is not turned"),
     ((18, 26), 6, (26, 18), ""),
-    ((18, 26), 6, (18, 26), "turned too"),
+    ((18, 26), 6, (18, 26), "so it is turned, too"),
 ]
 
 

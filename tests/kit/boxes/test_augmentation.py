@@ -100,7 +100,12 @@ def painted(boxes, crowd=False):
         image[:, top:bottom, left:right] = 1
     boxes = torch.tensor(boxes, dtype=torch.float).view(-1, 4)
     labels = torch.arange(1, len(boxes) + 1)
-    return image, {"boxes": boxes, "labels": labels, "crowd": torch.full_like(labels, crowd).bool(), "annotated": boxes}
+    return image, {
+        "boxes": boxes,
+        "labels": labels,
+        "crowd": torch.full_like(labels, crowd).bool(),
+        "original_boxes": boxes,
+    }
 
 
 def paste(*samples, probability=1.0):
@@ -120,7 +125,7 @@ def test_a_pasted_object_is_in_its_box():
         assert (box[2] - box[0], box[3] - box[1]) == (20, 15)
         assert (images[0, :, box[1] + 2 : box[3] - 2, box[0] + 2 : box[2] - 2] == 1).all()
         assert 0 < images[0, 0, box[1], box[0]] < 1  # edges are blended
-        assert target["labels"].tolist() == [1] and target["annotated"].tolist() == [[3, 5, 23, 20]]
+        assert target["labels"].tolist() == [1] and target["original_boxes"].tolist() == [[3, 5, 23, 20]]
         assert torch.equal(images[1], second[0]) and torch.equal(source["boxes"], second[1]["boxes"])
         positions.add(tuple(box))
     assert len(positions) > 15

@@ -23,7 +23,7 @@ def evaluation(*pairs, max_detections=100, backwards=False):
     evaluated = BoxEvaluation(NAMES, max_detections)
     keyed = list(enumerate(pairs))
     for key, (found, truth) in reversed(keyed) if backwards else keyed:
-        target = {"annotated": truth["boxes"], "labels": truth["labels"], "crowd": truth["iscrowd"].bool()}
+        target = {"original_boxes": truth["boxes"], "labels": truth["labels"], "crowd": truth["iscrowd"].bool()}
         evaluated.update(torch.tensor([key]), [found], [target])
     return evaluated
 
@@ -184,7 +184,7 @@ WRONG = [  # detections and annotations of an image, and the share of errors fro
 def test_badness_is_the_share_of_errors():
     evaluated = BoxEvaluation(NAMES, threshold=0.3)
     for key, (found, truth, _) in enumerate(WRONG):
-        target = {"annotated": truth["boxes"], "labels": truth["labels"], "crowd": truth["iscrowd"].bool()}
+        target = {"original_boxes": truth["boxes"], "labels": truth["labels"], "crowd": truth["iscrowd"].bool()}
         evaluated.update(torch.tensor([key]), [found], [target])
     assert evaluated.badness()[1].tolist() == pytest.approx([share for *_, share in WRONG])
 
@@ -223,7 +223,7 @@ def test_confusion_has_a_row_and_a_column_for_the_background():
     assert confusion.counts.tolist() == [[2, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1], [0, 1, 0, 0]]
     above = BoxEvaluation(NAMES, threshold=0.75)
     for key, (found, truth) in enumerate(MIXED):
-        target = {"annotated": truth["boxes"], "labels": truth["labels"], "crowd": truth["iscrowd"].bool()}
+        target = {"original_boxes": truth["boxes"], "labels": truth["labels"], "crowd": truth["iscrowd"].bool()}
         above.update(torch.tensor([key]), [found], [target])
     assert above.charts()["confusion"].counts.tolist() == [[1, 0, 0, 1], [0, 0, 1, 0], [0, 0, 0, 1], [0, 0, 0, 0]]
 

@@ -19,8 +19,17 @@ def test_classes_of_boxes_are_counted_as_image_by_image():
     single = [target["labels"][~target["crowd"]].tolist() for target in targets]
     assert counts == [sum(labels.count(k) for labels in single) for k in range(1, 7)]
     assert most_objects(data) == max(map(len, single)) > 20
-    rarest = [min(target["labels"].tolist(), key=lambda k: counts[k - 1], default=0) for target in targets]
+    rarest = [min(labels, key=lambda k: counts[k - 1], default=0) for labels in single]
     assert strata(data, samples).tolist() == rarest and len(set(rarest)) > 2
+
+
+def test_a_class_of_crowds_alone_is_not_the_rarest():
+    boxes, labels = torch.zeros(3, 4), torch.tensor([1, 2, 3])
+    targets = [
+        {"boxes": boxes, "labels": labels, "crowd": torch.tensor(crowd), "size": (5, 6)}
+        for crowd in ([False, False, True], [False, True, True], [True, True, True])
+    ]
+    assert strata(SimpleNamespace(num_classes=3), Samples(targets)).tolist() == [2, 1, 0]
 
 
 def test_without_boxes_or_images():

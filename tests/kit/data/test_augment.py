@@ -46,6 +46,17 @@ def test_shift_is_limited_by_its_share():
     assert rows == {18, 19, 20} and columns == set(range(36, 41))
 
 
+def test_the_border_of_a_shifted_mask_is_ignored():
+    pixels, mask = tv_tensors.Image(torch.full((1, 20, 40), 9)), tv_tensors.Mask(torch.full((20, 40), 3))
+    ignored = set()
+    for seed in range(20):
+        moved, moved_mask = drawn(RandomShift(0.2), (pixels, mask), seed)
+        assert isinstance(moved_mask, tv_tensors.Mask)
+        assert torch.equal(moved_mask, torch.where(moved[0] == 9, 3, 255))
+        ignored.add(int((moved_mask == 255).sum()))
+    assert max(ignored) > 100
+
+
 @pytest.fixture
 def root(image_folder) -> str:
     return str(image_folder({"train": {"a": 6, "b": 6}, "val": {"a": 1, "b": 1}}))

@@ -4,10 +4,12 @@ import json
 import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import onnx
 import pytest
 import torch
+from lightning import LightningModule
 from tiny_run import made_once
 
 from kit.exporting import command, export
@@ -72,11 +74,16 @@ def test_file_that_disagrees_with_pytorch_is_removed(run, monkeypatch):
     import tiny_task
 
     monkeypatch.setattr(tiny_task.Answer, "forward", lambda self, images, *_: (self.net(images.flatten(1)),))
-    monkeypatch.setattr(tiny_task.Answer, "other_cause", "equal scores")
+    monkeypatch.setattr(tiny_task.Answer, "harmless_cause", "equal scores")
     with pytest.raises(UserError, match=r"does not agree with PyTorch .* difference of a.*; equal scores$") as raised:
         export([str(run)])
     assert raised.value.exit_code == 1
     assert not list((run / "exports").iterdir())
+
+
+def test_module_without_plain_is_compared_as_it_is():
+    model = SimpleNamespace(task=LightningModule())
+    assert command.reference_model(model, SimpleNamespace(left_out="non-maximum suppression")) is model
 
 
 def test_earlier_file_stays_if_the_new_one_disagrees(run, monkeypatch):

@@ -44,13 +44,13 @@ def test_first_of_many_unknown_values_are_named(tmp_path):
     Image.fromarray(np.ascontiguousarray(colours)).save(tmp_path / "colours.png")
     Image.fromarray(np.arange(2, 22, dtype=np.uint8)[None]).save(tmp_path / "ids.png")
     reader = MaskImages(((0, 0), (1, 1)), ((0, 0),))
-    _, [(kind, _, message)] = reader.draw(tmp_path / "colours.png")
+    _, [(kind, _, message)] = reader.read_with_problems(tmp_path / "colours.png")
     assert kind == "mask-colour-unknown" and message.startswith("colours [0, 0, 1], [0, 0, 2], ")
     assert "[0, 0, 8], ... of no class" in message
-    _, [(kind, _, message)] = reader.draw(tmp_path / "ids.png")
+    _, [(kind, _, message)] = reader.read_with_problems(tmp_path / "ids.png")
     assert kind == "mask-id-unknown" and message.startswith("ids 2, 3, 4, 5, 6, 7, 8, 9, ... of no class")
     Image.new("RGB", (4, 4), (200, 100, 50)).save(tmp_path / "one.png")
-    _, [(_, _, message)] = reader.draw(tmp_path / "one.png")
+    _, [(_, _, message)] = reader.read_with_problems(tmp_path / "one.png")
     assert message.startswith("colour [200, 100, 50] of no class")
 
 

@@ -207,6 +207,17 @@ def test_two_masks_of_one_image_are_refused(second):
         find_pairs(root, MASKS)
 
 
+def test_two_masks_beside_their_image_are_refused():
+    root = write("a.jpg", "a_mask.png", "a_mask.tif")
+    with pytest.raises(UserError, match=r"a_mask\.png and a_mask\.tif belong to the same image"):
+        find_pairs(root, MASKS)
+
+
+def test_images_whose_names_end_like_masks_are_no_masks_of_one_image():
+    root = write("a.jpg", "a_mask.png", "test/b_l.jpg", "test/b_l.png")
+    assert relative_pairs(root)["train"] == [("a.jpg", "a_mask.png")]
+
+
 def test_labelme_in_place_of_masks_is_named():
     (write("a.png", "b.png") / "a.json").write_text('{"shapes": []}')
     with pytest.raises(UserError, match=r"no images with masks.*LabelMe's files.*labelme2coco"):

@@ -73,9 +73,9 @@ def test_zoom_drops_hardly_visible_boxes_with_their_rows():
     for seed in range(20):
         torch.manual_seed(seed)
         _, target = Zoom((2.0, 2.0), min_visible=0.5)(*painted(boxes))
-        rows = {key: len(target[key]) for key in ("boxes", "labels", "crowd", "annotated")}
+        rows = {key: len(target[key]) for key in ("boxes", "labels", "crowd", "original_boxes")}
         assert len(set(rows.values())) == 1
-        for box, annotated, label in zip(target["boxes"], target["annotated"], target["labels"], strict=True):
+        for box, annotated, label in zip(target["boxes"], target["original_boxes"], target["labels"], strict=True):
             assert annotated.int().tolist() == list(boxes[int(label) - 1])
             area = float((box[2:] - box[:2]).prod())
             assert area >= 0.5 * 16 * 16 - 1e-3

@@ -36,7 +36,7 @@ def test_boxes_are_fitted_like_the_image():
     assert torch.allclose(made["boxes"].as_subclass(torch.Tensor), torch.tensor([[3.0, 6.0, 33.0, 30.0]]))
     assert isinstance(made["boxes"], tv_tensors.BoundingBoxes) and made["boxes"].canvas_size == (40, 60)
     assert isinstance(image, tv_tensors.Image)
-    assert made["annotated"].tolist() == [[10, 20, 110, 100]] and made["size"].tolist() == [100, 200]
+    assert made["original_boxes"].tolist() == [[10, 20, 110, 100]] and made["size"].tolist() == [100, 200]
 
 
 def test_batch_has_plain_tensors_and_no_box_without_area():
@@ -44,7 +44,7 @@ def test_batch_has_plain_tensors_and_no_box_without_area():
     several, none = target([[1, 1, 4, 4], [2, 2, 2, 5]], [1, 2], (8, 9)), target([], [], (8, 9))
     images, targets = collate(*zip(*(sample(pixels, one) for one in (several, none)), strict=True))
     assert images.shape == (2, 3, 8, 9) and images.dtype == torch.uint8 and type(images) is torch.Tensor
-    assert targets[0]["boxes"].tolist() == targets[0]["annotated"].tolist() == [[1, 1, 4, 4]]
+    assert targets[0]["boxes"].tolist() == targets[0]["original_boxes"].tolist() == [[1, 1, 4, 4]]
     assert targets[0]["labels"].tolist() == [1] and targets[0]["crowd"].tolist() == [False]
     assert targets[1]["boxes"].shape == (0, 4)
     assert all(type(value) is torch.Tensor for one in targets for value in one.values())
@@ -67,7 +67,9 @@ def test_batches_of_files(tiny, tmp_path, cache, workers):
     assert data.preprocessing.normalise(batch.images).is_contiguous(memory_format=torch.channels_last)
     val = next(iter(data.val_dataloader()))
     # 22x30 into 20x40: by 20/22, 27 wide
-    assert torch.allclose(val.targets[0]["boxes"], val.targets[0]["annotated"] * torch.tensor([27 / 30, 20 / 22] * 2))
+    assert torch.allclose(
+        val.targets[0]["boxes"], val.targets[0]["original_boxes"] * torch.tensor([27 / 30, 20 / 22] * 2)
+    )
 
 
 def test_class_counts_and_strata(tiny, tmp_path):
@@ -79,7 +81,7 @@ def test_class_counts_and_strata(tiny, tmp_path):
     data = BoxFolder(root=str(tmp_path))
     assert data.class_counts == [50, 10, 0]
     strata = data.strata(data.load_split("train"))
-    assert strata.tolist() == [2] * 10 + [1] * 20 + [0] * 20 + [2]
+    assert strata.tolist() == [2] * 10 + [1] * 20 + [0] * 21
     ready(data)
     assert sorted(data.strata(data.samples["val"]).tolist()) == [0, 0, 1, 1, 2]
     ready(BoxFolder(root=str(tmp_path), balanced=True)).train_dataloader()

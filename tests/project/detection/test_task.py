@@ -77,7 +77,7 @@ def test_crowds_are_neither_trained_on_nor_measured():
     more = []
     for target in single:
         crowd = {"boxes": torch.tensor([[0.0, 0.0, 96.0, 64.0]]), "labels": torch.tensor([1]),
-                 "annotated": torch.tensor([[0.0, 0.0, 96.0, 64.0]]), "crowd": torch.tensor([True])}  # fmt: skip
+                 "original_boxes": torch.tensor([[0.0, 0.0, 96.0, 64.0]]), "crowd": torch.tensor([True])}  # fmt: skip
         more.append({**target, **{key: torch.cat([target[key], crowd[key]]) for key in crowd}})
     losses = [task.training_step(one._replace(targets=targets), 0) for targets in (single, more)]
     assert torch.allclose(*losses)
@@ -137,8 +137,12 @@ def test_best_threshold_is_kept_and_is_the_default_of_pictures(tiny_run, monkeyp
     monkeypatch.setattr("project.detection.task.draw_boxes", lambda *arguments: drawn.append(arguments[-1]))
     task.draw(torch.zeros(3, 8, 9, dtype=torch.uint8))
     evaluation = task.evaluation("val")
-    truth = {"annotated": torch.tensor([[0.0, 0, 9, 9]]), "labels": torch.tensor([1]), "crowd": torch.tensor([False])}
-    found = {"boxes": truth["annotated"], "scores": torch.tensor([0.75]), "labels": truth["labels"]}
+    truth = {
+        "original_boxes": torch.tensor([[0.0, 0, 9, 9]]),
+        "labels": torch.tensor([1]),
+        "crowd": torch.tensor([False]),
+    }
+    found = {"boxes": truth["original_boxes"], "scores": torch.tensor([0.75]), "labels": truth["labels"]}
     evaluation.update(torch.tensor([0]), [found], [truth])
     task.latest_evaluation = evaluation
     task.draw(torch.zeros(3, 8, 9, dtype=torch.uint8))

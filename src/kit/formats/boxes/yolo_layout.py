@@ -52,7 +52,7 @@ def find(root: Path, names: Sequence[str] | None = None) -> Layout:
     names = [name.strip() for name in names or ()]
     if root.is_file():
         return _listed_layout(root, names)
-    if len(files := listings(root)) > 1:
+    if len(files := dataset_files(root)) > 1:
         listed = ", ".join(path.name for path in files)
         raise UserError(f"several YAML files in {root} ({listed}); give one of them with --data.root {files[0]}")
     if files:
@@ -61,12 +61,13 @@ def find(root: Path, names: Sequence[str] | None = None) -> Layout:
     found = {split: folder for parent in (base, root) for split, folder in split_folders(parent).items() if folder}
     splits = {split: found[split] for split in SPLIT_NAMES if split in found}
     if not splits and base == root and len(inside := folders(root)) == 1 and not files_in(root, {*EXTENSIONS, ".txt"}):
-        return find(inside[0], names)  # the folder that an archive contains
+        # unpacking an archive often creates one folder around the data set
+        return find(inside[0], names)
     class_names = names or _listed_classes(root, splits.values())
     return Layout({split: images(folder) for split, folder in (splits or {"train": base}).items()}, class_names)
 
 
-def listings(root: Path) -> list[Path]:
+def dataset_files(root: Path) -> list[Path]:
     """Return the YAML files in a folder that have a key `names`, or else `obj.data` if it exists."""
     yamls = [file for file in files_in(root, {".yaml", ".yml"}) if NAMES.search(read_ends(file, MAX_CONFIG_BYTES))]
     return yamls or [file for file in [root / "obj.data"] if file.is_file()]
@@ -126,8 +127,9 @@ def _images_at(entry: str, bases: list[Path]) -> list[Path] | None:
     """Return the images in a folder, or the images that a text file lists, or None if neither exists.
 
     Exports may write `../train/images` for `train/images`. A path that does not exist may be a path on another machine.
-    Then its longest end that exists is used, and printed. The end `images` is not used, since it may be the folder of
-    another split. Listed images that do not exist are included. `YoloBoxes.read` reports them.
+    Then drop leading folders until the rest of the path exists, and print the path that is used. Do not use `images`
+    alone, since it may be another split's folder. Listed images that do not exist are included. `YoloBoxes.read`
+    reports them.
 
     Args:
         entry: the path of the folder or the text file.

@@ -55,7 +55,7 @@ class CocoShapes(Reader):
     crowds: Crowds = "ignore"
     background: int = 0
 
-    def draw(self, target: ListedImage) -> tuple[np.ndarray, list[Problem]]:
+    def read_with_problems(self, target: ListedImage) -> tuple[np.ndarray, list[Problem]]:
         from faster_coco_eval.core import mask as rle
 
         size = target.size

@@ -17,7 +17,7 @@ def mask_faults(reader: Reader, masks: Iterable[tuple[Path, Path, Any]]) -> Iter
 
     Args:
         masks: for each mask its image, the file to name in faults, and the target that `reader` reads. The file is the
-            mask file, or the image if the mask is drawn.
+            mask file. If the mask is made from polygons, it is the image.
     """
     for faults in map_in_threads(lambda mask: _faults(reader, *mask), masks):
         yield from faults
@@ -25,7 +25,7 @@ def mask_faults(reader: Reader, masks: Iterable[tuple[Path, Path, Any]]) -> Iter
 
 def _faults(reader: Reader, image: Path, file: Path, target: Any) -> list[Fault]:
     try:
-        mask, problems = reader.draw(target)
+        mask, problems = reader.read_with_problems(target)
     except UserError as error:
         return [unreadable_fault(file, error)]
     faults = [fault(kind, file, message, severity=severity) for kind, severity, message in problems]
@@ -42,6 +42,7 @@ def _faults(reader: Reader, image: Path, file: Path, target: Any) -> list[Fault]
         sizes = f"the mask is {describe_size(upright_mask.shape)}, its image {describe_size(size)}"
         faults.append(fault("mask-size-mismatch", file, f"{sizes}; draw it at the image's size", severity=severity))
     if orientation != 1 and (mask.shape == stored or stored == size):
-        handling = "has the stored size, and is turned too" if stored != size else "is assumed to be upright"
-        faults.append(fault("exif-rotated-mask", file, f"EXIF turns the image, and the mask {handling}; compare both"))
+        handling = "The mask has the size that the image had before turning, so it is turned, too"
+        handling = handling if stored != size else "The mask is not turned"
+        faults.append(fault("exif-rotated-mask", file, f"EXIF turns the image. {handling}; check that they match"))
     return faults

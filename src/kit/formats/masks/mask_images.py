@@ -26,7 +26,7 @@ class MaskImages(Reader):
     numbers: tuple[tuple[int, int], ...]
     colours: tuple[tuple[int, int], ...] = ()
 
-    def draw(self, target: Path) -> tuple[np.ndarray, list[Problem]]:
+    def read_with_problems(self, target: Path) -> tuple[np.ndarray, list[Problem]]:
         values, palette = _read(target)
         if values.ndim == 3 and not self.colours and is_grey(values):
             values = values[..., 0]
@@ -35,7 +35,10 @@ class MaskImages(Reader):
         return mask, problems + self._palette_problems(values, palette)
 
     def _palette_problems(self, indices: np.ndarray, palette: np.ndarray | None) -> list[Problem]:
-        """Return the problem of a palette image whose colours are all known, but of other classes than its indices."""
+        """Return a problem if the palette's colours and its indices name different classes.
+
+        Return none if a colour is unknown.
+        """
         if palette is None or not self.colours:
             return []
         used = np.flatnonzero(np.bincount(indices.ravel()))
@@ -46,7 +49,9 @@ class MaskImages(Reader):
             return []
         index = used[by_colour != by_index][0]
         problem = f"id {index} has the colour {palette[index].tolist()}, which is another class's"
-        remedy = "save the mask in RGB if its colours are right, or list the classes without colours if its ids are"
+        remedy = (
+            "if the colours are right, save the mask in RGB; if the ids are right, list the classes without colours"
+        )
         return [("mask-palette", "error", f"{problem}; {remedy}")]
 
     def files(self, targets: Sequence[Path]) -> list[Path]:
@@ -68,8 +73,8 @@ def _unknown(values: np.ndarray) -> Problem:
         values: pixel values [n], or colours [n 3].
     """
     has_colours = values.ndim == 2
-    # Colours are packed into one number each, since comparing rows is slow. The counts are not used: asking for them
-    # makes numpy sort instead of hash, which is faster if most values differ.
+    # Colours are packed into one number each, since comparing rows is slow. The counts are not used. With
+    # `return_counts`, numpy sorts and does not hash. Sorting is faster if most values differ.
     unique, _ = np.unique(values @ PACKING if has_colours else values, return_counts=True)
     listed = unique[:MAX_LISTED].tolist()
     kind, noun, remedy = "mask-id-unknown", "id", "give --data.class_names or --data.ids, or add them to --data.ignore"

@@ -44,7 +44,7 @@ class Reader(Protocol):
     Its `repr` must contain all settings, since it is a part of the name of a cache of masks.
     """
 
-    def draw(self, target: Any) -> tuple[np.ndarray, list[Problem]]:
+    def read_with_problems(self, target: Any) -> tuple[np.ndarray, list[Problem]]:
         """Return class numbers, uint8 [h w], of any height and width, and the problems of the mask.
 
         Pixels of no class are `UNKNOWN`. Shapes that cannot be drawn are left out. The image's EXIF orientation is not
@@ -58,13 +58,13 @@ class Reader(Protocol):
         """Return the files that the masks of these targets are read from."""
 
     def read(self, target: Any) -> np.ndarray:
-        """Return class numbers as `draw` does, all of them known.
+        """Return class numbers as `read_with_problems` does, all of them known.
 
         Raises:
             BrokenFiles: the mask cannot be read, or a shape cannot be drawn.
             UserError: a pixel value belongs to no class.
         """
-        mask, problems = self.draw(target)
+        mask, problems = self.read_with_problems(target)
         for kind, _, message in problems:
             if kind in STOPPING_KINDS:
                 error = BrokenFiles if kind == "annotation-unreadable" else UserError
@@ -221,6 +221,6 @@ def _pixel_counts(samples: Samples, index: int) -> np.ndarray:
     if not isinstance(samples, MaskFiles):
         return np.bincount(samples.read(index)[-1].numpy().ravel(), minlength=256)
     try:
-        return np.bincount(samples.reader.draw(samples.targets[index])[0].ravel(), minlength=256)
+        return np.bincount(samples.reader.read_with_problems(samples.targets[index])[0].ravel(), minlength=256)
     except UserError:
         return np.bincount([UNKNOWN], minlength=256)

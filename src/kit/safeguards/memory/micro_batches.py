@@ -184,7 +184,7 @@ class _KnownGradients(torch.autograd.Function):
 
 @contextmanager
 def replace_method(instance: Any, name: str, replacement: Callable[..., Any]) -> Iterator[None]:
-    """Replace a method of an object until the context ends, since Lightning has no hook around it."""
+    """Replace a method of an object until the context ends. Lightning has no hook that could wrap the call."""
     earlier_replacement = vars(instance).get(name)
     setattr(instance, name, replacement)
     try:
