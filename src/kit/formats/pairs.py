@@ -208,13 +208,13 @@ def _match(split_files: list[_File], shared_partners: list[_File], partners: Par
         # The last base is for the partner `a.jpg.png` of `a.jpg`.
         bases = (key, IMAGE_ENDS.sub("", key), f"{key}{picture.path.suffix.lower()}")
         image_keys.update(bases)
-        file = next((files[base + end] for base in bases for end in ends if base + end in files), None)
-        if file is None:
+        partner = next((files[base + end] for base in bases for end in ends if base + end in files), None)
+        if partner is None:
             lone_images.append(picture.path)
-        elif file in second_files:
-            raise UserError(f"{file} and {second_files[file].name} belong to the same image; remove one of them")
+        elif partner in second_files:
+            raise UserError(f"{partner} and {second_files[partner].name} belong to the same image; remove one of them")
         else:
-            file_of[picture.path] = file
+            file_of[picture.path] = partner
     used_files = set(file_of.values())
     image_keys = image_keys if file_of else set()  # if nothing matches, all files count as lone
     own_files = {} if shared_partners and not split_partners else files  # shared files may belong to other splits
