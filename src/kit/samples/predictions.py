@@ -163,7 +163,7 @@ class ExportedGenerator(ExportedImages):
 
     Args:
         sampler: maps noise and classes to images from -1 to 1, Float[B C H W].
-        num_classes: K.
+        num_classes: the number of classes, K.
         num_noises: N, the number of noise images for each sample.
     """
 
