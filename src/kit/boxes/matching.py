@@ -10,7 +10,7 @@ from torch import Tensor
 MIN_IOU = 0.5  # the smallest IoU of a detection and the annotated box that it matches
 MAX_PAIRS = 1 << 20  # the approximate number of pairs of boxes whose IoU is computed at a time
 UNMATCHED, IN_CROWD = -1, -2
-Boxes = Mapping[str, Tensor]  # the boxes of one image
+Boxes = Mapping[str, Tensor]  # boxes and their labels, scores or flags, by key
 
 
 class Matches(NamedTuple):
@@ -39,8 +39,8 @@ def match_boxes(
     """Match detections with annotated boxes of the same image.
 
     In the order of the scores, each detection matches the box with the highest IoU that has no match yet. The IoU must
-    be at least 0.5. A detection does not change the matches of detections with higher scores, so one call serves all
-    thresholds.
+    be at least 0.5. Leaving out detections with low scores does not change the other matches. So one call gives the
+    matches for every score threshold.
 
     Args:
         detected: `boxes` Float[N 4] XYXY, `scores` Float[N] and `labels` Long[N] of each image.
@@ -82,8 +82,9 @@ def _close_pairs(detected: Boxes, annotated: Boxes, any_class: bool) -> tuple[Te
     by_group = annotated_groups.argsort(stable=True)  # the boxes of detection k's group: by_group[first[k] : end[k]]
     first, end = (torch.searchsorted(annotated_groups[by_group], groups, right=right) for right in (False, True))
     parts = []
-    # Compute about `MAX_PAIRS` pairs at a time, to save memory.
-    for rows in torch.arange(len(groups)).split(((end - first).cumsum(0) // MAX_PAIRS).bincount().tolist()):
+    # Split the detections into chunks that have about `MAX_PAIRS` pairs each, to save memory.
+    chunk_sizes = ((end - first).cumsum(0) // MAX_PAIRS).bincount().tolist()
+    for rows in torch.arange(len(groups)).split(chunk_sizes):
         counts = (end - first)[rows]
         i = rows.repeat_interleave(counts)
         offsets = torch.arange(len(i)) - (counts.cumsum(0) - counts).repeat_interleave(counts)

@@ -32,7 +32,7 @@ from kit.ground.yaml_files import read_yaml
 from kit.safeguards import Checkpoint, EarlyStopping, ExactResume, MemoryGuard, NanGuard, Overfitting
 from kit.safeguards.resume import restarting
 from kit.training import AutoPrecision
-from kit.training.precision import clip_fused
+from kit.training.precision import allow_clipping_of_fused
 
 OVERLAYS = "trainer"  # a folder in CONFIGS; its files set a few keys and are not complete runs
 
@@ -189,7 +189,7 @@ class CLI(LightningCLI):
         root = {"default_root_dir": str(self.folder)} if self.folder else {}  # for other files that Lightning writes
         check_settings(self.config.trainer)
         trainer = super().instantiate_trainer(enable_progress_bar=has_bar, **root, **kwargs)
-        clip_fused(trainer)
+        allow_clipping_of_fused(trainer)
         self.config_init.exact_resume.config_changed = self.config_changed
         trainer.folder = self.folder
         if self.resumed_folder:

@@ -17,7 +17,8 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from kit.ground.errors import UserError, one_line
 from kit.ground.unexpected import is_from_user_code, message_of, message_prefix
 
-MAX_PROCESSES = max(8, os.cpu_count() or 1)  # a machine has up to 8 GPUs, or computes a process on each core
+# A machine has up to 8 GPUs. On a CPU, at most one process per core is useful.
+MAX_PROCESSES = max(8, os.cpu_count() or 1)
 NUMBERS = re.compile(r"auto|-?\d+(,\s*\d+)*,?")
 NO_GPU = "but PyTorch finds no GPU here: leave out --config configs/trainer/gpu.yaml, or add --trainer.accelerator auto"
 NO_VALIDATION = "but must be above 0; to train without validation, give --trainer.limit_val_batches 0"
@@ -34,14 +35,15 @@ CHECKS: tuple[tuple[str, Callable[[Any], bool], str], ...] = (  # a trainer's ke
     ("max_steps", lambda number: number == 0, NO_TRAINING),
     ("val_check_interval", lambda amount: amount == 0, NO_VALIDATION),
 )
-# From the module of a task's `Predictions` to the kind of its nets. The names of the modules of `kit.zoo` end with the
-# kind of their nets: `kit.zoo.timm_detection`.
+# Maps the module of a task's `Predictions` to the kind of net that the task needs. The name of a module of `kit.zoo`
+# ends with the kind of its nets: `kit.zoo.timm_detection`.
 NETS = {
     "kit.labels.predictions": "classification",
     "kit.boxes.predictions": "detection",
     "kit.masks.predictions": "segmentation",
 }
-RESTORE_FILE = "checkpoint_connector.py"  # the file of Lightning's code that restores a checkpoint
+# The file of Lightning's code that restores and saves checkpoints, and the beginnings of the functions that restore.
+CHECKPOINT_FILE, RESTORING = "checkpoint_connector.py", ("restore", "_restore", "resume")
 TOO_SMALL = "the images are too small for this net: raise data.image_size, or take another net (model.net)"
 # A part of an error's message, and the line to print instead of the message, or "" to print the message itself.
 ERRORS = {
@@ -74,10 +76,10 @@ def check_settings(settings: Namespace) -> None:
 def check_net(model: L.LightningModule, precision: str) -> None:
     """Raise `UserError` if a net of `kit.zoo` or the run's precision does not suit the model's `Predictions`."""
     net, predictions = type(getattr(model, "net", None)), getattr(model, "Predictions", None)
-    purpose = re.split(r"[._]", net.__module__)[-1]  # such as `detection` for `kit.zoo.timm_detection`
+    kind = re.split(r"[._]", net.__module__)[-1]  # such as `detection` for `kit.zoo.timm_detection`
     needed = NETS.get(getattr(predictions, "__module__", ""))
-    if needed and net.__module__.startswith("kit.zoo.") and purpose != needed:
-        why = f"{net.__name__} is a net for {purpose}, but {type(model).__name__} needs one for {needed}"
+    if needed and net.__module__.startswith("kit.zoo.") and kind != needed:
+        why = f"{net.__name__} is a net for {kind}, but {type(model).__name__} needs one for {needed}"
         raise UserError(f"{why}; give another one with --model.net CLASS")
     if needed == "detection" and precision in ("bf16-true", "16-true"):  # Lightning also converts the annotated boxes
         raise UserError(f"trainer.precision {precision} rounds the coordinates of boxes: use bf16-mixed or 32-true")
@@ -89,8 +91,11 @@ def explain(error: Exception) -> str | None:
     for part, line in ERRORS.items():
         if part in message:
             return line or one_line(error)
-    if isinstance(error, MisconfigurationException) and not is_from_user_code(error):
+    if is_from_user_code(error):
+        return None
+    if isinstance(error, MisconfigurationException):
         return one_line(error)
-    if any(frame.f_code.co_filename.endswith(RESTORE_FILE) for frame, _ in traceback.walk_tb(error.__traceback__)):
+    codes = [frame.f_code for frame, _ in traceback.walk_tb(error.__traceback__)]
+    if any(code.co_filename.endswith(CHECKPOINT_FILE) and code.co_name.startswith(RESTORING) for code in codes):
         return f"{message_prefix(error)}the checkpoint cannot be restored: {type(error).__name__}: {one_line(error)}"
     return None

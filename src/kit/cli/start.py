@@ -1,4 +1,7 @@
-"""Start a verb: print its page of help, or import what it needs and run it."""
+"""Start a verb: print its page of help, or import what it needs and run it.
+
+A verb is a command such as `fit` or `predict`.
+"""
 
 import gc
 import logging

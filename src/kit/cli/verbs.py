@@ -1,4 +1,4 @@
-"""The verbs `fit`, `test` and `check`. Each takes the arguments of the command line."""
+"""The verbs (commands) `fit`, `test` and `check`. Each takes the arguments of the command line."""
 
 import shlex
 import sys

@@ -9,6 +9,7 @@ from kit.ground.errors import UserError
 
 def environment() -> dict[str, str]:
     """Return the environment without the variables that git sets in hooks: they would select another repository."""
+    # Variables that only set configuration (GIT_CONFIG...) stay, since they select no repository.
     local = subprocess.run(["git", "rev-parse", "--local-env-vars"], capture_output=True, text=True).stdout.split()
     return {key: value for key, value in os.environ.items() if key.startswith("GIT_CONFIG") or key not in local}
 

@@ -44,7 +44,8 @@ def reset_replaced_arguments() -> Iterator[dict[str, tuple[str, float]]]:
             if isinstance(new_class, type) and issubclass(new_class, (Optimizer, LRScheduler)):
                 arguments = old["init_args"]
                 names = vars(arguments) if isinstance(arguments, Namespace) else arguments
-                for name in [name for name in names if name != "lr"]:  # no schedule of torch has this argument
+                # Keep `lr`. No schedule of torch has an argument `lr`.
+                for name in [name for name in names if name != "lr"]:
                     del arguments[name]
                 if "lr" in arguments and "lr" not in (new.get("init_args") or {}):
                     kept_rates[new["class_path"]] = (old["class_path"], arguments["lr"])

@@ -27,8 +27,8 @@ from kit.ground.errors import UserError
 from kit.ground.yaml_files import parse_yaml, read_yaml
 from kit.training.schedule import FILLED_IN
 
-# jsonargparse adds this empty list to its own denylist, and enforces both. A config that names os, subprocess or eval
-# is then an error, and not only a warning.
+# Once a denylist is set, even an empty one, jsonargparse refuses the imports on its own denylist, such as `os`,
+# `subprocess` and `eval`, instead of only warning about them.
 set_parsing_settings(import_path_denylist=[])
 set_loader("yaml", parse_yaml, exceptions=(yaml.YAMLError,))
 # A default may be a member of an enumeration, such as the interval of Lightning's `Timer`.
@@ -72,11 +72,12 @@ class PlainParser(ArgumentParser):
             for target, source in self.link_sources.items():
                 if option.removeprefix("--") in (target, target.rpartition(".")[2]):
                     raise UserError(f"{option} cannot be set: {target} gets the value of {source}")
-        groups = [key for key, annotation in parser_annotations(self).items() if isinstance(annotation, dict)]
+        parent_keys = [key for key, annotation in parser_annotations(self).items() if isinstance(annotation, dict)]
         for file in configs:
             content = read_yaml(Path(file))  # `read_yaml` has limits that the parser does not have
-            if isinstance(content, dict) and any(isinstance(content.get(key), (list, str)) for key in groups):
-                raise UserError(explain("", self, configs, others))  # the parser ignores a list in place of a group
+            if isinstance(content, dict) and any(isinstance(content.get(key), (list, str)) for key in parent_keys):
+                # The parser ignores a list or a text where a key has keys below it.
+                raise UserError(explain("", self, configs, others))
         try:
             with reset_replaced_arguments() as kept_rates:
                 config = self.parse_args([*(f"--config={file}" for file in configs), *others])

@@ -26,7 +26,7 @@ STYLE: dict[Any, Any] = {
 COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00"]
 DASHES = ["-", "--"]
 BLUE = COLOURS[0]
-MAX_LINES = len(COLOURS) * len(DASHES)  # more lines than this, the main one aside, are grey and not in the legend
+MAX_LINES = len(COLOURS) * len(DASHES)  # the largest number of lines that all have different styles
 MAX_MARKED = 20  # a line with more points has no markers
 MAX_BARS = 20  # with more bars, those in the middle are left out
 MAX_CLASSES = 60  # with more classes, the most confused pairs are drawn instead of the matrix
@@ -56,18 +56,22 @@ def draw_chart(chart: Chart) -> Tensor:
 
 
 def _draw_curves(chart: Curves, axes: Any) -> None:
-    has_many_lines = sum(len(x) > 0 for name, (x, _) in chart.curves.items() if name != chart.main) > MAX_LINES
+    curves = sorted(chart.curves.items(), key=lambda item: item[0] == chart.main)
+    # An empty line also takes a style, so that a run has the same style in all charts of a comparison.
+    styles = [i % MAX_LINES for i, (name, (x, _)) in enumerate(curves) if len(x) and name != chart.main]
+    # If two lines would look the same, all lines but the main one are grey, and only the main one is in the legend.
+    are_grey = len(set(styles)) < len(styles)
     axes.set_prop_cycle(color=COLOURS * len(DASHES), linestyle=[dash for dash in DASHES for _ in COLOURS])
     legend_lines: list[Any] = []
-    for name, (x_values, y_values) in sorted(chart.curves.items(), key=lambda item: item[0] == chart.main):
+    for name, (x_values, y_values) in curves:
         style: dict[str, Any] = {"marker": "o", "markersize": 3} if len(x_values) <= MAX_MARKED else {}
         if name == chart.main:
             style |= {"color": "black", "linestyle": "-", "linewidth": 2.2}
-        elif has_many_lines:
+        elif are_grey:
             style |= {"color": "0.75", "linestyle": "-", "linewidth": 1}
         lines = axes.plot(x_values.numpy(), y_values.numpy(), label=_shortened(name), **style)
         legend_lines += lines if len(x_values) else []
-    if has_many_lines:
+    if are_grey:
         legend_lines = [line for line in legend_lines if line.get_color() == "black"]
     if chart.diagonal:
         axes.plot([0, 1], [0, 1], "--", color="0.5", linewidth=1)
@@ -165,7 +169,7 @@ def confused_pairs(chart: Matrix) -> Bars:
 
 def _short_count(count: int) -> str:
     """Return a count in at most five characters, such as `12.3k`."""
-    for limit, scale, unit in ((10_000, 1, ""), (1e6, 1e3, "k"), (1e9, 1e6, "M")):
+    for limit, scale, unit in ((10_000, 1, ""), (999_500, 1e3, "k"), (999_500_000, 1e6, "M")):  # 999,500 is `1M`
         if count < limit:
             return f"{count / scale:.3g}{unit}" if unit else f"{count}"
     return f"{count / 1e9:.3g}G"

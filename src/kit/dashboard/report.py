@@ -64,7 +64,7 @@ def _metric_tables(metrics: Mapping[str, float], evaluation: Evaluation | None, 
     """Return a table of the metrics and, if there are metrics of classes, a table with a row for each class.
 
     The classes are sorted by their first metric, the worst first. Of more than 20 classes, the 10 worst and the 10 best
-    have rows, unless `all_classes` is True.
+    have rows, unless `all_classes` is True. Classes whose first metric is NaN come last.
     """
     (overall, by_class, keys), table = grouped(metrics), Table.grid(padding=(0, 2))
     table.add_column()
@@ -77,7 +77,8 @@ def _metric_tables(metrics: Mapping[str, float], evaluation: Evaluation | None, 
     if evaluation and (counted := evaluation.class_counts()):
         unit, counts = counted[0], dict(zip(evaluation.class_names, counted[1].tolist(), strict=True))
     rows = []
-    for name in sorted(by_class, key=lambda name: by_class[name].get(keys[0], -math.inf)):
+    first_values = {name: values.get(keys[0], -math.inf) for name, values in by_class.items()}
+    for name in sorted(by_class, key=lambda name: (math.isnan(first_values[name]), first_values[name])):
         count = [f"{counts[name]:,}" if name in counts else ""] if counts else []
         values = [f"{by_class[name][key]:.4f}" if key in by_class[name] else "" for key in keys]
         rows.append([escape(name), *count, *values])

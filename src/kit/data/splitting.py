@@ -18,11 +18,12 @@ def stratified_split(
     Args:
         labels: the label of each sample, Long[N].
         fraction: the fraction of each label's samples that the smaller part gets. Their number is rounded, but if a
-            label has two or more samples, each part gets at least one. A label's only sample stays in the larger part,
-            unless all labels have only one.
+            label has two or more samples, each part gets at least one. A label's only sample stays in the larger part.
+            If every label has only one sample, one random sample goes to the smaller part.
         groups: the group of each sample. The groups are visited in random order. A group goes to the smaller part as
             a whole if this brings the label counts of this part nearer to `fraction` and leaves a sample of each label
-            in the larger part. If no group does both, the smallest group goes to the smaller part.
+            in the larger part. If no group does both, the smallest group that does not hold all samples of a label goes
+            to the smaller part or, if there is none, the smallest group.
 
     Raises:
         UserError: all samples are in one group, or the number of samples is below 2.
@@ -47,16 +48,17 @@ def stratified_split(
         per_group = torch.zeros(len(group_indices), len(counts), dtype=torch.long)
         per_group.index_put_((group_of, labels), torch.ones_like(labels), accumulate=True)
         small_counts = torch.zeros_like(target_counts)
-        counts_of_labels = counts.where(counts > 0, 1)  # so that a label without samples never counts as used up
+        # 1 in place of 0, since a label without samples must not prevent a choice.
+        nonzero_counts = counts.where(counts > 0, 1)
         chosen: list[int] = []
         for group in torch.randperm(len(group_indices), generator=generator).tolist():
             new_counts = small_counts + per_group[group]
             is_nearer = (target_counts - new_counts).abs().sum() < (target_counts - small_counts).abs().sum()
-            if is_nearer and (new_counts < counts_of_labels).all():
+            if is_nearer and (new_counts < nonzero_counts).all():
                 small_counts = new_counts
                 chosen.append(group)
         if not chosen:  # take the smallest group, if possible one that does not have all samples of a label
-            has_whole_label = (per_group == counts_of_labels).any(1)
+            has_whole_label = (per_group == nonzero_counts).any(1)
             chosen = [int((per_group.sum(1) + len(labels) * has_whole_label).argmin())]
         is_small = torch.isin(group_of, torch.tensor(chosen))
     return (~is_small).nonzero()[:, 0], is_small.nonzero()[:, 0]

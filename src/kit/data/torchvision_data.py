@@ -1,5 +1,6 @@
 """Use torchvision's data sets."""
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -95,6 +96,7 @@ def open_split(dataset: Callable[..., VisionDataset], split: str, root: str, dow
 
     Raises:
         UserError: the data set cannot be read from `root`, or it accepts no argument for the split.
+        TypeError, ValueError: the data set raises this error for val or test, and its message does not name the split.
     """
     choices: list[dict[str, Any]] = [{"split": split}]
     choices.append({"split": "valid"} if split == "val" else {"train": split == "train"})  # Country211 has "valid"
@@ -102,7 +104,11 @@ def open_split(dataset: Callable[..., VisionDataset], split: str, root: str, dow
     for choice, options in product(choices, ({"download": download}, {})):
         try:
             return dataset(root=root, **choice, **options)
-        except (TypeError, ValueError) as error:  # the data set lacks this argument or this split
+        except (TypeError, ValueError) as error:
+            words = "|".join(map(str, (*choice, *choice.values(), "download")))
+            # The message names an argument or a split that the data set lacks. Paths do not count.
+            if split != "train" and not re.search(rf"(?<![\w/\\])({words})(?![\w/\\])", str(error)):
+                raise
             problems[str(choice)] = one_line(error)
         except (RuntimeError, OSError) as error:
             problem = f"no data set in {Path(root).absolute()} ({one_line(error)})"

@@ -7,6 +7,7 @@ import os
 import re
 import warnings
 from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from kit.data.decode import EXTENSIONS
@@ -17,12 +18,13 @@ SPLIT_NAMES = {"train": ("train", "training"), "val": ("val", "valid", "validati
 # Files and folders that macOS, Windows, Linux and Synology's disk stations add, in lower case.
 SYSTEM_NAMES = {"__macosx", "$recycle.bin", "system volume information", "lost+found", "@eadir", "#recycle"}
 SYSTEM_NAMES |= {"thumbs.db", "ehthumbs.db", "desktop.ini"}
-UNREADABLE = (".heic", ".heif", ".avif")  # extensions of photos that PIL cannot read, or only some of its versions
-_reported = set[str]()  # the unreadable image that a warning has named since the last call of `data_folder`, if any
+UNREADABLE = (".heic", ".heif", ".avif")  # extensions of photos that PIL, or some versions of it, cannot read
+# Holds the path that the warning about HEIC and AVIF has named. The warning is given once for each data set.
+_warned_about = set[str]()
 
 
 def data_folder(root: str) -> Path:
-    """Return the folder of a data set, and reset the warning that names the first HEIC or AVIF image found.
+    """Return the folder of a data set. After this call, the next HEIC or AVIF image is warned about again.
 
     Raises:
         UserError: `root` is not a folder.
@@ -30,7 +32,7 @@ def data_folder(root: str) -> Path:
     if not Path(root).is_dir():
         problem = f"{root} is a file" if Path(root).is_file() else f"no data folder at {Path(root).absolute()}"
         raise UserError(f"{problem}; give the data's folder with --data.root FOLDER")
-    _reported.clear()
+    _warned_about.clear()
     return Path(root)
 
 
@@ -52,7 +54,8 @@ def folders_by_split(root: Path) -> dict[str, list[Path]]:
     """Return the folders of each split in `root`.
 
     Names with digits (`train2017`) count only if there is no exact name (`train`). Names with other words
-    (`coco_train`) count only if all folders in `root` are named after different splits: `bullet_train` may be a class.
+    (`coco_train`) count only if no other name counts, and if each folder in `root` (at least two) contains the name of
+    a different split, one of them train: `bullet_train` may be a class.
     """
     all_folders = folders(root)
     exact = {split: [f for f in all_folders if f.name.lower() in names] for split, names in SPLIT_NAMES.items()}
@@ -119,7 +122,8 @@ def paths_below(folder: Path) -> Iterator[str]:
     pending, visited = [folder], set[tuple[int, int]]()  # folders to list; device and inode of listed folders
     while pending:
         current = pending.pop()
-        status = current.stat()
+        with _listing(current):
+            status = current.stat()
         if (status.st_dev, status.st_ino) not in visited:
             visited.add((status.st_dev, status.st_ino))
             children, files = _contents(current)
@@ -131,28 +135,34 @@ def paths_below(folder: Path) -> Iterator[str]:
 def _contents(folder: Path) -> tuple[list[str], list[str]]:
     """Return the paths of the visible folders and files in a folder, unsorted.
 
-    Warn about the first HEIC or AVIF image of a data set, and about broken links, which are left out.
+    Warn about the first HEIC or AVIF image of a data set. A broken link is left out with a warning, unless it has an
+    image's extension: such a link is kept, and reported when the image is read.
 
     Raises:
         UserError: the folder cannot be listed.
     """
     subfolders, files = list[str](), list[str]()
-    try:
-        with os.scandir(folder) as entries:  # much faster than `Path.iterdir` for many files
-            visible = [entry for entry in entries if not is_hidden(entry.name)]
-    except OSError as error:
-        raise UserError(f"{folder}: the folder cannot be listed ({error.strerror})") from None
+    with _listing(folder), os.scandir(folder) as entries:  # much faster than `Path.iterdir` for many files
+        visible = [entry for entry in entries if not is_hidden(entry.name)]
     image = next((entry.path for entry in visible if entry.name.lower().endswith(UNREADABLE)), None)
-    if image and not _reported:
-        _reported.add(image)
+    if image and not _warned_about:
+        _warned_about.add(image)
         warnings.warn(f"{image}: HEIC and AVIF images, such as this, are not used; convert them to JPEG", stacklevel=3)
     for entry in visible:
         link = Path(entry) if entry.is_symlink() else None
-        if link and not link.exists() and link.suffix.lower() not in EXTENSIONS:  # links to images are reported later
+        if link and not link.exists() and link.suffix.lower() not in EXTENSIONS:
             warnings.warn(f"{link}: the link is broken; if it led to a folder, its files are missing", stacklevel=3)
         else:
             (subfolders if (link or entry).is_dir() else files).append(entry.path)
     return subfolders, files
+
+
+@contextmanager
+def _listing(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{folder}: the folder cannot be listed ({error.strerror})") from None
 
 
 def is_hidden(name: str) -> bool:
@@ -182,7 +192,7 @@ class FaultCollector:
     def collect(self, read: Callable[[], object]) -> Iterator[Fault]:
         """Call `read`, and yield the faults that it reports. An error of `read` is raised after the last fault.
 
-        Later faults raise no error either: `check` goes on with the data that can be used.
+        After this call, faults are still collected and raise no error, so that `check` can go on with the usable data.
         """
         self.faults = []
         try:

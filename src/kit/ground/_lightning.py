@@ -12,7 +12,7 @@ import lightning as L
 from lightning.pytorch.callbacks import WeightAveraging
 
 
-def has_validated(trainer: L.Trainer) -> bool:
+def has_validated_a_batch(trainer: L.Trainer) -> bool:
     """Return whether the latest validation, which may still be running, has completed a batch."""
     return trainer.fit_loop.epoch_loop.val_loop._has_run
 

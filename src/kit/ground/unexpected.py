@@ -1,7 +1,7 @@
 """Describe an unexpected error: by its traceback if the user's code raised it, else in one line.
 
-The user's code is all code outside of `site-packages`, the standard library and `kit`, including the package of the
-commands, such as `project`.
+The user's code is all code outside of `site-packages`, the standard library and `kit`. The package of the commands,
+such as `project`, is user code.
 """
 
 import os

@@ -11,7 +11,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 from torch import Tensor
 
-from kit.ground._lightning import has_validated
+from kit.ground._lightning import has_validated_a_batch
 from kit.ground.errors import NotMeasured
 from kit.ground.ranges import NonNegativeFloat, PositiveInt
 from kit.safeguards.messages import log_message
@@ -52,7 +52,7 @@ class Checkpoint(ModelCheckpoint):
     def _save_topk_checkpoint(self, trainer: L.Trainer, monitor_candidates: dict[str, Tensor]) -> None:
         if not trainer.enable_validation:  # keep the latest weights
             self._save_none_monitor_checkpoint(trainer, monitor_candidates)
-        elif self.monitor in monitor_candidates or has_validated(trainer):
+        elif self.monitor in monitor_candidates or has_validated_a_batch(trainer):
             require_logged(str(self.monitor), monitor_candidates, "checkpoint.monitor")
             super()._save_topk_checkpoint(trainer, monitor_candidates)
 
@@ -182,7 +182,7 @@ class EarlyStopping(callbacks.EarlyStopping):
     def _run_early_stopping_check(self, trainer: L.Trainer) -> None:
         if not trainer.should_stop:  # a resumed run continues after an earlier stop
             self.stopping_reason = EarlyStoppingReason.NOT_STOPPED
-        if trainer.enable_validation and (self.monitor in trainer.callback_metrics or has_validated(trainer)):
+        if trainer.enable_validation and (self.monitor in trainer.callback_metrics or has_validated_a_batch(trainer)):
             super()._run_early_stopping_check(trainer)
 
     def _validate_condition_metric(self, logs: dict[str, Tensor]) -> bool:

@@ -24,7 +24,7 @@ def make_trunk(
     It maps Float[B C H W] to the feature maps of the last level, Float[B D h w].
 
     Args:
-        in_channels: C.
+        in_channels: the number of channels of an image, C.
         widths: the channels of each level. Each level but the first halves the image.
         depths: the number of blocks of each level.
         stem_stride, stem_kernel: the stride and the kernel size of the first convolution.

@@ -178,7 +178,7 @@ class ExportedGenerator(ExportedImages):
 
     Args:
         sampler: maps noise and classes to images from -1 to 1, Float[B C H W].
-        num_classes: K.
+        num_classes: the number of classes, K.
         num_noises: N, the number of noise images from which one sample is generated: the noise that becomes the sample
             and, with churn, one for each step but the first.
     """

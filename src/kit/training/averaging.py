@@ -28,7 +28,9 @@ class EMA(WeightAveraging):
         self.decay = decay
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        self._device = trainer.strategy.root_device  # the strategy moves the module to it after this method
+        # Create the average on this device. Without this line, Lightning would create it on the module's present
+        # device, before the strategy moves the module.
+        self._device = trainer.strategy.root_device
         super().setup(trainer, pl_module, stage)
 
     def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -190,7 +190,7 @@ def fit_linear(
     Args:
         features: Float[N D].
         targets: Long[N] of class numbers, or Float[N K] of 0 and 1 if images have several labels.
-        num_classes: K.
+        num_classes: the number of classes, K.
         class_weights: Float[K], the weights of the classes in the loss, or None. They do not apply to several labels.
 
     Returns:

@@ -174,9 +174,10 @@ def time_steps(trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, li
 
 
 def first_batch(trainer: L.Trainer, pl_module: L.LightningModule, loader: DataLoader[Any], parts: int) -> Batch:
-    """Return the first batch of a loader, or the first of `parts` equal parts of it, on the device.
+    """Return the first batch of a loader, on the device.
 
-    A part has at least two images. The loader's workers are not started.
+    If `parts` is above 1, return only the first of that many equal parts of the batch, but at least two images. The
+    loader's workers are not started.
     """
     keys = next(iter(loader.batch_sampler))
     batch = loader.dataset.__getitems__(keys[: max(2, len(keys) // parts)])  # batch norm needs two images
@@ -208,7 +209,7 @@ class BFloat16Mixed(MixedPrecision):
         Precision.clip_gradients(self, *args, **kwargs)
 
 
-def clip_fused(trainer: L.Trainer) -> None:
+def allow_clipping_of_fused(trainer: L.Trainer) -> None:
     """Let a trainer in `bf16-mixed` clip the gradients of fused optimizers: see `BFloat16Mixed`."""
     plugin = trainer.precision_plugin
     if type(plugin) is MixedPrecision and plugin.precision == MIXED:

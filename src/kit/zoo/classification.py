@@ -13,8 +13,8 @@ class TorchvisionNet(nn.Module):
     """A classification net of torchvision by its name (`resnet18`), with a head for K classes.
 
     Args:
-        num_classes: K.
-        in_channels: C.
+        num_classes: the number of classes, K.
+        in_channels: the number of channels of an image, C.
         name: the name of the net in torchvision.
         pretrained: `auto` or True to start from the default weights of torchvision, which are downloaded once.
         weights: start from the weights in this file or run instead. They are for the same net, with any number of

@@ -125,8 +125,8 @@ class TorchvisionDetector(WrappedDetector):
     and of detectors whose names end with `_v2`, are never frozen.
 
     Args:
-        num_classes: K.
-        in_channels: C.
+        num_classes: the number of classes, K.
+        in_channels: the number of channels of an image, C.
         name: the name of the detector in torchvision.
         pretrained: `auto` or True to start from the default weights of torchvision (COCO), which are
             downloaded once.

@@ -17,7 +17,7 @@ from torchvision import models
 from kit.ground.errors import UserError, did_you_mean
 from kit.training.weights import Weights, downloading, hash_tensors, load_weights, read_weights, swap_first_convolution
 
-Pretrained = bool | Literal["auto"]  # `auto` means the same as True
+Pretrained = bool | Literal["auto"]  # the configs of fine-tuning write `auto`, which means the same as True
 HUB_SECONDS = 3  # the longest wait for a connection to the Hugging Face hub
 
 
@@ -41,7 +41,7 @@ def torchvision_model(
     Args:
         name: the name of the net in torchvision.
         module: the module of torchvision that has such nets.
-        in_channels: C.
+        in_channels: the number of channels of an image, C.
         prefixes: the beginnings of supported names.
         options: arguments of the net.
     """

@@ -25,8 +25,8 @@ class TorchvisionSegmenter(nn.Module):
     The auxiliary classifier of some nets is left out.
 
     Args:
-        num_classes: K.
-        in_channels: C.
+        num_classes: the number of classes, K.
+        in_channels: the number of channels of an image, C.
         name: the name of the net in torchvision.
         pretrained: `auto` or True to start from the default weights of torchvision, which are downloaded once.
         weights: start from the weights in this file or run instead. They are for the same net with any number of
@@ -65,8 +65,8 @@ class SmpNet(nn.Module):
     """A model of segmentation_models_pytorch with any of its encoders. It needs the pip extra `zoo`.
 
     Args:
-        num_classes: K.
-        in_channels: C.
+        num_classes: the number of classes, K.
+        in_channels: the number of channels of an image, C.
         arch: the architecture, such as `unet`, `fpn` or `segformer`.
         encoder: the encoder, such as `resnet18`, or `tu-NAME` for the model NAME of timm.
         pretrained: `auto` or True to start with an encoder that was trained on ImageNet. It is downloaded once, or is

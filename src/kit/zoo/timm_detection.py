@@ -33,8 +33,8 @@ class TimmDetector(WrappedDetector):
     `TorchvisionDetector`.
 
     Args:
-        num_classes: K.
-        in_channels: C.
+        num_classes: the number of classes, K.
+        in_channels: the number of channels of an image, C.
         name: the name of the backbone in timm.
         pretrained: `auto` or True to start from a backbone that was trained on ImageNet, see `TimmNet`.
         weights: start from the weights in this file or run instead. They are for the backbone, or for the

@@ -27,8 +27,8 @@ class TransformersDetector(nn.Module):
     the right and at the bottom to a multiple of the strides. These nets do not learn from random weights on few images.
 
     Args:
-        num_classes: K.
-        in_channels: C.
+        num_classes: the number of classes, K.
+        in_channels: the number of channels of an image, C.
         name: the name of the net on the Hugging Face hub, or a folder with its config.json and model.safetensors.
         pretrained: `auto` or True to start from the weights of `name`, which are downloaded once.
         weights: start from the weights in this file instead: a checkpoint of a run of the same net, with any number of

@@ -54,12 +54,13 @@ def create_model(
         kind: the name of a class of transformers, such as `AutoModelForObjectDetection`.
         supported: the supported values of the configuration's `model_type`.
         config: the result of `read_config`.
-        num_classes: K.
-        in_channels: C.
+        num_classes: the number of classes, K.
+        in_channels: the number of channels of an image, C.
     """
     transformers = _transformers()
     if (model_type := config.get("model_type")) not in supported:
-        raise UserError(f"model.net has the model type {model_type}, which is not supported: {', '.join(supported)}")
+        known = ", ".join(supported)
+        raise UserError(f"model.net has the model type {model_type}, which is not supported (supported: {known})")
     values = _plain(config)
     # With these sizes, a net computes anchors and position embeddings once, for evaluation images of this size only.
     values |= {key: None for key in ("anchor_image_size", "eval_size") if key in values}

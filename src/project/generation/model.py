@@ -18,7 +18,7 @@ class UNet(nn.Module):
     The time and the class determine a scale and a shift of each block's features (Dhariwal and Nichol 2021, section 3).
 
     Args:
-        num_classes: K. Class K means that no class is given.
+        num_classes: the number of classes, K. Class K means that no class is given.
         widths: the number of channels of each level, a multiple of 8. Each level but the first halves the height and
             width, rounded up.
         depth: the number of residual blocks of each level, in the encoder and in the decoder.

@@ -63,13 +63,13 @@ def test_other_settings_are_accepted():
     )
 
 
-@pytest.mark.parametrize("purpose", ["classification", "detection"])
-def test_net_for_another_task_is_refused(purpose):
-    net = type("Net", (), {"__module__": f"kit.zoo.{purpose}"})()
+@pytest.mark.parametrize("kind", ["classification", "detection"])
+def test_net_for_another_task_is_refused(kind):
+    net = type("Net", (), {"__module__": f"kit.zoo.{kind}"})()
     model = type(
         "Classifier", (), {"net": net, "Predictions": type("Rows", (), {"__module__": "kit.labels.predictions"})}
     )()
-    if purpose == "classification":
+    if kind == "classification":
         check_net(model, FULL)
         return
     with pytest.raises(UserError, match="Net is a net for detection, but Classifier needs one for classification"):
@@ -101,6 +101,25 @@ ERRORS = [  # an error of a library, and words of its explanation; None if it is
 def test_explanation_of_an_error(error, words):
     explained = explain(error)
     assert words in explained if words else explained is None
+
+
+def test_only_errors_while_restoring_are_about_the_checkpoint(fit, monkeypatch):
+    run = fit("--config", "tiny.yaml")
+    again = ["--resume", str(run), "--trainer.max_epochs", "2"]
+    for hook, words in (("load", "the checkpoint cannot be restored: TypeError"), ("save", None)):
+        with monkeypatch.context() as patch, pytest.raises(TypeError) as caught:
+            patch.setattr(f"lightning.pytorch.trainer.call._call_callbacks_on_{hook}_checkpoint", int)
+            verbs.fit(again)
+        assert words in explain(caught.value) if words else explain(caught.value) is None
+
+
+@pytest.mark.parametrize("hook", ["on_load_checkpoint", "on_save_checkpoint"])
+def test_error_in_a_hook_of_the_user_keeps_its_traceback(hook, fit, monkeypatch):
+    run = fit("--config", "tiny.yaml")
+    monkeypatch.setattr(f"tiny_task.Judge.{hook}", lambda *_: 1 / 0, raising=False)
+    with pytest.raises(ZeroDivisionError) as caught:
+        verbs.fit(["--resume", str(run), "--trainer.max_epochs", "2"])
+    assert explain(caught.value) is None
 
 
 MISTAKES = [  # the command line, and words of the message

@@ -79,6 +79,15 @@ def test_most_confused_pairs_come_first():
     assert len(confused_pairs(Matrix("a", torch.ones(70, 70).long(), names(70), "images")).values) <= MAX_BARS
 
 
+@pytest.mark.parametrize(
+    ("count", "text"), [(9_999, "9999"), (999_499, "999k"), (999_500, "1M"), (999_499_999, "999M"), (999_999_999, "1G")]
+)
+def test_count_has_at_most_five_characters(count, text):
+    counts = torch.zeros(70, 70, dtype=torch.long)
+    counts[0, 1] = count
+    assert confused_pairs(Matrix("a", counts, names(70), "images")).texts == {"c0 as c1": f"{text} (100%)"}
+
+
 def test_perfect_large_matrix_does_not_look_empty():
     perfect, empty = (Matrix("a", torch.eye(70).long() * count, names(70), "images") for count in (3, 0))
     assert not torch.equal(draw_chart(perfect), draw_chart(empty))
@@ -105,3 +114,10 @@ def test_run_without_a_curve_leaves_the_colours_of_the_others():
     blue, orange, green = ([int(colour[k : k + 2], 16) for k in (1, 3, 5)] for colour in COLOURS[:3])
     assert green in pixels and blue not in pixels and orange not in pixels  # neither as lines nor in the legend
     assert line_chart("loss", {"short": [(1, 0.5)]}) is None
+
+
+@pytest.mark.parametrize(("places", "are_grey"), [((0, 9), False), ((2, 11), False), ((1, 11), True)])
+def test_lines_that_would_look_the_same_are_grey(places, are_grey):
+    empty = (torch.empty(0), torch.empty(0))
+    drawn = draw_chart(Curves("a", "x", "y", {str(k): LINE if k in places else empty for k in range(12)}))
+    assert (int((drawn == 191).all(0).sum()) > 300) is are_grey

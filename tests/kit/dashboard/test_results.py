@@ -40,6 +40,12 @@ def test_classes_are_one_table_of_the_worst_and_the_best(capsys):
     assert len(json.loads(Path("run/results.json").read_text())) == 1501
 
 
+def test_classes_without_a_finite_metric_come_last():
+    values = {"a": 0.9, "b": math.nan, "c": 0.1, "d": math.nan, "e": 0.5}
+    text = report({f"test/map/{name}": value for name, value in values.items()}, {}, None)
+    assert [line.split()[0] for line in text.splitlines() if line][-5:] == ["c", "e", "a", "b", "d"]
+
+
 @pytest.mark.parametrize("columns", [80, 34])
 def test_narrow_terminal_shows_all_columns_of_the_classes(columns, monkeypatch, capsys):
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)

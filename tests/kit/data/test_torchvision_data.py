@@ -39,6 +39,17 @@ def test_missing_argument_of_the_data_set_is_named():
         open_split(ByTrain, "train", "data", True)
 
 
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_mistake_in_one_split_is_not_a_missing_split(split):
+    def create(root, split):
+        if split != "train":
+            float(f"{root}/{split}/labels.csv")
+
+    open_split(create, "train", "data", False)
+    with pytest.raises(ValueError, match=r"could not convert"):
+        open_split(create, split, "data", False)
+
+
 class InMemory:
     """Six grey images of 2x3 pixels in memory, with the values 0 to 5."""
 

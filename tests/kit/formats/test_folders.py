@@ -156,3 +156,13 @@ def test_broken_link_is_reported():
     assert len(warned) == 1
     with pytest.warns(UserWarning, match="root/b: the link is broken"):
         assert folders(Path("root")) == [Path("root/a")]
+
+
+def test_folder_that_is_removed_during_the_search_is_named():
+    Path("root/a").mkdir(parents=True)
+    Path("root/1.jpg").touch()
+    paths = paths_below(Path("root"))
+    assert next(paths) == "root/1.jpg"
+    Path("root/a").rmdir()
+    with pytest.raises(UserError, match="root/a: the folder cannot be listed"):
+        next(paths)

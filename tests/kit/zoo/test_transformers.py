@@ -183,9 +183,9 @@ def test_code_of_the_hub_is_not_named():
 
 
 def test_mistakes_are_one_line(monkeypatch):
-    with pytest.raises(UserError, match="model type bert, which is not supported: d_fine"):
+    with pytest.raises(UserError, match=r"model type bert, which is not supported \(supported: d_fine"):
         TransformersDetector(3, 3, config={"model_type": "bert"})
-    with pytest.raises(UserError, match="model type d_fine, which is not supported: segformer"):
+    with pytest.raises(UserError, match=r"model type d_fine, which is not supported \(supported: segformer"):
         TransformersSegmenter(3, 3, config=DETECTORS["d_fine"])
     with pytest.raises(UserError, match=r"takes 3 channels, not 1: set data.channels"):
         TransformersDetector(3, 1, config=DEIMV2_DINOV3)
