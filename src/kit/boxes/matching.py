@@ -51,11 +51,12 @@ def match_boxes(
     detections = _join(detected, ("boxes", "scores", "labels"))
     annotations = _join(annotated, ("boxes", "labels", "iscrowd"))
     detections = {key: value[detections["scores"] >= min_score] for key, value in detections.items()}
-    i, boxes, overlaps = _close_pairs(detections, annotations, any_class)
+    detection_indices, box_indices, overlaps = _close_pairs(detections, annotations, any_class)
     scores, is_crowd = detections["scores"], annotations["iscrowd"].tolist()
-    order = np.lexsort((-overlaps.numpy(), i.numpy(), -scores[i].numpy()))  # the last key is the first to sort by
+    # The last key is the first to sort by.
+    order = np.lexsort((-overlaps.numpy(), detection_indices.numpy(), -scores[detection_indices].numpy()))
     matches, is_free = [UNMATCHED] * len(scores), [True] * len(is_crowd)
-    for index, box in zip(i[order].tolist(), boxes[order].tolist(), strict=True):
+    for index, box in zip(detection_indices[order].tolist(), box_indices[order].tolist(), strict=True):
         if matches[index] < 0 and is_crowd[box]:
             matches[index] = IN_CROWD
         elif matches[index] < 0 and is_free[box]:
@@ -79,7 +80,7 @@ def _close_pairs(detected: Boxes, annotated: Boxes, any_class: bool) -> tuple[Te
     if not any_class:  # a group has the boxes of one class in one image
         num_labels = 1 + int(torch.cat([torch.zeros(1), detected["labels"], annotated["labels"]]).max())
         groups, annotated_groups = (boxes["images"] * num_labels + boxes["labels"] for boxes in (detected, annotated))
-    by_group = annotated_groups.argsort(stable=True)  # the boxes of detection k's group: by_group[first[k] : end[k]]
+    by_group = annotated_groups.argsort(stable=True)  # the boxes of detection i's group: by_group[first[i] : end[i]]
     first, end = (torch.searchsorted(annotated_groups[by_group], groups, right=right) for right in (False, True))
     parts = []
     # Split the detections into chunks that have about `MAX_PAIRS` pairs each, to save memory.
@@ -88,13 +89,13 @@ def _close_pairs(detected: Boxes, annotated: Boxes, any_class: bool) -> tuple[Te
         counts = (end - first)[rows]
         i = rows.repeat_interleave(counts)
         offsets = torch.arange(len(i)) - (counts.cumsum(0) - counts).repeat_interleave(counts)
-        boxes = by_group[first[i] + offsets]
-        overlaps = _overlap(detected["boxes"][i], annotated["boxes"][boxes], annotated["iscrowd"][boxes] == 1)
+        k = by_group[first[i] + offsets]
+        overlaps = _overlap(detected["boxes"][i], annotated["boxes"][k], annotated["iscrowd"][k] == 1)
         is_close = overlaps >= MIN_IOU
-        parts.append((i[is_close], boxes[is_close], overlaps[is_close]))
+        parts.append((i[is_close], k[is_close], overlaps[is_close]))
     empty = torch.empty(0, dtype=torch.long), torch.empty(0, dtype=torch.long), torch.empty(0)
-    i, boxes, overlaps = (torch.cat(column) for column in zip(empty, *parts, strict=True))
-    return i, boxes, overlaps
+    detection_indices, box_indices, overlaps = (torch.cat(column) for column in zip(empty, *parts, strict=True))
+    return detection_indices, box_indices, overlaps
 
 
 def _overlap(boxes: Tensor, others: Tensor, is_crowd: Tensor) -> Tensor:

@@ -111,7 +111,7 @@ class CLI(LightningCLI):
             parser.add_lightning_class_args(kind, key)
         parser.add_argument("--name", type=str | None)
         for key in ("weights_source", "weights_sha256"):
-            parser.add_argument(f"--{key}", type=str | None, default=None, help="set by the run: see `Start`")
+            parser.add_argument(f"--{key}", type=str | None, default=None, help="set by the run: see `InitialWeights`")
         parser.add_argument("--resume", type=str | None)
         parser.add_argument("--force", type=bool, default=False, help="resume with another config or other data")
         parser.add_argument("--auto_precision", type=bool, default=True, help="see `kit.training.AutoPrecision`")

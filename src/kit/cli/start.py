@@ -19,7 +19,7 @@ PAGES = Path(__file__).with_name("help")  # a page for each verb, shown before t
 def start(module: str, verb: str) -> NoReturn:
     """Run a verb with the arguments of this process, and end the process.
 
-    `--help` prints the verb's page. With `--help all`, the `--help` of its parser follows, which lists all keys.
+    `--help` prints the verb's page. `--help all` also prints the help of its argument parser, which lists all options.
 
     Args:
         module: the module that has the verb's function.

@@ -1,4 +1,4 @@
-"""Split samples reproducibly into two parts that have the same fraction of each label, without dividing groups."""
+"""Split samples reproducibly into two parts with about the same proportions of labels, without dividing groups."""
 
 from collections.abc import Sequence
 

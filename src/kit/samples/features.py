@@ -91,7 +91,7 @@ class ClassifierFeatures(Features):
             weights = find_weights(content, str(file))
             if not is_checkpoint and weights.mean is None:
                 rank_zero_only(print)(f"features: {file} states no mean and std, so both are taken to be 0.5")
-                weights = weights.trained_with([0.5], [0.5])
+                weights = weights.with_defaults([0.5], [0.5])
             state, first = weights.tensors, BLOCK.format(0, 0)
             prefix = next(name for name in state if name.endswith(first)).removesuffix(first)  # such as `net.trunk.`
             tensors = {name.removeprefix(prefix): state[name] for name in state if name.startswith(prefix)}
@@ -143,7 +143,7 @@ class TimmFeatures(Features):
             raise UserError(f"{self.name} lacks four feature maps of images of any size: choose a convolutional net")
         if self.weights:
             info = weights_info(self.name)
-            start: Any = read_weights(self.weights).trained_with(info.mean, info.std)
+            start: Any = read_weights(self.weights).with_defaults(info.mean, info.std)
             load_whole_or_part(net, net, start, ())
         else:
             start = net.start

@@ -15,7 +15,7 @@ from kit.ground.ranges import ShareBelowOne
 class EMA(WeightAveraging):
     """Validate, save and test an exponential moving average of the weights (Polyak and Juditsky 1992).
 
-    The callback acts only in `fit`. In a test, the weights of the checkpoint are averaged already.
+    The callback acts only in `fit`. In `validate` and `test`, the weights of the checkpoint are averaged already.
 
     Args:
         decay: at each step, the average becomes decay * average + (1 - decay) * weights. The average
@@ -34,7 +34,7 @@ class EMA(WeightAveraging):
         super().setup(trainer, pl_module, stage)
 
     def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if trainer.state.fn == "fit":  # in a test, the checkpoint's weights are averaged already
+        if trainer.state.fn == "fit":  # `trainer.validate` evaluates a checkpoint, whose weights are averaged already
             super().on_validation_epoch_start(trainer, pl_module)
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

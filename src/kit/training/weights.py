@@ -61,14 +61,14 @@ class Weights:
     std: Sequence[float] | None = None
     image_size: tuple[int, int] | None = None
 
-    def trained_with(self, mean: Any, std: Any, image_size: Any = None) -> "Weights":
+    def with_defaults(self, mean: Any, std: Any, image_size: Any = None) -> "Weights":
         """Return the same weights, with the given values where the weights' own are unknown."""
         normalisation = {"mean": mean, "std": std} if self.mean is None else {}
         return replace(self, **normalisation, image_size=self.image_size or image_size)
 
 
 @dataclass(frozen=True)
-class Start(Weights):
+class InitialWeights(Weights):
     """The weights that a net, or a part of it, has started from. `tensors` are the loaded tensors of the net.
 
     sha256: a hash of all tensors of the source, which does not depend on their order or on the format of the file.
@@ -77,10 +77,10 @@ class Start(Weights):
     sha256: str = ""
 
 
-def find_loaded_weights(net: nn.Module) -> tuple[str, Start] | None:
+def find_loaded_weights(net: nn.Module) -> tuple[str, InitialWeights] | None:
     """Return the pretrained part's prefix in a net (such as `net.`) and its weights, or None if all are random."""
-    parts = ((name, getattr(module, "start", None)) for name, module in net.named_modules())
-    return next(((f"{name}." * bool(name), start) for name, start in parts if isinstance(start, Start)), None)
+    parts = ((name, getattr(module, "initial_weights", None)) for name, module in net.named_modules())
+    return next(((f"{name}." * bool(name), loaded) for name, loaded in parts if isinstance(loaded, InitialWeights)), None)
 
 
 def read_weights(file_or_run: str) -> Weights:
@@ -121,11 +121,11 @@ def find_weights(content: Any, source: str) -> Weights:
         raise UserError(f"{source} holds no weights; save a state dict in it")
     # A checkpoint has the state of its data module under the name of the class.
     data = next((value for value in entries.values() if isinstance(value, dict) and {*value} >= DATA_STATE), {})
-    return Weights(tensors, source).trained_with(data.get("mean"), data.get("std"), data.get("size"))
+    return Weights(tensors, source).with_defaults(data.get("mean"), data.get("std"), data.get("size"))
 
 
 def load_weights(net: nn.Module, weights: Weights | str, head: str | tuple[str, ...] | None = None) -> None:
-    """Load weights into a net or into a part of it, and describe them in its attribute `start`, a `Start`.
+    """Load weights into a net or into a part of it, and describe them in its attribute `initial_weights`.
 
     The names of the tensors may have a prefix, such as `net.` in the checkpoint of a run, or `net.trunk.` if only the
     trunk is loaded. The weights of the first convolution are adapted to the net's number of channels.
@@ -164,11 +164,11 @@ def load_weights(net: nn.Module, weights: Weights | str, head: str | tuple[str, 
     if misfits:
         problem = "not loaded, since they are missing or have another shape"
         rank_zero_only(print)(f"{weights.source}: {len(matches)} tensors loaded; {problem}: {', '.join(misfits)}")
-    set_start(net, weights, matches)
+    set_initial_weights(net, weights, matches)
 
 
-def set_start(net: nn.Module, weights: Weights, names: Iterable[str]) -> None:
-    """Set the attribute `start` of a net: it describes the weights that the net has started from.
+def set_initial_weights(net: nn.Module, weights: Weights, names: Iterable[str]) -> None:
+    """Set the attribute `initial_weights` of a net: it describes the weights that the net has started from.
 
     Args:
         net: the net, or the part of it that has loaded the weights.
@@ -177,7 +177,7 @@ def set_start(net: nn.Module, weights: Weights, names: Iterable[str]) -> None:
     """
     tensors = net.state_dict(keep_vars=True)
     fields = {"tensors": {name: tensors[name] for name in names}, "sha256": hash_tensors(weights.tensors)}
-    net.start = Start(**{**vars(weights), **fields})
+    net.initial_weights = InitialWeights(**{**vars(weights), **fields})
 
 
 def hash_tensors(tensors: Mapping[str, Tensor]) -> str:

@@ -81,9 +81,9 @@ class TimmNet(nn.Module):
         if weights or pretrained:
             if weights:
                 info = weights_info(name)
-                source = read_weights(weights).trained_with(info.mean, info.std, info.image_size)
+                source = read_weights(weights).with_defaults(info.mean, info.std, info.image_size)
             else:
-                source = create_model(name, pretrained, in_chans=in_channels).start
+                source = create_model(name, pretrained, in_chans=in_channels).initial_weights
             load_weights(self.net, source, self.net.default_cfg["classifier"])
 
     @property

@@ -76,12 +76,12 @@ def load_pretrained(
             # Build the net, since torchvision renames some tensors of the file as it loads them.
             tensors = models.get_model(name, weights=default).state_dict()
         loaded = Weights(tensors, f"torchvision's {name} ({default.name})", default.meta.get("license", ""))
-    if hasattr(net, "transform"):  # a detector, which has the mean and the std of its weights
-        loaded = loaded.trained_with(net.transform.image_mean, net.transform.image_std)
+    if hasattr(net, "transform"):  # a detector: it has the image mean and std with which its weights were trained
+        loaded = loaded.with_defaults(net.transform.image_mean, net.transform.image_std)
     else:
         transform = default.transforms()
         crop_size = getattr(transform, "crop_size", None)  # only transforms of classification have it
-        loaded = loaded.trained_with(transform.mean, transform.std, crop_size and (crop_size[0], crop_size[0]))
+        loaded = loaded.with_defaults(transform.mean, transform.std, crop_size and (crop_size[0], crop_size[0]))
     load_whole_or_part(net, part, loaded, head)
 
 
@@ -95,14 +95,15 @@ def load_whole_or_part(net: nn.Module, part: nn.Module, weights: Weights, head: 
     """
     # A net of timm that returns features has the name `stages_0` for the layer `stages.0`.
     renamed = {re.sub(r"\b([a-z]+)\.(\d+)", r"\1_\2", key, count=1): t for key, t in weights.tensors.items()}
-    flat = replace(weights, tensors=renamed)
+    renamed_weights = replace(weights, tensors=renamed)
     parts = [part, part.model] if isinstance(getattr(part, "model", None), nn.Module) else [part]
-    attempts = [(net, weights, head), *((part, candidate, ()) for part in parts for candidate in (weights, flat))]
+    candidates = (weights, renamed_weights)
+    attempts = [(net, weights, head), *((part, candidate, ()) for part in parts for candidate in candidates)]
     for target, candidate, prefixes in attempts:
         with suppress(UserError):
             load_weights(target, candidate, prefixes)
-            if candidate is flat:  # the hash must describe the file, which has the original names
-                target.start = replace(target.start, sha256=hash_tensors(weights.tensors))
+            if candidate is renamed_weights:  # the hash must describe the file, which has the original names
+                target.initial_weights = replace(target.initial_weights, sha256=hash_tensors(weights.tensors))
             return
     load_weights(part, weights, ())  # raises the error for the part
 

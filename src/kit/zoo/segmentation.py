@@ -11,7 +11,14 @@ from torch.nn import functional as F
 from torchvision import models
 
 from kit.ground.errors import UserError, import_extra, one_line
-from kit.training.weights import NotDownloaded, Weights, initialise_head, load_weights, read_weights, set_start
+from kit.training.weights import (
+    NotDownloaded,
+    Weights,
+    initialise_head,
+    load_weights,
+    read_weights,
+    set_initial_weights,
+)
 from kit.zoo import loading
 from kit.zoo.loading import Pretrained, load_whole_or_part, require_known
 from kit.zoo.timm_models import packaged_weights
@@ -119,7 +126,7 @@ class SmpNet(nn.Module):
         else:
             state = net.encoder.state_dict()
             weights = Weights(state, f"segmentation_models_pytorch's {encoder}")
-            set_start(net.encoder, weights.trained_with(preprocessing["mean"], preprocessing["std"]), state)
+            set_initial_weights(net.encoder, weights.with_defaults(preprocessing["mean"], preprocessing["std"]), state)
         return net
 
     @property

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from kit.ground.errors import UserError, import_extra
-from kit.training.weights import RANDOM_OR_FILE, NotDownloaded, Weights, load_weights, set_start
+from kit.training.weights import RANDOM_OR_FILE, NotDownloaded, Weights, load_weights, set_initial_weights
 from kit.zoo.loading import Pretrained, downloading_from_hub, require_known
 
 VITS = ("vision_transformer", "deit", "eva")  # modules of timm whose nets can resize their position embeddings
@@ -31,7 +31,7 @@ def create_model(name: str, pretrained: Pretrained = False, **options: Any) -> A
     Args:
         name: the name of the net in timm.
         pretrained: load the weights of timm (downloaded once) or, if that fails, of a package in `PACKAGED`. The net
-            describes them in its attribute `start` (see `kit.training.weights`).
+            describes them in its attribute `initial_weights` (see `kit.training.weights`).
         options: further arguments of `timm.create_model`.
 
     Raises:
@@ -53,7 +53,7 @@ def create_model(name: str, pretrained: Pretrained = False, **options: Any) -> A
         load_weights(net, packaged_weights(name, error))
     else:
         state = net.state_dict()
-        set_start(net, replace(weights_info(name), tensors=state), state)
+        set_initial_weights(net, replace(weights_info(name), tensors=state), state)
     return net
 
 

@@ -96,7 +96,7 @@ def load_pretrained(
     else:
         with downloading_from_hub(name):
             source = Weights(getattr(_transformers(), kind).from_pretrained(name).state_dict(), name)
-            source = source.trained_with(*_normalisation(name))
+            source = source.with_defaults(*_normalisation(name))
     load_weights(net, source, tuple(key for key in net.state_dict() if any(part in key for part in head)))
 
 

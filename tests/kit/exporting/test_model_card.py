@@ -21,7 +21,7 @@ from kit.exporting.model_card import folder_pattern, in_words, markdown
 from kit.ground import app
 from kit.ground.faults import fault
 from kit.safeguards.overfitting.verdict import margin_of_error
-from kit.training.weights import Weights, set_start
+from kit.training.weights import Weights, set_initial_weights
 
 
 @pytest.fixture(autouse=True)
@@ -135,7 +135,7 @@ def test_resumed_run_has_the_same_page(monkeypatch):
         build(self, *args, **kwargs)
         weights = Weights(self.net.state_dict(), str(Path("far/away/old.pt").absolute()), "MIT")
         if started:
-            set_start(self.net, weights, weights.tensors)
+            set_initial_weights(self.net, weights, weights.tensors)
 
     monkeypatch.setattr(tiny_task.Drawn, "__init__", start)
     started = True

@@ -174,13 +174,13 @@ def test_weights_of_a_run_state_the_images_and_a_hash():
     assert (weights.mean, weights.std, weights.image_size) == (data["mean"], data["std"], (20, 30))
     net = Net(3, weights="run")
     torch.save(dict(reversed(state.items())), "other.pt")
-    assert Net(3, weights="other.pt").body.start.sha256 == net.body.start.sha256
+    assert Net(3, weights="other.pt").body.initial_weights.sha256 == net.body.initial_weights.sha256
     state["net.body.0.bias"] += 1e-6
     torch.save(state, "third.pt")
-    assert Net(3, weights="third.pt").body.start.sha256 != net.body.start.sha256
+    assert Net(3, weights="third.pt").body.initial_weights.sha256 != net.body.initial_weights.sha256
     with pytest.raises(UserError, match="no file of weights"):
         read_weights("run/nowhere")
-    assert math.isclose(sum(net.body.start.mean), 0.6)
+    assert math.isclose(sum(net.body.initial_weights.mean), 0.6)
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -123,7 +123,8 @@ def test_trunk_of_a_run_is_loaded(capsys):
     for given in ("run", "run/checkpoints/best.ckpt"):
         load_weights(own, given)
         assert all(torch.equal(value, source.state_dict()[key]) for key, value in own.state_dict().items())
-    assert own.start.mean == [0.5] * 3 and own.start.image_size is None  # a trunk suits images of any size
+    assert own.initial_weights.mean == [0.5] * 3
+    assert own.initial_weights.image_size is None  # a trunk suits images of any size
     assert capsys.readouterr().out == ""
 
 

@@ -157,10 +157,10 @@ def test_pretrained_weights_of_a_folder_except_the_head(name):
 def test_a_net_is_built_again_from_its_saved_arguments(monkeypatch):
     source = folder("rf_detr")
     Path(source, "preprocessor_config.json").write_text('{"size": 30}')
-    assert TransformersDetector(3, 3, source, pretrained=True).net.start.mean is None
+    assert TransformersDetector(3, 3, source, pretrained=True).net.initial_weights.mean is None
     Path(source, "preprocessor_config.json").write_text('{"do_normalize": false}')
     first = TransformersDetector(3, 3, source, pretrained=True)
-    assert (first.net.start.mean, first.net.start.std) == ([0.0], [1.0])
+    assert (first.net.initial_weights.mean, first.net.initial_weights.std) == ([0.0], [1.0])
     shutil.rmtree("net")
     saved = json.loads(json.dumps(first.saved_arguments))
     again = TransformersDetector(3, 3, source, **saved)
