@@ -80,7 +80,7 @@ class InitialWeights(Weights):
 def find_loaded_weights(net: nn.Module) -> tuple[str, InitialWeights] | None:
     """Return the pretrained part's prefix in a net (such as `net.`) and its weights, or None if all are random."""
     parts = ((name, getattr(module, "initial_weights", None)) for name, module in net.named_modules())
-    return next(((f"{name}." * bool(name), loaded) for name, loaded in parts if isinstance(loaded, InitialWeights)), None)
+    return next(((f"{name}." * bool(name), start) for name, start in parts if isinstance(start, InitialWeights)), None)
 
 
 def read_weights(file_or_run: str) -> Weights:
