@@ -105,8 +105,8 @@ def open_split(dataset: Callable[..., VisionDataset], split: str, root: str, dow
         try:
             return dataset(root=root, **choice, **options)
         except (TypeError, ValueError) as error:
-            words = "|".join(map(str, (*choice, *choice.values(), "download")))
-            # The message names an argument or a split that the data set lacks. Paths do not count.
+            # If the data set lacks the split or an argument, the message names it. Words in paths do not count.
+            words = "|".join(map(str, ("split", "train", "download", *choice.values())))
             if split != "train" and not re.search(rf"(?<![\w/\\])({words})(?![\w/\\])", str(error)):
                 raise
             problems[str(choice)] = one_line(error)
