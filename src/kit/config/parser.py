@@ -62,7 +62,7 @@ class PlainParser(ArgumentParser):
     def read(self, args: list[str]) -> Namespace:
         """Parse a command line. Its keys override all configs that it names, even configs that come after the keys.
 
-        In a value that begins with `~/`, also in lists and dicts, the home folder replaces `~`.
+        In a value that begins with `~/`, also in lists, tuples and dicts, the home folder replaces `~`.
 
         Raises:
             UserError: the command line, or a config that it names, has a mistake.
@@ -127,8 +127,8 @@ def _expand_home(value: Any) -> Any:
     """
     if isinstance(value, str | Path) and str(value).startswith("~/"):
         return type(value)(Path(value).expanduser())
-    if isinstance(value, list):
-        return [_expand_home(item) for item in value]
+    if type(value) in (list, tuple):
+        return type(value)(map(_expand_home, value))
     if isinstance(value, dict | Namespace):
         entries = value if isinstance(value, dict) else vars(value)
         entries.update({key: _expand_home(item) for key, item in entries.items()})

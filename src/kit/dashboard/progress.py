@@ -178,7 +178,7 @@ class Lines(L.Callback):
     def __init__(self, speed: Speed) -> None:
         self.speed = speed
         self._printed_at = time.monotonic()
-        self._skipped_line = ""  # of a validation, if no line was printed since
+        self._skipped_line = ""  # the line of the latest validation, if it was not printed
 
     def on_train_batch_end(self, trainer: L.Trainer, *args: Any, **kwargs: Any) -> None:
         if time.monotonic() - self._printed_at > 3 * SECONDS_BETWEEN_LINES:  # in a long epoch
@@ -189,6 +189,7 @@ class Lines(L.Callback):
         if trainer.state.fn != "fit" or trainer.sanity_checking:
             return
         line = _line(trainer, self.speed, "train/loss", *monitored_metrics(trainer, pl_module))
+        self._skipped_line = ""
         if time.monotonic() - self._printed_at > SECONDS_BETWEEN_LINES:
             self._print(trainer, line)
         else:
@@ -199,7 +200,7 @@ class Lines(L.Callback):
             self._print(trainer, self._skipped_line.partition(" left ")[0])  # no time is left
 
     def _print(self, trainer: L.Trainer, line: str) -> None:
-        self._printed_at, self._skipped_line = time.monotonic(), ""
+        self._printed_at = time.monotonic()
         if trainer.is_global_zero:
             print(line, flush=True)
 

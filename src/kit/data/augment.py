@@ -13,7 +13,7 @@ from torchvision.transforms.v2 import functional as F
 
 from kit.ground.ranges import PositivePair, Share
 
-IGNORED = 255  # as in `kit.formats.masks.masks`, which imports this room
+IGNORED = 255  # as in `kit.formats.masks.masks`, which cannot be imported here, since it imports `kit.data`
 
 
 class RandomShift(v2.Transform):

@@ -128,10 +128,10 @@ class Contents(L.LightningDataModule):
 
     @cached_property
     def input_size(self) -> tuple[int, int] | None:
-        """The height and width to which image files are resized; None keeps the size of each image.
+        """The height and width to which image files are resized, or None if each image keeps its size.
 
-        If `image_size` is "native", each image keeps its size. If it is None, this is the size of the
-        loaded checkpoint or of the pretrained weights, or else the size that `find_image_size` chooses.
+        The latter is so if `image_size` is "native". If `image_size` is None, the size is that of the loaded checkpoint
+        or of the pretrained weights, or else the size that `find_image_size` chooses.
         """
         if self.image_size == "native":
             return None

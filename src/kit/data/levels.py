@@ -16,7 +16,7 @@ from kit.ground.threads import map_in_threads
 
 Levels = tuple[float, float]  # the value that becomes black, and the value that becomes white
 WHITES = (1, *(2**bits - 1 for bits in (8, 10, 12, 14, 16, 32)))  # the usual values of white; 1 is for floats
-MAX_FRACTION = 2  # images whose highest value is below this have a range of 0 to 1, perhaps exceeded by sharpening
+MAX_FRACTION = 25.5  # a fraction below this is white itself: the highest value of images of 0 to 255 is hardly so low
 MAX_FILES = 200  # the approximate number of files, evenly spaced, whose lowest and highest values are read
 
 
@@ -30,7 +30,7 @@ def levels_of_range(low: float, high: float) -> Levels:
 
     They are 0 and the smallest of `WHITES` that is at least `high`. If `low` is negative or `high` is above all
     `WHITES`, they are `low` and `high`. Cameras and scanners write 10, 12 or 14 bits into 16-bit files, and only the
-    highest value shows how many bits. A fraction between 1 and `MAX_FRACTION`, such as 1.02, is white itself.
+    highest value shows how many bits. A fraction between 1 and `MAX_FRACTION` is white itself.
     """
     if low >= 0 and 1 < high < MAX_FRACTION and high % 1:
         return 0.0, float(high)

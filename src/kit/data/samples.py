@@ -79,8 +79,8 @@ class Samples:
 
         `names` is a checksum of each file's name and the name of its folder. It ignores the rest of the path, so that
         the data set may be moved. `sizes` is a checksum of the sizes of fewer than 2,000 files, evenly spaced. `labels`
-        is a checksum of the targets if they are a tensor. `annotations` is a checksum of the tensors among the
-        attributes of other targets; it is left out if there are none.
+        is a checksum of the targets if they are a tensor. If the targets are another object, `annotations` is a
+        checksum of its attributes that are tensors; it is left out if there are none.
         """
         names = [self.file(index) or "" for index in range(len(self))]
         paths = [Path(name) for name in names[:: max(1, len(names) // 1000)] if name]
@@ -143,7 +143,7 @@ class Files(Samples):
         Raises:
             BrokenFiles: a file of the sample cannot be decoded.
             UnreachableFiles: the system cannot read a file of the sample.
-            UserError: the sample is wrong, but not broken. This ends the run.
+            UserError: the files can be decoded, but the sample is invalid. This ends the run.
         """
         verify(self.paths[index])
 

@@ -22,8 +22,8 @@ def stratified_split(
             If every label has only one sample, one random sample goes to the smaller part.
         groups: the group of each sample. The groups are visited in random order. A group goes to the smaller part as
             a whole if this brings the label counts of this part nearer to `fraction` and leaves a sample of each label
-            in the larger part. If no group does both, the smallest group that does not hold all samples of a label goes
-            to the smaller part or, if there is none, the smallest group.
+            in the larger part. If no group meets both conditions, one group goes to the smaller part: the smallest of
+            those that do not hold all samples of a label or, if there is none, the smallest of all.
 
     Raises:
         UserError: all samples are in one group, or the number of samples is below 2.

@@ -64,7 +64,7 @@ def read_images(
         the images, uint8 [C H W], in their original sizes; and a description such as `12 images of test`.
     """
     try:
-        # A checkpoint elsewhere may come from somebody else, and may name any files.
+        # A checkpoint outside of a run's folder may come from somebody else, and its config could name any file.
         if not (checkpoint.run_folder_of(file) / "config.yaml").is_file():
             raise UserError(f"{file} is not in a run's folder, and only a run's data are read")
         with warnings.catch_warnings():

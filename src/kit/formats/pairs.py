@@ -219,6 +219,7 @@ def _match(split_files: list[_File], shared_partners: list[_File], partners: Par
     image_keys = image_keys if file_of else set()  # if nothing matches, all files count as lone
     own_files = {} if shared_partners and not split_partners else files  # shared files may belong to other splits
     lone_files = [path for key, path in own_files.items() if path not in used_files and not _belongs(key, image_keys)]
+    lone_files += [second_files[path] for path in lone_files if path in second_files]
     return Pairs(list(file_of), list(file_of.values()), lone_images, lone_files)
 
 

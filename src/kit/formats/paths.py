@@ -30,8 +30,8 @@ class Finder:
     4. The shortest end of the path that only one of `files` has. For `/home/me/cam0/1.png`, this may be `cam0/1.png`.
     5. The shortest such end without regard to upper and lower case.
 
-    In 4 and 5, a name without an image's extension matches files with any extension. A file does not match if a longer
-    end of it equals the end of another written path: the image is missing.
+    In 4 and 5, a name without an image's extension matches files with any extension. A file does not match if another
+    path names it as in 1, or if a longer end of it equals the end of another written path: the image is missing.
 
     Args:
         files: returns all files that a path may mean. It is called only if a path is in none of `folders`.
@@ -43,6 +43,7 @@ class Finder:
         self, files: Callable[[], Sequence[Path]], folders: Sequence[Path] = (), written_paths: Sequence[str] = ()
     ) -> None:
         self.files, self.folders, self._by_end = cache(files), folders, cache(self._files_by_end)
+        self._exact_paths = cache(lambda: {folder / path for folder in folders for path in written_paths})
         self._written_ends = cache(lambda depth: {_reversed_parts(path)[:depth] for path in written_paths})
         self._other_paths: dict[str, Path] = {}  # from a written path to the file that was found at another path
 
@@ -74,7 +75,9 @@ class Finder:
             rank_zero_only(print)(escape(f"{count}, such as {path} for '{written_path}'"))
 
     def _is_of_another_path(self, file: Path, spellings: Iterable[str]) -> bool:
-        """Return whether another written path has a longer end in common with a file than a path, in any spelling."""
+        """Return whether another written path names a file, or has a longer end in common with it than `spellings`."""
+        if file in self._exact_paths():
+            return True
         ends = [_reversed_parts(str(path)) for path in (file, file.with_suffix(""))]
         depth = 1 + max(_common_length(end, _reversed_parts(path)) for end in ends for path in spellings)
         return any(end[:depth] in self._written_ends(depth) for end in ends)

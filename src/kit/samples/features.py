@@ -146,7 +146,7 @@ class TimmFeatures(Features):
             start: Any = read_weights(self.weights).with_defaults(info.mean, info.std)
             load_whole_or_part(net, net, start, ())
         else:
-            start = net.start
+            start = net.initial_weights
         rank_zero_only(print)(f"features: {start.source} ({start.licence or 'no licence stated'})")
         mean, std = (for_channels(values, in_channels) for values in (start.mean, start.std))
         return FeatureExtractor(net, mean, std)

@@ -165,7 +165,7 @@ def time_steps(trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, li
                     optimizer.step()
                     optimizer.zero_grad()
                 seconds[name].append(_now(device) - began)
-        batch = first_batch(trainer, pl_module, data.val_dataloader(), data.batch_size)
+        batch = first_batch(trainer, pl_module, data.val_dataloader(), parts=data.batch_size)  # at least two images
         with torch.no_grad(), plugins[MIXED].val_step_context():
             task.eval().measure(task.evaluation("val"), batch)
     finally:

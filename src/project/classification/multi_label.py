@@ -45,7 +45,7 @@ class MultiLabelClassifier(Classifier):
 
     def evaluation(self, split: str) -> MultiLabelEvaluation:
         # During `fit`, choose thresholds for the training images and for the validation images separately. The verdict
-        # on overfitting compares the two F1 scores, so both must be computed in the same way.
+        # on overfitting (`kit.safeguards.overfitting`) compares the two F1 scores, so compute both in the same way.
         chooses_thresholds = self.trainer.state.fn == "fit"
         return MultiLabelEvaluation(self.class_names, None if chooses_thresholds else self.thresholds)
 

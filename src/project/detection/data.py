@@ -200,12 +200,12 @@ class BoxFolder(BoxDataModule):
         if box_split.faults:
             rank_zero_warn(f"{split}: {box_split.count_faults()}; run `check` with the same options to list the files")
         if crowds := box_split.crowds():
-            meaning = "crowds are no training targets, and the metrics ignore detections inside a crowd of its class"
+            meaning = "crowds are not training targets, and the metrics ignore a detection inside one of the same class"
             rank_zero_warn(f"{split}: {meaning}: {list_crowds(crowds)}")
         return self._files(box_split)
 
     def load_splits(self) -> dict[str, Samples]:
-        """Return the splits that can be read, for `check`. Unlike in `load_split`, unusable boxes raise no error."""
+        """Return the readable splits, for `check`. Unlike `load_split`, raise no error if a fault stops training."""
         splits = {}
         for split in ("train", "val", "test"):
             with suppress(BrokenFiles):  # `annotation_faults` reports them
@@ -222,7 +222,7 @@ class BoxFolder(BoxDataModule):
         for split, source in self.reader.sources.items():
             try:
                 self.annotated_split(split)
-            except UserError as error:  # JSON; broken XML and text files are among the faults of a `Reading`
+            except UserError as error:  # a broken JSON file; broken XML and text files are in `Reading.faults`
                 yield unreadable_fault(source, error)
         yield from self.reader.faults(self._annotated_splits.values())
         for split in self._annotated_splits:

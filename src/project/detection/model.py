@@ -2,14 +2,16 @@
 
 Images are Float[B C H W], normalised and of one size. Targets and detections are one dict for each image: `boxes`
 Float[N 4] XYXY in pixels of these images, `labels` Long[N] from 1 to K and, for detections, `scores` Float[N]. The
-losses are a dict of means. If the dict has the number of foreground locations, `foreground` Long[], they are means over
-these locations: the cells of feature maps to which an object is assigned. Otherwise they are means over the images.
+losses are a dict of means. A foreground location is a cell of a feature map to which an object is assigned. If the dict
+has the number of these locations, `foreground` Long[], each loss is a mean over them. Otherwise each loss is a mean
+over the images.
 
 Each net has a `backbone`, which maps images to feature maps, and may have an attribute `additive`. It is True if each
-loss is a sum over the images, divided by one of these numbers, and nothing else depends on the whole batch. The memory
-guard (`kit.safeguards.memory`) divides a batch that does not fit into memory. If `additive` is True, the values that
-`Task.loss_terms` returns for the parts then add up exactly to those of the batch. A net may also have
-`class_agnostic_nms`. It is True if the net also removes overlapping detections of different classes.
+loss is a sum over the images, divided by the number of foreground locations or of images, and the summand of an image
+does not depend on the other images. The memory guard (`kit.safeguards.memory`) divides a batch that does not fit into
+memory. If `additive` is True, the values that `Task.loss_terms` returns for the parts then add up exactly to those of
+the batch. A net may also have `class_agnostic_nms`. It is True if the net also removes overlapping detections of
+different classes.
 """
 
 from collections.abc import Sequence

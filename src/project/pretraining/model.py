@@ -40,7 +40,7 @@ class Encoder(nn.Module):
         features = images
         for level in self.trunk.levels:
             for block in level:
-                features = set_kernels_by_kmeans(block, features)
+                features = set_kernels_by_kmeans(block, features)  # the output of the block
 
 
 def views_loss(projections: Tensor, weight: float, directions: Tensor, num_images: int | None = None) -> Tensor:
@@ -64,8 +64,8 @@ def gaussian_distance(values: Tensor, directions: Tensor, num_images: int | None
     Args:
         values: Float[V B P]; the values of each of the V views are compared separately.
         directions: S vectors of length 1, Float[P S].
-        num_images: the statistic is multiplied by this number, with which it grows; by default, B. If the values are a
-            part of a batch, give the number of images of the whole batch, so that all parts have the same factor.
+        num_images: the statistic is an integral times this number of images; by default, B. If the values are a part
+            of a batch, give the number of images of the whole batch, so that all parts have the same factor.
     """
     with torch.autocast(values.device.type, enabled=False):
         statistic = _epps_pulley(values.float(), directions.float())

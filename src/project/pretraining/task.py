@@ -135,7 +135,7 @@ class Pretrainer(Task):
     def loss_terms(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the loss times B, and B, Float[1] each. The images of the batch are views, Float[B V C H W]."""
         projections = self._project(batch.images).transpose(0, 1)
-        # The memory guard may pass a part of the batch. The factor is the size of the whole batch in any case.
+        # For a part of a batch, `gaussian_distance` must multiply by the number of images of the whole batch, too.
         loss = views_loss(projections, self.weight, self.step_directions, self.step_num_images)
         count = len(batch.keys)
         return (loss * count).view(1), loss.new_full((1,), count)

@@ -22,8 +22,8 @@ class RandomViews:
 
     Args:
         size: the height and width of a view in pixels.
-        scale: the smallest and the largest area of the part, as a share of the image's area, above 0. A part that is
-            longer than the image is shortened, and so may have a smaller area.
+        scale: the smallest and the largest area of the part, as a share of the image's area, above 0. A part that
+            would be wider or higher than the image is cut to it, and so has a smaller area.
         angle_deg: the largest angle that a view is turned by, clockwise or anticlockwise.
         mirror: whether to mirror views left to right, each with a probability of 0.5.
         brightness: the largest number that is added to or subtracted from all values of an image, in standard

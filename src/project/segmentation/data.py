@@ -124,7 +124,7 @@ class MaskFolder(MaskDataModule):
             format = "coco"
         pairs = find_masks(self.root, format, images, masks)  # None if the data are in COCO's format
         mask_options = {"masks": masks, "class_names": class_names, "ids": ids, "colors": colors, "ignore": ignore}
-        # None means that the user has not given the option: `ignore` is the default.
+        # `crowds` is "ignore" by default. None means that the user has not given it.
         coco_options = {**json_files, "crowds": None if crowds == "ignore" else crowds}
         options_by_formats = {("masks",): mask_options, ("coco",): coco_options}
         refuse_other_options("coco" if pairs is None else "masks", options_by_formats)

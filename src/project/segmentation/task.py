@@ -127,7 +127,7 @@ class Segmenter(Task):
 
 
 def _check_arguments(loss: nn.Module) -> None:
-    """Raise `UserError` if a loss does not take logits, targets and class weights. Most of torch's take two."""
+    """Raise `UserError` if a loss does not take logits, targets and class weights. torch's take fewer."""
     try:
         inspect.signature(loss.forward).bind("logits", "targets", "class weights")
     except TypeError:

@@ -67,6 +67,22 @@ def test_file_that_another_path_names_does_not_replace_a_missing_one(root, patte
     assert [find(path) for path in written] == [None, root / "other/1.png"]
 
 
+@pytest.mark.parametrize(
+    ("written", "found"),
+    [
+        (["cat/1.png", "other/1.png", "x/other/1.png"], [None, "other/1.png", None]),
+        (["x/Big.PNG", "images/Big.PNG"], [None, "images/Big.PNG"]),
+        (["IMAGES/big.PNG", "images/Big.PNG"], [None, "images/Big.PNG"]),
+        (["x/top.png", "top.png"], [None, "top.png"]),
+        (["TOP.png", "top.png"], [None, "top.png"]),
+    ],
+)
+def test_file_that_a_list_names_exactly_replaces_no_other(root, written, found):
+    (root / "top.png").touch()
+    find = Finder(lambda: images(root), [root], written)
+    assert [find(path) for path in written] == [path and root / path for path in found]
+
+
 def test_other_paths_are_counted_once(root, capsys):
     find = Finder(lambda: images(root), [root])
     for written in ("images/cam0/0.png", "./images/cam1/0.png", "a b (1)", "cam0/0.png", "gone.png"):

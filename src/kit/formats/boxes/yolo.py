@@ -53,7 +53,7 @@ class YoloBoxes(BoxFormat):
 
 
 def has_format(file: Path) -> bool:
-    """Return whether a line at the beginning or the end of a file is a box or a polygon."""
+    """Return whether a line in the first or last `SEARCHED_BYTES` bytes of a file is a box or a polygon."""
     lines = map(_numbers, read_ends(file, SEARCHED_BYTES).decode(errors="replace").splitlines())
     return any(label.is_integer() and len(values) > 3 for label, values in lines)
 
@@ -102,8 +102,8 @@ def _corners(values: list[float]) -> Corners | None:
 def _text_file(image: Path) -> Path:
     """Return the path of an image's text file, or its usual path if there is no such file.
 
-    The file is searched for in the image's folder with `images` in the path replaced by `labels`, beside the image, and
-    in a folder `labels` beside the image or beside the image's folder.
+    These folders are searched in this order: the image's folder with `labels` or `Labels` in place of the last part
+    `images` of its path; the image's folder; `labels` in the image's folder; `labels` beside the image's folder.
     """
     parts = image.parent.parts
     index = max((i for i, part in enumerate(parts) if part.lower() == "images"), default=None)

@@ -36,8 +36,8 @@ _LINES = (  # the formats of a line in a class table, in the order in which they
     re.compile(r"(?P<name>.*)"),
 )
 _RGB = r"(r\s+g\s+b|red\s+green\s+blue)"
-_HEADER = re.compile(  # without numbers, which the line of a class named `red` may have
-    rf"(?!.*\b\d+\b)\W*(name|class|label|pixel value|id|r|red)\W*[,;\t].*"
+_HEADER = re.compile(  # without a field that is a number, which the line of a class named `red` may have
+    rf"(?!.*[,;\t]\s*\d+\s*([,;\t]|$))\W*(name|class|label|pixel value|id|r|red)\W*[,;\t].*"
     rf"|((id|name|class|label)\s+)+{_RGB}|{_RGB}\s+(name|class|label)",
     re.IGNORECASE,
 )

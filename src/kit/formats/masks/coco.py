@@ -174,7 +174,7 @@ def _polygon(json_value: Any) -> np.ndarray:
     polygon = _numbers(json_value)
     if len(polygon) < 6 or len(polygon) % 2:
         raise ValueError
-    if len(polygon) * np.abs(polygon).max() > MAX_OUTLINE:
+    if len(polygon) * np.abs(polygon).max() > MAX_OUTLINE:  # an upper bound, which is enough for most polygons
         corners = polygon.reshape(-1, 2)
         # The lengths of the sides, plus the largest coordinate, since drawing far from 0 also takes memory.
         if np.abs(corners - np.roll(corners, 1, axis=0)).max(1).sum() + np.abs(corners).max() > MAX_OUTLINE:

@@ -18,7 +18,7 @@ class NanGuard(L.Callback):
     """Skip bad optimizer steps, whose loss or gradients are not finite, and restore an earlier state if needed.
 
     An earlier state is restored after `patience` bad steps in a row, if the loss diverges, or if weights are not
-    finite. This also lowers the learning rate, unless weights are not finite and no state was restored before.
+    finite. Each restoration also lowers the learning rate, except the first of a run if weights were not finite.
 
     Args:
         enabled: whether to use this guard.
@@ -80,7 +80,8 @@ class NanGuard(L.Callback):
         if measurements is None:
             return
         self.gradient_norm = measurements[3]
-        is_bad, loss_is_bad, loss, _ = measurements.tolist()  # the first two are shares of the processes
+        # The share of the processes with a bad step, and the share of those with a loss that is not finite.
+        is_bad, loss_is_bad, loss, _ = measurements.tolist()
         if not is_bad:
             self.streak, self.snapshots.good_steps = 0, self.snapshots.good_steps + 1
             if self.detector.update(loss):
@@ -100,7 +101,7 @@ class NanGuard(L.Callback):
         if not is_alarm:
             return
         # All steps that were not skipped had finite gradients. Such steps rarely make weights infinite, even
-        # with a high learning rate. So keep the learning rate at the first roll-back.
+        # with a high learning rate. So do not lower the learning rate at the first roll-back.
         if not trainer.strategy.reduce_boolean_decision(is_finite(list(pl_module.parameters()))):
             self._roll_back("the weights are not finite", trainer, pl_module, lower_lr=self.rollbacks > 0)
         elif self.streak >= self.patience:
