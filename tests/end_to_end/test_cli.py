@@ -265,7 +265,7 @@ def test_run_writes_only_into_its_folder():
     verbs.fit(["--trainer.default_root_dir", "elsewhere/deep"])
     assert sorted(p.name for p in Path().iterdir()) == ["configs", "elsewhere"]
     run = Path("elsewhere/deep/tiny/version_0")
-    reports = {"config.yaml", "results.json", "history.json", "report.html", "README.md", "pictures", "best"}
+    reports = {"config.yaml", "results.json", "history.json", "report.html", "README.md", "pictures", "best", ".lock"}
     assert {p.name for p in run.iterdir() if "tfevents" not in p.name} == {"checkpoints", *reports}
     assert {p.name for p in (run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
 

@@ -41,7 +41,7 @@ def test_too_large_polygons_and_run_lengths_are_refused() -> None:
     (fault,) = read(_coco(segmentation=[1, 2]), Path()).faults
     assert "is [1, 2], but must be polygons of finite numbers x, y, x, y, ... with at least 3 corners" in fault.message
     document = read(_coco(segmentation={"size": [10**6, 10**6], "counts": [0, 10**12]}), Path())
-    assert CocoShapes(document.file, ((1, 0),)).draw(document.images[0])[1] != []
+    assert CocoShapes(document.file, ((1, 0),)).read_with_problems(document.images[0])[1] != []
     many = [[value for x in range(320) for value in (2 * x, 0, 2 * x + 1, 479)]]  # a comb that fills the image
     assert not read(_coco(segmentation=many), Path()).faults
 

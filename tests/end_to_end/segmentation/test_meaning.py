@@ -95,8 +95,8 @@ def test_all_files_have_the_same_meaning(options, masks, names, numbers):
 
 
 UNCLEAR = [
-    ({}, [("16", [0, 255])], r"values 0, 65535 .*--data\.ids '\[0, 65535\]'"),
-    ({}, [("L", [0, 128, 255])], r"values 0, 128, 255 \(128 in .*0\.png\).*--data\.ids '\[0, 128, 255\]'"),
+    ({}, [("16", [0, 255])], r"ids 0, 65535 .*--data\.ids '\[0, 65535\]'"),
+    ({}, [("L", [0, 128, 255])], r"ids 0, 128 \(128 in .*0\.png\).*--data\.ids '\[0, 128\]'; 255 is ignored unless"),
     ({}, [("P", [0, 255, 0]), ("P", [0, 254, 255])], r"254 in .*1\.png.*--data\.ids"),
     (
         {},

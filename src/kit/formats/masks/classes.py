@@ -55,8 +55,7 @@ def read_table(file: Path) -> list[Entry]:
     """Read a class table.
 
     Each line is a class: `NAME`, `NAME R G B`, `R G B NAME`, `NAME:R,G,B::`, `ID, NAME` or `ID, NAME, R, G, B`. Without
-    ids, the ids are counted from 0. A header, which has no numbers, and lines that begin
-    with `#` are left out.
+    ids, the ids are counted from 0. Lines that begin with `#` and a header, in which no field is a number, are left out.
 
     Raises:
         BrokenFiles: the file cannot be read.
@@ -179,5 +178,6 @@ def _classes_of_ids(files: dict[frozenset[int], Path], ids: frozenset[int], root
         example = next((id for id in sorted(ids) if id not in (0, 1)), max(ids))
         file = next(file for content, file in files.items() if example in content)
         problem = f"the masks have the ids {listed}{dots} ({example} in {file}), and nothing names the classes"
-        raise UserError(f"{root}: {problem}; list the classes' ids with --data.ids{value}")
+        note = "; 255 is ignored unless you list it" if any(IGNORED in content for content in files) else ""
+        raise UserError(f"{root}: {problem}; list the classes' ids with --data.ids{value}{note}")
     return [Entry(id, str(id), None) for id in range(max(ids) + 1)]
