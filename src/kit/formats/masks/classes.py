@@ -55,7 +55,7 @@ def read_table(file: Path) -> list[Entry]:
     """Read a class table.
 
     Each line is a class: `NAME`, `NAME R G B`, `R G B NAME`, `NAME:R,G,B::`, `ID, NAME` or `ID, NAME, R, G, B`. Without
-    ids, the ids are counted from 0. Lines that begin with `#` and a header, in which no field is a number, are left out.
+    ids, the ids are counted from 0. Lines that begin with `#` are left out, and a header in which no field is a number.
 
     Raises:
         BrokenFiles: the file cannot be read.
