@@ -140,9 +140,9 @@ class Timed(ExactResume):
         super().__init__(every_minutes=0)
         self.seconds: list[float] = []
 
-    def _save_or_stop(self, trainer: L.Trainer, save: bool, stop: bool) -> None:
+    def _save_and_stop(self, trainer: L.Trainer, save: bool, stop: bool) -> None:
         begun = time.perf_counter()
-        super()._save_or_stop(trainer, save, stop)
+        super()._save_and_stop(trainer, save, stop)
         if save:
             self.seconds.append(time.perf_counter() - begun)
 

@@ -38,7 +38,9 @@ def execute(file: Path) -> NotebookNode:
             coalesce_streams=True,  # drops the lines that a progress bar has overwritten
             extra_arguments=["--log-level=ERROR"],  # no warning that local messages are not encrypted
         )
-        client.execute(env={**os.environ, "TMPDIR": folder})
+        # Without ipywidgets, tqdm warns in notebooks. The warning would store the path of the environment.
+        environment = {"TMPDIR": folder, "PYTHONWARNINGS": "ignore:IProgress not found"}
+        client.execute(env={**os.environ, **environment})
     notebook.metadata.language_info = {"name": "python"}  # the kernel adds its version
     for cell in notebook.cells:
         cell.metadata.clear()
