@@ -13,7 +13,7 @@ from torchvision.transforms.v2 import functional as F
 
 from kit.ground.ranges import PositivePair, Share
 
-IGNORED = 255  # as in `kit.formats.masks.masks`, which cannot be imported here, since it imports `kit.data`
+IGNORED = 255  # the class number of pixels that count neither in the loss nor in the metrics
 
 
 class RandomShift(v2.Transform):

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from torchvision import tv_tensors
 
 from kit.data import Files, Samples
+from kit.data.augment import IGNORED
 from kit.data.decode import UPRIGHT, decode_with_orientation, fitted_size, pad, read_upright_size, verify
 from kit.data.loading import stack
 from kit.data.samples import evenly_spaced_part
@@ -26,7 +27,6 @@ from kit.ground.errors import BrokenFiles, UserError
 from kit.ground.faults import Severity
 from kit.ground.threads import map_in_threads
 
-IGNORED = 255  # the class number of pixels that count neither in the loss nor in the metrics
 UNKNOWN = 254  # the class number of pixels that belong to no class
 MAX_CLASSES = 254
 # The largest relative difference between the aspect ratios of a mask and its image, whose sizes may be rounded.
